@@ -1,0 +1,1 @@
+"""QuickCommerce: the order-payment core of a quick-commerce shop."""

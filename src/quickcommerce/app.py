@@ -1,0 +1,346 @@
+"""The wiring: settings become parts, parts become routes and loops. The only place that knows every adapter.
+
+Read it from top to bottom: `build` makes each part once, in the order in which they need each other; `_handlers` is
+the table of which event goes where; `_loops` is all that runs by itself; `_routes` is all that answers.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from litestar import Litestar, asgi
+from litestar.exceptions import HTTPException
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+
+from quickcommerce.catalog import web as catalog_web
+from quickcommerce.catalog.flow import Catalog
+from quickcommerce.console import web as console_web
+from quickcommerce.coupon.flow import Coupons
+from quickcommerce.history import web as history_web
+from quickcommerce.history.flow import Projection
+from quickcommerce.history.sql import SqlIndex
+from quickcommerce.kit import bus, db, idempotency, inbox, migrate, openapi, outbox, web
+from quickcommerce.kit.auth import Verifier, secret_bytes
+from quickcommerce.kit.batch import GroupCommit
+from quickcommerce.kit.bus import Subscription
+from quickcommerce.kit.clock import SECOND_US, Clock, system_clock
+from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.ids import Ids
+from quickcommerce.kit.inbox import DeadLetters, Handler, Inbox
+from quickcommerce.kit.life import Loop, Supervisor
+from quickcommerce.kit.outbox import Message
+from quickcommerce.kit.problem import Problem
+from quickcommerce.order import store as order_store
+from quickcommerce.order import web as order_web
+from quickcommerce.order.book import OrderBook
+from quickcommerce.order.flow import Orders
+from quickcommerce.order.place import Place, Placed, Placing
+from quickcommerce.order.web import Checkout
+from quickcommerce.payment import store as payment_store
+from quickcommerce.payment import web as payment_web
+from quickcommerce.payment.capture import Captures
+from quickcommerce.payment.flow import Payments
+from quickcommerce.payment.toss import Toss
+from quickcommerce.settings import EMULATOR, Settings
+from quickcommerce.shop import web as shop_web
+from quickcommerce.stock import store as stock_store
+from quickcommerce.stock.flow import Stock
+from quickcommerce.toss_emulator import AppTransport, Emulator
+
+PRUNE_MAX = 2_000
+PRUNE_EVERY_S = 30.0
+POLL_S = 1.0
+"""How often a loop looks by itself; what happens in this process wakes it at once."""
+EMULATOR_PREFIX = "/_toss"
+
+MIGRATIONS = {
+    "shop": ("events", "cursor", "shop"),
+    "payment": ("events", "cursor", "payment"),
+    "history": ("cursor", "history"),
+}
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The three databases: A (catalog, stock, orders), B (payments), and the history's."""
+
+    shop: Database
+    payment: Database
+    history: Database
+
+    def every(self) -> dict[str, Database]:
+        """By name."""
+        return {"shop": self.shop, "payment": self.payment, "history": self.history}
+
+
+@dataclass(frozen=True)
+class Flows:
+    """What the system can do, wired to its stores and to the PG."""
+
+    ids: Ids
+    catalog: Catalog
+    book: OrderBook
+    orders: Orders
+    place: Place
+    placing: GroupCommit[Placing, Placed]
+    payments: Payments
+    captures: Captures
+    index: SqlIndex
+    toss: Toss
+    emulator: Emulator | None
+
+
+@dataclass(frozen=True)
+class App:
+    """The whole system in one process."""
+
+    settings: Settings
+    stores: Stores
+    flows: Flows
+    subscriptions: list[Subscription]
+    supervisor: Supervisor
+    operations: console_web.Operations
+    routes: Litestar
+    draining: list[str]
+
+    @property
+    def asgi(self) -> web.Telemetry:
+        """The ASGI application, for a server that speaks lifespan."""
+        return web.Telemetry(self.routes, self.flows.ids)
+
+    async def start(self) -> None:
+        """Start the emulator, if it is ours, and every loop."""
+        if self.flows.emulator:
+            await self.flows.emulator.start()
+        self.supervisor.start()
+
+    async def stop(self) -> None:
+        """Finish what is in hand, then let go of everything."""
+        self.drain()
+        await self.flows.placing.drain()
+        await self.flows.captures.drain(self.settings.drain_s)
+        await self.supervisor.stop(drain_s=self.settings.drain_s)
+        await self.flows.toss.close()
+        if self.flows.emulator:
+            await self.flows.emulator.stop()
+        for database in self.stores.every().values():
+            await database.close()
+
+    def drain(self) -> None:
+        """Say that no new work should come here."""
+        self.draining[:] = ["the process is stopping"]
+
+    async def migrate(self) -> list[str]:
+        """Bring every store to the present schema. Returns what was applied."""
+        return [
+            f"{name}: {applied}"
+            for name, database in self.stores.every().items()
+            for applied in await migrate.migrate(database, migrate.load(*MIGRATIONS[name]))
+        ]
+
+
+def build(
+    settings: Settings,
+    *,
+    clock: Clock = system_clock,
+    rng: random.Random | None = None,
+    connect: Callable[[str, random.Random], Database] | None = None,
+    inline: bool = False,
+) -> App:
+    """Make every part. Nothing runs and nothing is written before `migrate` and `start`.
+
+    `clock`, `rng` and `connect` are the world outside; tests and the simulation give their own. `inline` keeps the
+    embedded databases on the calling thread.
+    """
+    rng = rng or random.SystemRandom()
+    connect = connect or (lambda url, rng: db.connect(url, rng=rng, inline=inline))
+    stores = Stores(
+        connect(settings.database_url, rng),
+        connect(settings.payment_database_url, rng),
+        connect(settings.history_database_url, rng),
+    )
+    flows = _flows(settings, stores, clock, rng, inline=inline)
+    letters = {name: DeadLetters(database, clock) for name, database in stores.every().items() if name != "history"}
+    handlers = _handlers(flows)
+    payment = Inbox("payment", stores.payment, handlers["payment"], letters["payment"], clock, rng)
+    order = Inbox("order", stores.shop, handlers["order"], letters["shop"], clock, rng)
+    history = Projection("history", stores.history, flows.index, letters["shop"])
+    subscriptions = [
+        Subscription(stores.shop, payment, settings.event_list_max),
+        Subscription(stores.payment, order, settings.event_list_max),
+        Subscription(stores.shop, history, settings.event_list_max),
+    ]
+    supervisor = Supervisor(_loops(settings, stores, flows, subscriptions, clock), rng=rng)
+    draining: list[str] = []
+    operations = console_web.Operations(
+        reasons=lambda: [*draining, *supervisor.stalled()],
+        probe=lambda: _probe(stores),
+        counts=lambda: _counts(stores, flows, subscriptions),
+        letters=tuple(letters.values()),
+        consumers={"payment": payment, "order": order, "history": history},
+    )
+    routes = _routes(settings, flows, operations, clock)
+    app = App(settings, stores, flows, subscriptions, supervisor, operations, routes, draining)
+    routes.on_startup.append(app.start)
+    routes.on_shutdown.append(app.stop)
+    return app
+
+
+def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random, *, inline: bool) -> Flows:
+    ids = Ids(clock, rng)
+    stock = Stock(clock)
+    catalog = Catalog(stores.shop, stock, clock)
+    book = OrderBook(stores.shop)
+    emulator = None
+    if settings.pg_url == EMULATOR:
+        emulator = Emulator(
+            data_dir=Path(settings.data_dir),
+            secret_key=settings.pg_secret_key,
+            now_us=clock,
+            rng=rng,
+            controls=settings.profile in ("local", "test"),
+            prefix=EMULATOR_PREFIX,
+            inline=inline,
+        )
+    toss = Toss(
+        "http://toss.emulator" if emulator else settings.pg_url,
+        settings.pg_secret_key,
+        confirm_deadline_s=settings.pg_confirm_deadline_s,
+        read_deadline_s=settings.pg_read_deadline_s,
+        transport=AppTransport(emulator.asgi) if emulator else None,
+    )
+    captures = Captures(stores.payment, toss, clock, ids, rng, settings.capture_lease_s, settings.unknown_hold_s)
+    payments = Payments(stores.payment, book, captures, clock, ids, settings.unknown_hold_s, settings.answer_within_s)
+    place = Place(
+        stores.shop, catalog, stock, Coupons(), clock, ids, settings.payment_window_s, settings.payable_min_won
+    )
+    return Flows(
+        ids=ids,
+        catalog=catalog,
+        book=book,
+        orders=Orders(stores.shop, book, stock, payments, clock, ids),
+        place=place,
+        placing=GroupCommit(
+            "orders", place.place, list_max=settings.order_list_max, queue_max=settings.order_queue_max
+        ),
+        payments=payments,
+        captures=captures,
+        index=SqlIndex(stores.history),
+        toss=toss,
+        emulator=emulator,
+    )
+
+
+def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
+    """Which event goes where. The history takes every order event and has no table."""
+    orders, payments = flows.orders, flows.payments
+    return {
+        "payment": {
+            "OrderPlaced": payments.opened,
+            "OrderChanged": _ignored,
+            "OrderPaid": _ignored,
+            "OrderClosed": _ignored,
+            "OrderRefunded": _ignored,
+        },
+        "order": {
+            "PaymentStarted": orders.payment_started,
+            "PaymentSettled": orders.payment_settled,
+            "PaymentDeclined": orders.payment_declined,
+            "PaymentFailed": orders.payment_failed,
+        },
+    }
+
+
+async def _ignored(_tx: Tx, _messages: list[Message]) -> None:
+    """This consumer knows the event and has nothing to do."""
+
+
+def _loops(
+    settings: Settings, stores: Stores, flows: Flows, subscriptions: list[Subscription], clock: Clock
+) -> list[Loop]:
+    """All that runs by itself."""
+    inbox_keep_us, key_keep_us = settings.inbox_keep_s * SECOND_US, settings.idempotency_keep_s * SECOND_US
+
+    async def prune() -> bool:
+        now = clock()
+        more = [await bus.prune(source, subscriptions) for source in (stores.shop, stores.payment)]
+        for store in (stores.shop, stores.payment):
+            more += [await store.run(lambda tx: inbox.prune(tx, now - inbox_keep_us, PRUNE_MAX)) == PRUNE_MAX]
+        more += [await stores.shop.run(lambda tx: idempotency.prune(tx, now - key_keep_us, PRUNE_MAX)) == PRUNE_MAX]
+        return any(more)
+
+    readers = []
+    for subscription in subscriptions:
+        reader = Loop(f"events-{subscription.consumer.name}", subscription.step, POLL_S)
+        subscription.source.listen(reader.wake.set)
+        readers.append(reader)
+    return [
+        Loop("place", flows.placing.step, None, flows.placing.wake),
+        *readers,
+        Loop("expire", flows.orders.expire, POLL_S),
+        Loop("payments-due", flows.captures.due, POLL_S / 2),
+        Loop("prune", prune, PRUNE_EVERY_S),
+    ]
+
+
+def _routes(settings: Settings, flows: Flows, operations: console_web.Operations, clock: Clock) -> Litestar:
+    """All that answers."""
+    checkout = Checkout(secret_bytes(settings.jwt_secret or settings.pg_secret_key))
+    pg_checkout = (EMULATOR_PREFIX if flows.emulator else settings.pg_url) + "/emulator/checkout"
+    handlers: list[ControllerRouterHandler] = [
+        order_web.router(),
+        catalog_web.router(),
+        *payment_web.routes(),
+        history_web.search,
+        *console_web.routes(),
+        *shop_web.routes(),
+    ]
+    if flows.emulator:
+        emulator = flows.emulator
+
+        @asgi(EMULATOR_PREFIX, is_mount=True)
+        async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+            await emulator.asgi(scope, receive, send)
+
+        handlers.append(mounted)
+    app = Litestar(
+        handlers,
+        openapi_config=None,
+        exception_handlers={Problem: web.on_problem, HTTPException: web.on_http, Exception: web.on_defect},
+        logging_config=None,
+    )
+    app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
+    app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
+    app.state.payments_web = payment_web.Web(flows.payments)
+    app.state.catalog = flows.catalog
+    app.state.history = flows.index
+    app.state.operations = operations
+    app.state.pages = shop_web.Pages(flows.book, flows.payments, checkout, pg_checkout, settings.public_url)
+    app.state.openapi = openapi.describe(app, version("quickcommerce"))
+    return app
+
+
+async def _probe(stores: Stores) -> None:
+    """Raises Unavailable where a store does not answer."""
+    for database in stores.every().values():
+        await database.read(lambda tx: tx.one("SELECT 1"))
+
+
+async def _counts(stores: Stores, flows: Flows, subscriptions: list[Subscription]) -> dict[str, int]:
+    """How much there is, counted now."""
+    shop_passed = await bus.passed(stores.shop, subscriptions)
+    payment_passed = await bus.passed(stores.payment, subscriptions)
+
+    async def shop(tx: Tx) -> dict[str, int]:
+        pending = await outbox.pending(tx, shop_passed)
+        return {**await order_store.counts(tx), **await stock_store.counts(tx), "outbox_pending": pending}
+
+    async def payment(tx: Tx) -> tuple[int, int]:
+        return await payment_store.count(tx), await outbox.pending(tx, payment_passed)
+
+    counted = await stores.shop.read(shop)
+    payments, pending = await stores.payment.read(payment)
+    counted["outbox_pending"] += pending
+    return counted | {"payments": payments, "documents": await flows.index.count()}

@@ -1,0 +1,1 @@
+"""The catalog: what is for sale, and at what price."""

@@ -1,0 +1,62 @@
+"""The catalog's side of the product rows of store A."""
+
+from collections.abc import Sequence
+
+from quickcommerce.catalog.model import Entry, Offer, Product
+from quickcommerce.kit.db import LOCK, Tx, marks
+
+_SHOWN = "product_id, name, price, on_hand - reserved - sold"
+
+
+async def offers(tx: Tx, product_ids: Sequence[int], *, locked: bool) -> dict[int, Offer]:
+    """Names and prices of those that exist; `locked` keeps the rows as read until the transaction's end."""
+    ids = sorted(set(product_ids))
+    rows = await tx.all(
+        "SELECT product_id, name, name_en, price, price_version FROM product"
+        f" WHERE product_id IN ({marks(ids)}) ORDER BY product_id {LOCK if locked else ''}",
+        ids,
+    )
+    return {row[0]: Offer(*row[1:]) for row in rows}
+
+
+async def get(tx: Tx, product_id: int) -> Product | None:
+    """A product, or None."""
+    row = await tx.one(f"SELECT {_SHOWN} FROM product WHERE product_id = ?", (product_id,))
+    return Product(*row) if row else None
+
+
+async def page(tx: Tx, words: Sequence[str], after: int, limit: int) -> list[Product]:
+    """Products in the order of their ids, behind `after`, whose names hold every word."""
+    where = " AND (LOWER(name) LIKE ? ESCAPE '!' OR LOWER(name_en) LIKE ? ESCAPE '!')" * len(words)
+    patterns = [pattern for word in words for pattern in [_contains(word)] * 2]
+    rows = await tx.all(
+        f"SELECT {_SHOWN} FROM product WHERE product_id > ? {where} ORDER BY product_id LIMIT ?",
+        [after, *patterns, limit],
+    )
+    return [Product(*row) for row in rows]
+
+
+def _contains(word: str) -> str:
+    escaped = word.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{escaped}%"
+
+
+async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
+    """Add new products, with nothing on hand yet; of known ones change names, category, price. Returns the new ones."""
+    ids = sorted(entry.product_id for entry in entries)
+    known = await offers(tx, ids, locked=True)
+    new = [entry for entry in entries if entry.product_id not in known]
+    await tx.insert(
+        "product",
+        "product_id, name, name_en, category, price, price_version, on_hand, reserved, sold, created_us",
+        [(one.product_id, one.name, one.name_en, one.category, one.price, 1, 0, 0, 0, now_us) for one in new],
+    )
+    for one in entries:
+        if one.product_id in known:
+            moved = known[one.product_id].price != one.price
+            await tx.run(
+                "UPDATE product SET name = ?, name_en = ?, category = ?, price = ?,"
+                " price_version = price_version + ? WHERE product_id = ?",
+                (one.name, one.name_en, one.category, one.price, int(moved), one.product_id),
+            )
+    return new

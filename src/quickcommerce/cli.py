@@ -1,0 +1,192 @@
+"""`qc`: run the shop, look after its data, try it out."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import astuple
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from quickcommerce import doctor as checks
+from quickcommerce import settings as settings_module
+from quickcommerce.app import App, build
+from quickcommerce.bench.cli import bench_app
+from quickcommerce.catalog.flow import BadFile, read_file
+from quickcommerce.kit.auth import Role, mint
+from quickcommerce.kit.clock import system_clock
+from quickcommerce.kit.problem import Problem
+from quickcommerce.serve import serve
+from quickcommerce.settings import BadSetting, Settings
+from quickcommerce.toss_emulator.server import serve as serve_emulator
+
+T = TypeVar("T")
+
+ROLES = ("all", "api", "relay", "payment", "history", "sweeper")
+
+cli = typer.Typer(help="QuickCommerce: the order-payment core of a quick-commerce shop.", no_args_is_help=True)
+catalog_cli = typer.Typer(help="What is for sale.", no_args_is_help=True)
+letters_cli = typer.Typer(help="Events that could not be handled.", no_args_is_help=True)
+cli.add_typer(catalog_cli, name="catalog")
+cli.add_typer(letters_cli, name="dead-letters")
+cli.add_typer(bench_app, name="bench")
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+DataDir = Annotated[str | None, typer.Option(help="Where the embedded databases live.", show_default="data")]
+
+
+def main() -> None:
+    """The command. What is wrong with settings, input or a store is said in a sentence."""
+    try:
+        cli()
+    except BadSetting as bad:
+        err.print(f"qc: {bad}", style="red", markup=False)
+        sys.exit(2)
+    except Problem as problem:
+        err.print(f"qc: {problem.detail}", style="red", markup=False)
+        sys.exit(1)
+
+
+def _settings(**overrides: object) -> Settings:
+    given = {f"QC_{name.upper()}": str(value) for name, value in overrides.items() if value is not None}
+    return settings_module.load(os.environ | given)
+
+
+def _once(settings: Settings, work: Callable[[App], Awaitable[T]]) -> T:
+    """Do one thing with the wired system; its loops do not run."""
+
+    async def whole() -> T:
+        app = build(settings)
+        try:
+            await app.migrate()
+            return await work(app)
+        finally:
+            await app.stop()
+
+    return asyncio.run(whole())
+
+
+@cli.command()
+def run(
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")] = "all",
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8080")] = None,
+    data_dir: DataDir = None,
+    *,
+    sample: Annotated[bool, typer.Option(help="Load the sample catalog if the shop has no goods yet.")] = False,
+) -> None:
+    """Serve the shop."""
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    if role not in ROLES:
+        raise BadSetting(f"--role {role} is none of {', '.join(ROLES)}")
+    if role != "all":
+        raise BadSetting(
+            f"--role {role} needs databases and a PG that processes can share; SQLite and the emulator live in one:"
+            " use --role all"
+        )
+    serve(settings, sample=sample)
+
+
+@cli.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the databases to the present schema."""
+
+    async def whole() -> list[str]:
+        app = build(_settings(data_dir=data_dir))
+        try:
+            return await app.migrate()
+        finally:
+            await app.stop()
+
+    applied = asyncio.run(whole())
+    for name in applied:
+        out.print(f"applied {name}", markup=False)
+    out.print(f"{len(applied)} applied; the databases are up to date")
+
+
+@catalog_cli.command("import")
+def catalog_import(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], data_dir: DataDir = None
+) -> None:
+    """Load products from a CSV file: product_id,name,price,stock and optionally name_en,category.
+
+    A product that is known gets its names, category and price updated; its stock is untouched. All or nothing.
+    """
+    try:
+        entries = read_file(file)
+    except BadFile as bad:
+        for line in bad.lines:
+            err.print(line, style="red", markup=False)
+        err.print(f"{file}: {len(bad.lines)} bad; nothing was loaded", markup=False)
+        raise typer.Exit(1) from bad
+    with Progress(console=err) as progress:
+        task = progress.add_task("products", total=len(entries))
+        new = _once(
+            _settings(data_dir=data_dir),
+            lambda app: app.flows.catalog.put(entries, lambda done: progress.update(task, completed=done)),
+        )
+    out.print(f"{len(entries)} products: {new} new, {len(entries) - new} updated")
+
+
+@cli.command()
+def token(
+    user: Annotated[int, typer.Option(min=1, max=2**53 - 1, help="The user's id.")],
+    role: Annotated[Role, typer.Option(help="What they are.")] = Role.USER,
+    ttl_s: Annotated[int, typer.Option(min=1, max=10**9, help="Seconds until it ends.")] = 3600,
+) -> None:
+    """Print a token to try the shop with; only in the profiles local and test."""
+    settings = _settings()
+    if settings.profile not in ("local", "test"):
+        raise BadSetting(f"tokens are not given out in the profile {settings.profile}")
+    sys.stdout.write(mint(settings.jwt_secret, user, role, now_us=system_clock(), ttl_s=ttl_s) + "\n")
+
+
+@cli.command()
+def doctor(data_dir: DataDir = None) -> None:
+    """Check every configured part and print the settings in effect, secrets masked."""
+    settings = _settings(data_dir=data_dir)
+    table = Table("setting", "value", title="Settings")
+    for name, value in settings.masked().items():
+        table.add_row(f"QC_{name.upper()}", str(value))
+    out.print(table)
+    findings = checks.examine(settings)
+    table = Table("part", "fit", "what was found", title="Parts")
+    for finding in findings:
+        table.add_row(finding.part, "yes" if finding.fit else "NO", finding.detail)
+    out.print(table)
+    if not all(finding.fit for finding in findings):
+        raise typer.Exit(1)
+
+
+@letters_cli.command("list")
+def letters_list(data_dir: DataDir = None) -> None:
+    """Those of all stores, the oldest first."""
+    letters = _once(_settings(data_dir=data_dir), lambda app: app.operations.dead_letters())
+    table = Table("id", "consumer", "event", "order", "reason", "tries", "failed at")
+    for letter in letters:
+        table.add_row(*map(str, astuple(letter)))
+    out.print(table if letters else "no dead letters")
+
+
+@letters_cli.command("replay")
+def letters_replay(letter_id: Annotated[str, typer.Argument(help="As listed.")], data_dir: DataDir = None) -> None:
+    """Handle one again, after what made it fail was mended."""
+    _once(_settings(data_dir=data_dir), lambda app: app.operations.replay(letter_id))
+    out.print(f"handled {letter_id}", markup=False)
+
+
+@cli.command()
+def emulator(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 9900,
+    data_dir: DataDir = None,
+) -> None:
+    """Serve the Toss emulator by itself."""
+    settings = _settings(data_dir=data_dir)
+    serve_emulator(host, port, Path(settings.data_dir), settings.pg_secret_key)

@@ -1,0 +1,142 @@
+"""Operations over HTTP: is it alive, is it ready, how much is there, what could not be handled."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+from litestar import Response, get, post
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from quickcommerce.kit import web
+from quickcommerce.kit.auth import Role
+from quickcommerce.kit.inbox import DeadLetter, DeadLetters
+from quickcommerce.kit.openapi import Doc
+from quickcommerce.kit.problem import NotFound, Unavailable
+from quickcommerce.kit.web import AnyRequest
+
+MASTER = (Role.MASTER,)
+
+
+class Replays(Protocol):
+    """A consumer that can handle a dead letter again."""
+
+    async def replay(self, letter_id: str) -> None:
+        """Handle it; it is gone only if that succeeds. Raises NotFound."""
+        ...
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What the routes need. `reasons` says why the process is not ready, and is empty when it is."""
+
+    reasons: Callable[[], list[str]]
+    probe: Callable[[], Awaitable[None]]
+    counts: Callable[[], Awaitable[Mapping[str, int]]]
+    letters: tuple[DeadLetters, ...]
+    consumers: Mapping[str, Replays]
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Those of all stores, the oldest first."""
+        found = [letter for letters in self.letters for letter in await letters.list()]
+        return sorted(found, key=lambda letter: (letter.failed_at, letter.id))
+
+    async def replay(self, letter_id: str) -> None:
+        """Handle a dead letter again. Raises NotFound."""
+        consumer = self.consumers.get(letter_id.partition(".")[0])
+        if consumer is None:
+            raise NotFound("there is no such dead letter")
+        await consumer.replay(letter_id)
+
+
+class Health(msgspec.Struct):
+    """Whether it is up; `reasons` where it is not ready."""
+
+    status: str
+    reasons: list[str] = []
+
+
+class DeadLetterList(msgspec.Struct):
+    """What could not be handled."""
+
+    items: list[DeadLetter]
+    next_cursor: None = None
+
+
+class Counts(msgspec.Struct):
+    """How much there is."""
+
+    orders: int
+    order_events: int
+    outbox_pending: int
+    payments: int
+    documents: int
+    on_hand: int
+    reserved: int
+    sold: int
+
+
+@get("/healthz", opt={"doc": Doc("Is the process alive", gives={200: Health})})
+async def healthz() -> Response[bytes]:
+    """The process is alive."""
+    return web.answer(Health("alive"))
+
+
+@get("/readyz", opt={"doc": Doc("Can it serve", gives={200: Health, 503: Health})})
+async def readyz(state: State) -> Response[bytes]:
+    """Whether the process can serve; 503 with the reasons while it cannot."""
+    operations: Operations = state.operations
+    reasons = operations.reasons()
+    try:
+        await operations.probe()
+    except Unavailable as down:
+        reasons.append(down.detail)
+    return web.answer(Health("not ready", reasons), 503) if reasons else web.answer(Health("ready"))
+
+
+@get("/metrics", opt={"doc": Doc("Prometheus metrics", gives={200: None}, media="text/plain")})
+async def metrics() -> Response[bytes]:
+    """Prometheus metrics."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@get("/v1/ops/counts", opt={"doc": Doc("How much there is", MASTER, gives={200: Counts}, problems=(Unavailable,))})
+async def counts(request: AnyRequest, state: State) -> Response[bytes]:
+    """How much there is."""
+    operations: Operations = state.operations
+    (await web.caller(request)).need(*MASTER)
+    return web.answer(msgspec.convert(dict(await operations.counts()), Counts))
+
+
+@get("/v1/ops/dead-letters", opt={"doc": Doc("What could not be handled", MASTER, gives={200: DeadLetterList})})
+async def dead_letters(request: AnyRequest, state: State) -> Response[bytes]:
+    """What could not be handled, the oldest first."""
+    operations: Operations = state.operations
+    (await web.caller(request)).need(*MASTER)
+    return web.answer(DeadLetterList(await operations.dead_letters()))
+
+
+@post(
+    "/v1/ops/dead-letters/{letter_id:str}/replay",
+    status_code=200,
+    opt={"doc": Doc("Handle a dead letter again", MASTER, gives={200: Health}, problems=(NotFound, Unavailable))},
+)
+async def replay(request: AnyRequest, state: State, letter_id: str) -> Response[bytes]:
+    """Handle a dead letter again, after what made it fail was mended."""
+    operations: Operations = state.operations
+    (await web.caller(request)).need(*MASTER)
+    await operations.replay(letter_id)
+    return web.answer(Health("replayed"))
+
+
+@get("/openapi.json", opt={"doc": Doc("This description", gives={200: None}, media="application/json")})
+async def openapi(state: State) -> Response[bytes]:
+    """The OpenAPI description."""
+    return web.answer(state.openapi)
+
+
+def routes() -> list[HTTPRouteHandler]:
+    """The operations routes; they find `Operations` in the app's state as `operations`."""
+    return [healthz, readyz, metrics, counts, dead_letters, replay, openapi]

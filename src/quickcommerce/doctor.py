@@ -1,0 +1,69 @@
+"""`qc doctor`: is each configured part there, and fit for its work?"""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from quickcommerce.app import MIGRATIONS, App, build
+from quickcommerce.kit import migrate
+from quickcommerce.kit.db import Database
+from quickcommerce.kit.problem import Problem
+from quickcommerce.payment.model import Asked, Unreadable
+from quickcommerce.settings import Settings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one part."""
+
+    part: str
+    fit: bool
+    detail: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at every part without changing any. Never raises for what is wrong with a part: that is a finding."""
+    urls = {
+        "shop": settings.database_url,
+        "payment": settings.payment_database_url,
+        "history": settings.history_database_url,
+    }
+    absent = [name for name, url in urls.items() if not Path(url.removeprefix("sqlite:///")).exists()]
+    findings = [Finding(f"database {name}", True, "not there yet; qc run makes it") for name in absent]
+    if not Path(settings.data_dir).is_dir():
+        return findings
+    return findings + asyncio.run(_examine(settings, absent))
+
+
+async def _examine(settings: Settings, absent: list[str]) -> list[Finding]:
+    app = build(settings)
+    try:
+        present = {name: database for name, database in app.stores.every().items() if name not in absent}
+        findings = [await _database(name, database) for name, database in present.items()]
+        return [*findings, await _pg(app)]
+    finally:
+        await app.stop()
+
+
+async def _database(name: str, database: Database) -> Finding:
+    try:
+        pending = await migrate.pending(database, migrate.load(*MIGRATIONS[name]))
+        broken = await database.read(lambda tx: tx.one("PRAGMA quick_check(1)"))
+    except (Problem, ValueError) as error:
+        return Finding(f"database {name}", False, str(error))
+    if broken != ("ok",):
+        return Finding(f"database {name}", False, f"damaged: {broken}")
+    if pending:
+        return Finding(f"database {name}", False, f"{len(pending)} migrations are to be applied: qc migrate")
+    return Finding(f"database {name}", True, "sound, up to date")
+
+
+async def _pg(app: App) -> Finding:
+    """Ask the PG for a payment that cannot exist: that it is missing shows address, TLS and keys to be right."""
+    if app.flows.emulator:
+        await app.flows.emulator.start()
+    reading = await app.flows.toss.read(Asked("doctor_no_such_key", "doctor-no-such-payment", 1, ""))
+    where = app.settings.pg_url
+    if isinstance(reading, Unreadable):
+        return Finding("PG", False, f"{where}: {reading.reason}")
+    return Finding("PG", True, f"{where} answers and accepts our key")

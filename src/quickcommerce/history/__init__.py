@@ -1,0 +1,1 @@
+"""The searchable history of orders."""

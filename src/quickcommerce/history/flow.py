@@ -1,0 +1,138 @@
+"""The history: every order event folded into one searchable document per order.
+
+A fold may be repeated and reordered as it likes: a document carries its order's version, and an older one loses.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from quickcommerce import events
+from quickcommerce.kit.clock import from_rfc3339
+from quickcommerce.kit.db import Database
+from quickcommerce.kit.inbox import TRIES_MAX, DeadLetters, Settle
+from quickcommerce.kit.outbox import Message
+from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.telemetry import log, tracing
+
+WORD_MAX = 100
+
+
+class Document(msgspec.Struct, frozen=True):
+    """An order as it is found: its facts for filters, its words, and the object to show."""
+
+    order_id: str
+    version: int
+    user_id: int
+    status: str
+    placed_us: int
+    words: frozenset[str]
+    body: bytes
+
+
+class Query(msgspec.Struct, frozen=True):
+    """What is looked for; every condition must hold. `before` is (placed_us, order_id) of the last page's end."""
+
+    limit: int
+    order_id: str | None = None
+    user_id: int | None = None
+    status: str | None = None
+    words: tuple[str, ...] = ()
+    from_us: int | None = None
+    to_us: int | None = None
+    before: tuple[int, str] | None = None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A page: (placed_us, order_id, order object as JSON) newest first, and how many match in all."""
+
+    hits: list[tuple[int, str, bytes]]
+    total: int
+
+
+class Index(Protocol):
+    """Where documents are kept and found."""
+
+    async def write(self, documents: Sequence[Document]) -> None:
+        """Keep documents; one whose version is not newer than the one kept is ignored. Raises Unavailable."""
+        ...
+
+    async def search(self, query: Query) -> Found:
+        """A page of what matches. Raises Unavailable."""
+        ...
+
+    async def count(self) -> int:
+        """How many documents there are. Raises Unavailable."""
+        ...
+
+
+def words_of(text: str) -> list[str]:
+    """The tokens of a text: runs of letters, digits and combining marks, NFC, caseless, in order."""
+    plain = unicodedata.normalize("NFC", text).casefold()
+    return "".join(char if unicodedata.category(char)[0] in "LNM" else " " for char in plain).split()
+
+
+def document(event: events.OrderEvent) -> Document:
+    """The document of an order event."""
+    order = event.order
+    names = [line.name for line in order.lines] + event.names_en
+    return Document(
+        order.order_id,
+        order.version,
+        order.user_id,
+        order.status,
+        from_rfc3339(order.placed_at),
+        frozenset(word[:WORD_MAX] for name in names for word in words_of(name)),
+        msgspec.json.encode(order),
+    )
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The consumer that keeps the index: a `Consumer` whose effect is a write that may be repeated.
+
+    It needs no inbox. `db` holds its cursors; its dead letters are in the shop's store, where operators look.
+    """
+
+    name: str
+    db: Database
+    index: Index
+    letters: DeadLetters
+
+    async def deliver(self, messages: list[Message], settle: Settle) -> None:
+        """Fold the list, then move the cursor."""
+        try:
+            await self.index.write([_folded(message) for message in messages])
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - whichever event it is, its neighbours go on
+            for message in messages:
+                await self._deliver_one(message)
+        for message in messages:
+            with tracing(message.trace):
+                log.info("history.folded", order_id=message.subject, type=message.type)
+        await self.db.run(settle)
+
+    async def replay(self, letter_id: str) -> None:
+        """Fold a dead letter again; it is gone only if that succeeds."""
+        message = await self.letters.db.read(lambda tx: self.letters.peek(tx, letter_id))
+        await self.index.write([_folded(message)])
+        await self.letters.db.run(lambda tx: self.letters.take(tx, letter_id))
+
+    async def _deliver_one(self, message: Message) -> None:
+        try:
+            await self.index.write([_folded(message)])
+        except Unavailable:
+            raise
+        except Exception as failure:  # noqa: BLE001 - the reason goes to the dead letters
+            reason = repr(failure)
+            await self.letters.db.run(lambda tx: self.letters.add(tx, self.name, message, reason, TRIES_MAX))
+            with tracing(message.trace):
+                log.error("event.dead", consumer=self.name, type=message.type, order_id=message.subject, reason=reason)
+
+
+def _folded(message: Message) -> Document:
+    return document(events.decode(message.type, message.data))

@@ -1,0 +1,99 @@
+"""The history over HTTP."""
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import msgspec
+from litestar import Response, get
+from litestar.datastructures import State
+
+from quickcommerce.events import Order
+from quickcommerce.history.flow import WORD_MAX, Found, Index, Query, words_of
+from quickcommerce.kit import web
+from quickcommerce.kit.auth import Caller, Role
+from quickcommerce.kit.clock import SECOND_US, from_rfc3339
+from quickcommerce.kit.openapi import EVERY_ROLE, Doc
+from quickcommerce.kit.problem import InvalidRequest, Unavailable
+from quickcommerce.kit.web import AnyRequest
+
+DAYS = ZoneInfo("Asia/Seoul")
+"""Where a date's day begins and ends."""
+
+STATUSES = frozenset({"PLACED", "PAYING", "PAID", "REFUNDED", "FAILED", "EXPIRED", "CANCELLED"})
+KEYWORD_MAX = 200
+
+
+class HistoryPage(msgspec.Struct):
+    """A page of orders, newest first, and how many match in all."""
+
+    items: list[Order]
+    total: int
+    next_cursor: str | None
+
+
+@get(
+    "/v1/history/orders",
+    opt={
+        "doc": Doc(
+            "Search orders: users their own, MASTER all",
+            EVERY_ROLE,
+            gives={200: HistoryPage},
+            problems=(Unavailable,),
+            query=("order_id", "user_id", "keyword", "status", "from", "to", "limit", "cursor"),
+        )
+    },
+)
+async def search(request: AnyRequest, state: State) -> Response[bytes]:
+    """Search orders."""
+    index: Index = state.history
+    caller = await web.caller(request)
+    limit = web.page_limit(request)
+    query = _query(request, caller, limit)
+    found = await index.search(query) if query else Found([], 0)
+    hits, last = web.paged(found.hits, limit)
+    return web.answer(
+        {
+            "items": [msgspec.Raw(body) for _, _, body in hits],
+            "total": found.total,
+            "next_cursor": web.next_cursor(last[:2]) if last else None,
+        }
+    )
+
+
+def _query(request: AnyRequest, caller: Caller, limit: int) -> Query | None:
+    """What the request looks for, or None where the caller may see nothing of it."""
+    user_id = web.integer(request, "user_id", low=1, high=2**53 - 1)
+    status = web.one(request, "status")
+    if status is not None and status not in STATUSES:
+        raise InvalidRequest("status must be one of " + ", ".join(sorted(STATUSES)))
+    keyword = web.one(request, "keyword") or ""
+    if len(keyword) > KEYWORD_MAX:
+        raise InvalidRequest(f"keyword may have at most {KEYWORD_MAX} characters")
+    query = Query(
+        limit=limit + 1,
+        order_id=web.one(request, "order_id"),
+        user_id=user_id if caller.role is Role.MASTER else caller.user_id,
+        status=status,
+        words=tuple(word[:WORD_MAX] for word in words_of(keyword)),
+        from_us=_moment(request, "from", day_end=False),
+        to_us=_moment(request, "to", day_end=True),
+        before=web.cursor(request),
+    )
+    foreign = user_id is not None and not caller.may_see(user_id)
+    return None if foreign else query
+
+
+def _moment(request: AnyRequest, name: str, *, day_end: bool) -> int | None:
+    """A date or a timestamp as microseconds UTC; `day_end` takes a date to the end of its day."""
+    text = web.one(request, name)
+    if text is None:
+        return None
+    try:
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
+            # An unescaped + of an offset arrives as a blank.
+            return from_rfc3339(text.replace(" ", "+"))
+        day = date.fromisoformat(text) + timedelta(days=int(day_end))
+        return int(datetime.combine(day, time.min, DAYS).astimezone(UTC).timestamp()) * SECOND_US
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"{name} must be a date such as 2026-01-31 or an RFC 3339 time") from error

@@ -1,0 +1,1 @@
+"""Parts that know no feature: transactions, group commit, events, loops, problems, time."""

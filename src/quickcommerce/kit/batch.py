@@ -1,0 +1,89 @@
+"""Group commit: requests queue, and a runner takes all that wait as one list in one transaction.
+
+While one commit is in flight the next list fills, so there is no timer and nothing to tune: an idle shop commits each
+order at once, a busy one commits hundreds together. The submitter may be cancelled; the runner is another task, so
+what it took is finished whoever still listens.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.telemetry import log
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+Handle = Callable[[list[Q]], Awaitable[Sequence[A | Exception]]]
+
+LIST_SIZE = Histogram("qc_batch_list_size", "Requests per list", ["batch"], buckets=[2**n for n in range(10)])
+WAITING = Gauge("qc_batch_waiting", "Requests in the queue", ["batch"])
+REFUSED = Counter("qc_batch_refused_total", "Requests refused because the queue was full", ["batch"])
+SINGLED = Counter("qc_batch_singled_total", "Lists that failed as a whole and were retried one by one", ["batch"])
+
+
+class GroupCommit(Generic[Q, A]):
+    """A bounded queue in front of a function that handles lists.
+
+    `handle(list)` returns one answer or exception for each request, in order. If it raises, the list is retried one
+    by one, so that a request that breaks it fails alone; `Unavailable` is not retried, since it would fail each.
+    """
+
+    def __init__(self, name: str, handle: Handle[Q, A], *, list_max: int, queue_max: int) -> None:
+        self._name = name
+        self._handle = handle
+        self._list_max = list_max
+        self._queue_max = queue_max
+        self._queue: deque[tuple[Q, asyncio.Future[A]]] = deque()
+        self.wake = asyncio.Event()
+
+    async def submit(self, request: Q) -> A:
+        """Queue a request and wait for its answer. Raises `Unavailable` at once when the queue is full."""
+        if len(self._queue) >= self._queue_max:
+            REFUSED.labels(self._name).inc()
+            raise Unavailable("too many requests are waiting")
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._queue.append((request, future))
+        self.wake.set()
+        return await future
+
+    async def step(self) -> bool:
+        """Handle the next list, if any; returns whether more waits. A runner is this in a supervised loop."""
+        self.wake.clear()
+        taken = [self._queue.popleft() for _ in range(min(self._list_max, len(self._queue)))]
+        WAITING.labels(self._name).set(len(self._queue))
+        # A buyer who left before the list was taken has no effect at all; after this line, they have a whole one.
+        await self._finish([(request, future) for request, future in taken if not future.cancelled()])
+        return bool(self._queue)
+
+    async def drain(self) -> None:
+        """Handle what is still waiting; for the end, when no runner is left."""
+        while await self.step():
+            pass
+
+    async def _finish(self, taken: list[tuple[Q, asyncio.Future[A]]]) -> None:
+        if not taken:
+            return
+        LIST_SIZE.labels(self._name).observe(len(taken))
+        for (_, future), answer in zip(taken, await self._answers([request for request, _ in taken]), strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    async def _answers(self, requests: list[Q]) -> Sequence[A | Exception]:
+        try:
+            return await self._handle(requests)
+        except Unavailable as down:
+            return [down] * len(requests)
+        except Exception as failure:  # noqa: BLE001 - whatever broke the list must not break its neighbours
+            if len(requests) == 1:
+                return [failure]
+            SINGLED.labels(self._name).inc()
+            log.warning("batch.singled", batch=self._name, requests=len(requests), error=repr(failure))
+        return [(await self._answers([request]))[0] for request in requests]

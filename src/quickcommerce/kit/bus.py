@@ -1,0 +1,89 @@
+"""The in-process bus (`memory:`): the outbox is the log, and each consumer group has a durable cursor per shard.
+
+A cursor lives in the consumer's own store and moves in the transaction of the effect, so a crash between the two
+cannot happen. Groups read at their own pace: one that is stalled stalls nobody else. Rows are deleted when every group
+has passed them.
+"""
+
+from dataclasses import dataclass, field
+
+from prometheus_client import Gauge
+
+from quickcommerce.kit import outbox
+from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.inbox import Consumer, Settle
+from quickcommerce.kit.outbox import SHARDS
+
+LAG = Gauge(
+    "qc_bus_lag_events", "Events behind a group's cursors when it last looked, capped at the list size", ["group"]
+)
+
+PRUNE_MAX = 5_000
+
+
+class CursorMoved(RuntimeError):
+    """Another reader of the same group moved the cursor; what was done for this list is undone."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A consumer group reading one outbox."""
+
+    source: Database
+    consumer: Consumer
+    list_max: int
+    _cursors: dict[int, int] = field(default_factory=dict)
+
+    async def step(self) -> bool:
+        """Deliver the next list. Returns whether more is waiting."""
+        if not self._cursors:
+            self._cursors.update(await self.consumer.db.run(self._load))
+        messages = await self.source.read(lambda tx: outbox.after(tx, self._cursors, self.list_max))
+        LAG.labels(self.consumer.name).set(len(messages))
+        if not messages:
+            return False
+        ahead = {message.shard: message.seq for message in messages}
+        try:
+            await self.consumer.deliver(messages, self._settle(ahead))
+        except CursorMoved:
+            self._cursors.clear()
+            raise
+        self._cursors.update(ahead)
+        return len(messages) == self.list_max
+
+    async def cursors(self) -> dict[int, int]:
+        """How far this group has come, by shard, as committed."""
+        return await self.consumer.db.run(self._load)
+
+    async def _load(self, tx: Tx) -> dict[int, int]:
+        mine = (self.consumer.name, self.source.name)
+        sql = "SELECT shard, seq FROM bus_cursor WHERE consumer = ? AND source = ?"
+        known: dict[int, int] = dict(await tx.all(sql, mine))
+        missing = [shard for shard in range(SHARDS) if shard not in known]
+        await tx.insert("bus_cursor", "consumer, source, shard, seq", [(*mine, shard, 0) for shard in missing])
+        return dict.fromkeys(missing, 0) | known
+
+    def _settle(self, ahead: dict[int, int]) -> Settle:
+        async def settle(tx: Tx) -> None:
+            for shard, seq in sorted(ahead.items()):
+                moved = await tx.run(
+                    "UPDATE bus_cursor SET seq = ? WHERE consumer = ? AND source = ? AND shard = ? AND seq = ?",
+                    (seq, self.consumer.name, self.source.name, shard, self._cursors[shard]),
+                )
+                if moved != 1:
+                    raise CursorMoved(f"{self.consumer.name}: shard {shard} of {self.source.name} has another reader")
+
+        return settle
+
+
+async def passed(source: Database, subscriptions: list[Subscription]) -> dict[int, int]:
+    """How far every group of an outbox has come, by shard."""
+    groups = [await subscription.cursors() for subscription in subscriptions if subscription.source is source]
+    return {shard: min(cursors[shard] for cursors in groups) for shard in range(SHARDS)}
+
+
+async def prune(source: Database, subscriptions: list[Subscription]) -> bool:
+    """Delete the rows of an outbox that all its groups have passed. Returns whether more may be waiting."""
+    upto = await passed(source, subscriptions)
+    deleted = await source.run(lambda tx: outbox.prune(tx, upto, PRUNE_MAX))
+    return deleted >= PRUNE_MAX

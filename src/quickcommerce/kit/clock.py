@@ -1,0 +1,33 @@
+"""Time as a parameter: whole microseconds since the epoch, UTC.
+
+Everything that reads the time is given a `Clock`; tests and the simulation give one that they move. Durations
+(deadlines, backoff) use the event loop's own monotonic time, which a virtual loop moves as well.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+Clock = Callable[[], int]
+
+SECOND_US = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def system_clock() -> int:
+    """Now, in microseconds since the epoch, UTC."""
+    return time.time_ns() // 1_000
+
+
+def rfc3339(at_us: int) -> str:
+    """`2026-01-31T09:00:00.000001Z`: always UTC, always six digits, so that text order is time order."""
+    second, micro = divmod(at_us, SECOND_US)
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{micro:06d}Z"
+
+
+def from_rfc3339(text: str) -> int:
+    """The inverse of `rfc3339`, for any offset. Raises ValueError where the text has no date, time and offset."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("a time needs an offset, such as Z")
+    return (at - _EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,53 @@
+"""Typed ids, made before any effect: a prefix that says what it names, then 26 characters, time first.
+
+48 bits of milliseconds keep new rows beside each other in every index; 80 random bits keep an id from being guessed.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+from typing import NewType
+
+from quickcommerce.kit.clock import Clock
+
+OrderId = NewType("OrderId", str)
+PaymentId = NewType("PaymentId", str)
+EventId = NewType("EventId", str)
+UserId = NewType("UserId", int)
+ProductId = NewType("ProductId", int)
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_SHAPE = re.compile(r"(ord|pay|evt)_[0-9A-HJKMNP-TV-Z]{26}")
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Whether `text` has the shape of an id with this prefix; anything else in a path names nothing (404)."""
+    return text.startswith(prefix + "_") and _SHAPE.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Makes ids, attempt keys, lease tokens and trace ids from a clock and a source of randomness."""
+
+    clock: Clock
+    rng: random.Random
+
+    def order(self) -> OrderId:
+        """An order's id."""
+        return OrderId(self._make("ord"))
+
+    def payment(self) -> PaymentId:
+        """A payment's id: what the PG is told as its `orderId`, 30 of the 6 to 64 characters it allows."""
+        return PaymentId(self._make("pay"))
+
+    def event(self) -> EventId:
+        """An event's id, by which inboxes know a repeat."""
+        return EventId(self._make("evt"))
+
+    def token(self) -> str:
+        """A lease token or an Idempotency-Key for the PG: 128 random bits as hexadecimal."""
+        return f"{self.rng.getrandbits(128):032x}"
+
+    def _make(self, prefix: str) -> str:
+        number = (self.clock() // 1_000 & (1 << 48) - 1) << 80 | self.rng.getrandbits(80)
+        return prefix + "_" + "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))

@@ -1,0 +1,241 @@
+"""Consumers: a list of events is one transaction, with an inbox row for each, so that its effect happens once.
+
+A list that fails is handled one by one. An event that keeps failing is poison: it goes to the dead letters with its
+reason, and its neighbours go on. A dependency that is down is not poison; `Unavailable` passes through to the loop,
+which waits and tries the same list again.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import msgspec
+from prometheus_client import Counter
+
+from quickcommerce.kit.clock import Clock, rfc3339
+from quickcommerce.kit.db import Database, Tx, marks
+from quickcommerce.kit.outbox import Message
+from quickcommerce.kit.policy import Backoff
+from quickcommerce.kit.problem import NotFound, Unavailable
+from quickcommerce.kit.telemetry import log, tracing
+
+TRIES_MAX = 5
+_BACKOFF = Backoff(base_s=0.02, cap_s=0.2)
+
+CONSUMED = Counter("qc_events_total", "Events by what became of them", ["consumer", "end"])
+
+Handler = Callable[[Tx, list[Message]], Awaitable[None]]
+Settle = Callable[[Tx], Awaitable[None]]
+"""Moves the bus's cursor, in the consumer's own transaction where there is one."""
+
+
+class Poison(Exception):
+    """The event can never be handled as things are; it belongs to the dead letters. The text is the reason."""
+
+
+class Consumer(Protocol):
+    """Takes lists of events. Once `deliver` returns, each is handled or in the dead letters, and never needed again."""
+
+    @property
+    def name(self) -> str:
+        """Its consumer group."""
+        ...
+
+    @property
+    def db(self) -> Database:
+        """The store its cursors live in."""
+        ...
+
+    async def deliver(self, messages: list[Message], settle: Settle) -> None:
+        """Handle the list and call `settle` in the transaction of the last effect, or in one after it."""
+        ...
+
+
+def waves(messages: list[Message]) -> list[dict[str, list[Message]]]:
+    """Split a list so that handlers can take many events at once without breaking the order of any key.
+
+    Wave k holds the k-th event of every key, grouped by type: within a wave no two events share a key.
+    """
+    result: list[dict[str, list[Message]]] = []
+    depth: dict[str, int] = {}
+    for message in messages:
+        at = depth.get(message.subject, 0)
+        depth[message.subject] = at + 1
+        if at == len(result):
+            result.append({})
+        result[at].setdefault(message.type, []).append(message)
+    return result
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """An event that could not be handled, as operators see it."""
+
+    id: str
+    consumer: str
+    event_type: str
+    order_id: str
+    reason: str
+    tries: int
+    failed_at: str
+
+
+@dataclass(frozen=True)
+class DeadLetters:
+    """The dead letters of one store: one for each consumer and event."""
+
+    db: Database
+    clock: Clock
+
+    async def add(self, tx: Tx, consumer: str, message: Message, reason: str, tries: int) -> None:
+        """Keep an event with the reason why it could not be handled. A second time for the same event: nothing."""
+        letter_id = f"{consumer}.{message.id}"
+        if await tx.one("SELECT 1 FROM dead_letter WHERE letter_id = ?", (letter_id,)):
+            return
+        await tx.insert(
+            "dead_letter",
+            "letter_id, consumer, event_type, subject, reason, tries, failed_at_us, message",
+            [
+                (
+                    letter_id,
+                    consumer,
+                    message.type,
+                    message.subject,
+                    reason[:1000],
+                    tries,
+                    self.clock(),
+                    msgspec.json.encode(message),
+                )
+            ],
+        )
+
+    async def list(self, limit: int = 1000) -> list[DeadLetter]:
+        """The oldest first."""
+        rows = await self.db.read(
+            lambda tx: tx.all(
+                "SELECT letter_id, consumer, event_type, subject, reason, tries, failed_at_us FROM dead_letter"
+                " ORDER BY failed_at_us, letter_id LIMIT ?",
+                (limit,),
+            )
+        )
+        return [DeadLetter(*row) for row in ((*facts, rfc3339(at)) for *facts, at in rows)]
+
+    async def peek(self, tx: Tx, letter_id: str) -> Message:
+        """The event of a letter. Raises NotFound."""
+        row = await tx.one("SELECT message FROM dead_letter WHERE letter_id = ?", (letter_id,))
+        if row is None:
+            raise NotFound("there is no such dead letter")
+        return msgspec.json.decode(row[0], type=Message)
+
+    async def take(self, tx: Tx, letter_id: str) -> Message:
+        """Remove a letter and return its event. Raises NotFound."""
+        message = await self.peek(tx, letter_id)
+        await tx.run("DELETE FROM dead_letter WHERE letter_id = ?", (letter_id,))
+        return message
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """A consumer whose handlers write to one database: effect, inbox row and cursor are one transaction."""
+
+    name: str
+    db: Database
+    handlers: Mapping[str, Handler]
+    letters: DeadLetters
+    clock: Clock
+    rng: random.Random
+
+    async def deliver(self, messages: list[Message], settle: Settle) -> None:
+        """See `Consumer.deliver`."""
+
+        async def together(tx: Tx) -> None:
+            await self._handle(tx, messages)
+            await settle(tx)
+
+        try:
+            await self.db.run(together)
+        except Unavailable:
+            raise
+        except Exception as failure:  # noqa: BLE001 - any failure of the list is found again one by one
+            log.warning("consumer.singled", consumer=self.name, events=len(messages), error=repr(failure))
+            for message in messages:
+                await self._deliver_one(message)
+            await self.db.run(settle)
+
+    async def replay(self, letter_id: str) -> None:
+        """Handle a dead letter again, after what made it fail was mended. It is gone only if that succeeds."""
+
+        async def work(tx: Tx) -> None:
+            message = await self.letters.take(tx, letter_id)
+            await self._handlers(tx, [message])
+
+        await self.db.run(work)
+        CONSUMED.labels(self.name, "replayed").inc()
+
+    async def _deliver_one(self, message: Message) -> None:
+        for tries in range(1, TRIES_MAX + 1):
+            try:
+                await self.db.run(lambda tx: self._handle(tx, [message]))
+            except Unavailable:
+                raise
+            except Exception as failure:  # noqa: BLE001 - the reason goes to the dead letters
+                reason = str(failure) if isinstance(failure, Poison) else repr(failure)
+                if tries == TRIES_MAX or isinstance(failure, Poison):
+                    await self.db.run(partial(self._bury, message=message, reason=reason, tries=tries))
+                    return
+                await asyncio.sleep(_BACKOFF.delay_s(tries, self.rng))
+            else:
+                return
+
+    async def _bury(self, tx: Tx, message: Message, reason: str, tries: int) -> None:
+        if await self._fresh(tx, [message]):
+            await self.letters.add(tx, self.name, message, reason, tries)
+            await self._remember(tx, [message])
+            CONSUMED.labels(self.name, "dead").inc()
+            with tracing(message.trace):
+                log.error("event.dead", consumer=self.name, type=message.type, order_id=message.subject, reason=reason)
+
+    async def _handle(self, tx: Tx, messages: list[Message]) -> None:
+        fresh = await self._fresh(tx, messages)
+        await self._handlers(tx, fresh)
+        await self._remember(tx, fresh)
+        CONSUMED.labels(self.name, "handled").inc(len(fresh))
+        CONSUMED.labels(self.name, "repeated").inc(len(messages) - len(fresh))
+
+    async def _handlers(self, tx: Tx, messages: list[Message]) -> None:
+        for wave in waves(messages):
+            for event_type, group in wave.items():
+                handler = self.handlers.get(event_type)
+                if handler is None:
+                    raise Poison(f"unknown event type {event_type}")
+                await handler(tx, group)
+
+    async def _fresh(self, tx: Tx, messages: list[Message]) -> list[Message]:
+        """The messages this consumer has not handled, each once."""
+        ids = [message.id for message in messages]
+        rows = await tx.all(
+            f"SELECT event_id FROM inbox WHERE consumer = ? AND event_id IN ({marks(ids)})", [self.name, *ids]
+        )
+        known = {event_id for (event_id,) in rows}
+        fresh: dict[str, Message] = {}
+        for message in messages:
+            if message.id not in known:
+                fresh.setdefault(message.id, message)
+        return list(fresh.values())
+
+    async def _remember(self, tx: Tx, messages: list[Message]) -> None:
+        now = self.clock()
+        await tx.insert("inbox", "consumer, event_id, at_us", [(self.name, message.id, now) for message in messages])
+
+
+async def prune(tx: Tx, older_than_us: int, limit: int) -> int:
+    """Delete inbox rows older than the bus can replay; at most `limit`. Returns how many."""
+    rows = await tx.all(
+        "SELECT consumer, event_id FROM inbox WHERE at_us < ? ORDER BY at_us LIMIT ?", (older_than_us, limit)
+    )
+    for consumer, event_id in rows:
+        await tx.run("DELETE FROM inbox WHERE consumer = ? AND event_id = ?", (consumer, event_id))
+    return len(rows)

@@ -1,0 +1,101 @@
+"""Supervised loops: a crash restarts the loop with backoff and never silently ends it; stopping drains it.
+
+A loop's body is a `step`: it does one bounded piece of work and returns whether more is waiting. Between steps the
+loop waits for its wake-up event or its interval. A dependency that is down (`Unavailable`) is waited for, without
+limit and without noise; any other exception is a defect, logged with its traceback and counted.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Gauge
+
+from quickcommerce.kit.policy import Backoff
+from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.telemetry import log
+
+HEARTBEAT = Gauge("qc_loop_heartbeat_seconds", "When the loop last finished a step, seconds since the epoch", ["loop"])
+CRASHES = Counter("qc_loop_crashes_total", "Steps that ended in an unexpected exception", ["loop"])
+WAITS = Counter("qc_loop_waits_total", "Steps that found a dependency down", ["loop"])
+
+_BACKOFF = Backoff(base_s=0.1, cap_s=2.5)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One loop: `step` again and again, at least every `every_s` seconds (None: only when woken)."""
+
+    name: str
+    step: Callable[[], Awaitable[bool]]
+    every_s: float | None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    """Runs loops until told to stop, then lets each finish the step in hand."""
+
+    def __init__(self, loops: list[Loop], *, rng: random.Random) -> None:
+        self._loops = loops
+        self._rng = rng
+        self._stopping = False
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.waiting_for: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Start every loop."""
+        for loop in self._loops:
+            self._tasks[loop.name] = asyncio.create_task(self._run(loop), name=loop.name)
+
+    async def stop(self, *, drain_s: float) -> None:
+        """End every loop after its current step, in parallel; after `drain_s` seconds what still runs is cancelled.
+
+        Cancelling is safe: what a step leaves behind is a lease that ends, and whoever comes next finds it.
+        """
+        self._stopping = True
+        for loop in self._loops:
+            loop.wake.set()
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks.values(), timeout=drain_s)
+        for task in late:
+            log.warning("loop.cancelled", loop=task.get_name(), drain_s=drain_s)
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def stalled(self) -> list[str]:
+        """What a readiness probe should name: the loops that wait for something that is down."""
+        return [f"{name}: {reason}" for name, reason in self.waiting_for.items()]
+
+    async def _run(self, loop: Loop) -> None:
+        failures = 0
+        while not self._stopping:
+            try:
+                more = await loop.step()
+            except Unavailable as down:
+                WAITS.labels(loop.name).inc()
+                if loop.name not in self.waiting_for:
+                    log.warning("loop.waiting", loop=loop.name, reason=down.detail)
+                self.waiting_for[loop.name] = down.detail
+            except Exception:  # noqa: BLE001 - a loop never ends by a defect
+                CRASHES.labels(loop.name).inc()
+                log.exception("loop.crashed", loop=loop.name)
+            else:
+                failures = 0
+                self.waiting_for.pop(loop.name, None)
+                HEARTBEAT.labels(loop.name).set_to_current_time()
+                if not more:
+                    await self._pause(loop, loop.every_s)
+                continue
+            await self._pause(loop, _BACKOFF.delay_s(failures, self._rng))
+            failures += 1
+
+    async def _pause(self, loop: Loop, seconds: float | None) -> None:
+        if self._stopping:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await loop.wake.wait()
+        loop.wake.clear()

@@ -1,0 +1,133 @@
+"""The transactional outbox: an event is a row written in the transaction that it tells about.
+
+Rows have a `seq` (the order of writing) and a shard, the hash of their key: events of one order stay in one shard, and
+order within a shard is all that order per key needs. Two readers exist. The in-process bus reads the outbox as a log
+(`bus.py`). A `Relay` moves rows to a broker: it leases shards, publishes each oldest first, and deletes what the
+broker confirmed, naming its lease; so many relays can work side by side, and one that was frozen past its lease
+changes nothing when it wakes.
+"""
+
+import zlib
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from quickcommerce.kit.clock import SECOND_US, Clock
+from quickcommerce.kit.db import Database, Tx, marks
+from quickcommerce.kit.ids import EventId, Ids
+
+SHARDS = 16
+"""How many shards the key space has; a fixed number, since rows carry it."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One event on its way, with CloudEvents attribute names (https://cloudevents.io), its data still encoded."""
+
+    id: EventId
+    type: str
+    source: str
+    subject: str
+    time_us: int
+    trace: str
+    data: bytes
+    seq: int = 0
+
+    @property
+    def shard(self) -> int:
+        """Where the events of this key are kept in order."""
+        return shard_of(self.subject)
+
+
+def shard_of(key: str) -> int:
+    """The shard of a key: the same on every machine and in every version."""
+    return zlib.crc32(key.encode()) % SHARDS
+
+
+_COLUMNS = "shard, event_id, type, source, subject, time_us, trace, data"
+
+
+async def append(tx: Tx, messages: Iterable[Message]) -> None:
+    """Write events in the transaction that makes them true, and wake their readers once it is committed."""
+    messages = list(messages)
+    if messages:
+        tx.announce()
+    await tx.insert(
+        "outbox", _COLUMNS, [(m.shard, m.id, m.type, m.source, m.subject, m.time_us, m.trace, m.data) for m in messages]
+    )
+
+
+async def after(tx: Tx, cursors: dict[int, int], limit: int) -> list[Message]:
+    """The oldest rows behind each shard's cursor, in order of writing, at most `limit`."""
+    behind = " OR ".join("(shard = ? AND seq > ?)" for _ in cursors)
+    rows = await tx.all(
+        f"SELECT {_COLUMNS}, seq FROM outbox WHERE {behind} ORDER BY seq LIMIT ?",
+        [*(value for cursor in cursors.items() for value in cursor), limit],
+    )
+    return [Message(*row[1:]) for row in rows]
+
+
+async def pending(tx: Tx, cursors: dict[int, int]) -> int:
+    """How many rows are behind each shard's cursor: what not every reader has taken yet."""
+    behind = " OR ".join("(shard = ? AND seq > ?)" for _ in cursors)
+    row = await tx.one(
+        f"SELECT COUNT(*) FROM outbox WHERE {behind}", [value for cursor in cursors.items() for value in cursor]
+    )
+    return row[0] if row else 0
+
+
+async def prune(tx: Tx, upto: dict[int, int], limit: int) -> int:
+    """Delete rows that every reader has passed: at most `limit` a shard, up to the given `seq`. Returns how many."""
+    deleted = 0
+    for shard, seq in sorted(upto.items()):
+        rows = await tx.all(
+            "SELECT seq FROM outbox WHERE shard = ? AND seq <= ? ORDER BY seq LIMIT ?", (shard, seq, limit)
+        )
+        if rows:
+            deleted += await tx.run("DELETE FROM outbox WHERE shard = ? AND seq <= ?", (shard, rows[-1][0]))
+    return deleted
+
+
+Publish = Callable[[list[Message]], Awaitable[int]]
+"""Sends messages in order; returns how many from the front are confirmed. It stops at the first that failed."""
+
+
+@dataclass(frozen=True)
+class Relay:
+    """Publishes an outbox to a broker."""
+
+    db: Database
+    publish: Publish
+    clock: Clock
+    ids: Ids
+    lease_s: float
+    list_max: int
+
+    async def step(self) -> bool:
+        """Lease every free shard, publish its oldest rows, delete what was confirmed. Returns whether more waits."""
+        token = self.ids.token()
+        shards = await self.db.run(lambda tx: self._lease(tx, token))
+        messages = await self.db.read(lambda tx: after(tx, dict.fromkeys(shards, 0), self.list_max)) if shards else []
+        by_shard: dict[int, list[Message]] = {}
+        for message in messages:
+            by_shard.setdefault(message.shard, []).append(message)
+        confirmed: list[int] = []
+        for waiting in by_shard.values():
+            confirmed += [message.seq for message in waiting[: await self.publish(waiting)]]
+        await self.db.run(lambda tx: self._settle(tx, token, confirmed))
+        return len(messages) == self.list_max
+
+    async def _lease(self, tx: Tx, token: str) -> list[int]:
+        now = self.clock()
+        until = now + int(self.lease_s * SECOND_US)
+        await tx.run("UPDATE outbox_lease SET token = ?, until_us = ? WHERE until_us <= ?", (token, until, now))
+        return [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]
+
+    async def _settle(self, tx: Tx, token: str, confirmed: list[int]) -> None:
+        mine = [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]
+        if confirmed and mine:
+            await tx.run(
+                f"DELETE FROM outbox WHERE seq IN ({marks(confirmed)}) AND shard IN ({marks(mine)})",
+                [*confirmed, *mine],
+            )
+        await tx.run("UPDATE outbox_lease SET token = '', until_us = 0 WHERE token = ?", (token,))

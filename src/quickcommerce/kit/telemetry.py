@@ -1,0 +1,65 @@
+"""Logs and trace context.
+
+One trace id follows an order from the request through group commit, outbox, payment and history: it is taken from the
+W3C `traceparent` header or made, lives in a context variable while one thing is handled, is stored with each event,
+and is set again by whoever takes the event. Code that handles a list binds each item's own (`tracing`).
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ecs_logging
+import structlog
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_SECRET = re.compile(r"token|secret|authorization|cookie|password|payment_key|card", re.IGNORECASE)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("quickcommerce")
+
+
+def trace_of(traceparent: str) -> str | None:
+    """The 32 digits of a W3C traceparent, or None if it is not one (https://www.w3.org/TR/trace-context/)."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    return match and match[1]
+
+
+def current_trace() -> str:
+    """The trace id of what is being handled now; empty outside of any."""
+    return str(structlog.contextvars.get_contextvars().get("trace.id", ""))
+
+
+@contextmanager
+def tracing(trace: str) -> Iterator[None]:
+    """Everything logged inside carries this trace id."""
+    with structlog.contextvars.bound_contextvars(**{"trace.id": trace}):
+        yield
+
+
+def _mask(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """No secret, token or card in any log line, whoever wrote it."""
+    return {key: "***" if _SECRET.search(key) else value for key, value in entry.items()}
+
+
+def configure_logs(level: str, *, machine: bool) -> None:
+    """Log to standard error: one ECS JSON object a line for machines, or coloured text for people."""
+    renderer: list[Any] = (
+        [ecs_logging.StructlogFormatter()]
+        if machine
+        else [structlog.processors.TimeStamper("%H:%M:%S"), structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            _mask,
+            *renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

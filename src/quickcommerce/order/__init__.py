@@ -1,0 +1,1 @@
+"""Orders: placed, paid, closed; their states, their events, their timeline."""

@@ -1,0 +1,37 @@
+"""Reading orders."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from quickcommerce.kit.auth import Caller
+from quickcommerce.kit.db import Database
+from quickcommerce.kit.ids import OrderId
+from quickcommerce.kit.problem import NotFound
+from quickcommerce.order import store
+
+
+@dataclass(frozen=True)
+class OrderBook:
+    """The orders of store A, for reading."""
+
+    db: Database
+
+    async def get(self, order_id: OrderId, caller: Caller) -> store.Row:
+        """An order that the caller may see. Raises NotFound, the same for absent and foreign."""
+        row = (await self.rows([order_id])).get(order_id)
+        if row is None or not caller.may_see(row.user_id):
+            raise NotFound("there is no such order")
+        return row
+
+    async def rows(self, order_ids: Collection[OrderId]) -> dict[OrderId, store.Row]:
+        """Orders by id; those that do not exist are left out."""
+        return await self.db.read(lambda tx: store.load(tx, order_ids))
+
+    async def page(self, user_id: int, before: tuple[int, str] | None, limit: int) -> list[store.Row]:
+        """A user's orders, newest first, behind `before` (placed_us, order_id)."""
+        return await self.db.read(lambda tx: store.page(tx, user_id, before, limit))
+
+    async def timeline(self, order_id: OrderId, caller: Caller, *, notes: bool) -> list[store.Change]:
+        """What happened to an order, in order; `notes` are for operators. Raises NotFound."""
+        await self.get(order_id, caller)
+        return await self.db.read(lambda tx: store.timeline(tx, order_id, notes=notes))

@@ -1,0 +1,287 @@
+"""Placing orders: a list of baskets becomes one transaction, each basket with an answer of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from quickcommerce import events
+from quickcommerce.kit import idempotency, outbox
+from quickcommerce.kit.clock import SECOND_US, Clock
+from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.idempotency import Claim
+from quickcommerce.kit.ids import Ids, OrderId
+from quickcommerce.kit.outbox import Message
+from quickcommerce.kit.problem import CouponNotUsable, NotFound, OutOfStock, PriceChanged, Problem
+from quickcommerce.kit.telemetry import log, tracing
+from quickcommerce.order import model, store
+from quickcommerce.order.model import Basket, Offer, Priced, Refusal, Status
+
+SOURCE = "shop"
+
+
+class Prices(Protocol):
+    """What the catalog tells an order."""
+
+    async def offers(self, tx: Tx, product_ids: Sequence[int], *, locked: bool) -> Mapping[int, Offer]:
+        """Names and prices now, of those that exist; `locked` keeps them so until the transaction's end."""
+        ...
+
+
+class Reservations(Protocol):
+    """What stock does for an order."""
+
+    async def available(self, tx: Tx, product_ids: Sequence[int]) -> dict[int, int]:
+        """Units that may still be sold, by product."""
+        ...
+
+    async def hold(self, tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
+        """Reserve (units, price version) by product; False means that the transaction must be undone."""
+        ...
+
+    async def give_back_and_sell(
+        self, tx: Tx, released: Sequence[tuple[str, Mapping[int, int]]], sold: Sequence[tuple[str, Mapping[int, int]]]
+    ) -> None:
+        """End holds: (order id, units by product) back to the shelf, or sold."""
+        ...
+
+
+class Coupons(Protocol):
+    """What coupons do for an order."""
+
+    async def discounts(self, tx: Tx, user_id: int, amounts: Mapping[int, int]) -> Mapping[int, int | str]:
+        """For each coupon, given the amount of its line in won: the won it takes off, or why it cannot be used."""
+        ...
+
+
+class Placing(msgspec.Struct, frozen=True):
+    """A basket on its way to be an order. Its id is made before any effect, so a lost commit can be asked for."""
+
+    order_id: OrderId
+    user_id: int
+    basket: Basket
+    claim: Claim | None
+    trace: str
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """The order's id and its JSON as first answered, without checkout_url."""
+
+    order_id: OrderId
+    body: bytes
+    replayed: bool
+
+
+Answer = Placed | Problem
+
+
+class _StockMoved(Exception):
+    """A parallel transaction took the units or changed the price; the list is undone and decided again, locked."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Turns lists of baskets into orders: idempotency rows, orders, lines, timeline, outbox, and stock at last."""
+
+    db: Database
+    prices: Prices
+    reservations: Reservations
+    coupons: Coupons
+    clock: Clock
+    ids: Ids
+    payment_window_s: int
+    payable_min: int
+
+    async def place(self, requests: list[Placing]) -> list[Answer]:
+        """One answer for each basket, in order. Optimistic at first; with the rows locked where that fails."""
+        try:
+            answers = await self._transact(requests, locked=False)
+        except _StockMoved:
+            answers = await self._transact(requests, locked=True)
+        for request, answer in zip(requests, answers, strict=True):
+            with tracing(request.trace):
+                if isinstance(answer, Placed):
+                    log.info("order.placed", order_id=answer.order_id, replayed=answer.replayed)
+                else:
+                    log.info("order.refused", code=answer.code)
+        return answers
+
+    async def _transact(self, requests: list[Placing], *, locked: bool) -> list[Answer]:
+        runs = 0
+
+        async def work(tx: Tx) -> list[Answer]:
+            nonlocal runs
+            runs += 1
+            return await self._place(tx, requests, locked=locked, again=runs > 1 or locked)
+
+        return await self.db.run(work)
+
+    async def _place(self, tx: Tx, requests: list[Placing], *, locked: bool, again: bool) -> list[Answer]:
+        answers, followers = await self._known(tx, requests, again=again)
+        todo = [at for at in range(len(requests)) if at not in answers and at not in followers]
+        priced = await self._decide(tx, requests, todo, answers, locked=locked)
+        now = self.clock()
+        rows = {at: self._row(requests[at], basket, now) for at, (basket, _) in priced.items()}
+        bodies = {at: msgspec.json.encode(row.public()) for at, row in rows.items()}
+        await self._write(tx, requests, rows, bodies, now)
+        wanted: dict[int, tuple[int, int]] = {}
+        for basket, offers in priced.values():
+            for line in basket.lines:
+                units, _ = wanted.get(line.product_id, (0, 0))
+                wanted[line.product_id] = (units + line.quantity, offers[line.product_id].price_version)
+        if not await self.reservations.hold(tx, wanted):
+            raise _StockMoved
+        answers |= {at: Placed(requests[at].order_id, body, replayed=False) for at, body in bodies.items()}
+        for at, leader in followers.items():
+            answers[at] = _follow(requests[at], requests[leader], answers[leader])
+        return [answers[at] for at in range(len(requests))]
+
+    async def _known(self, tx: Tx, requests: list[Placing], *, again: bool) -> tuple[dict[int, Answer], dict[int, int]]:
+        """What is answered already: keys that were used, and, on a second run, orders that the first one stored."""
+        kept = await idempotency.find(tx, [request.claim for request in requests if request.claim])
+        own = [request.order_id for request in requests] if again else []
+        bodies = await store.placed(tx, [*(OrderId(one.resource) for one in kept.values()), *own])
+        answers: dict[int, Answer] = {}
+        leaders: dict[str, int] = {}
+        followers: dict[int, int] = {}
+        for at, request in enumerate(requests):
+            if request.order_id in bodies:
+                answers[at] = Placed(request.order_id, bodies[request.order_id], replayed=False)
+            elif request.claim and (earlier := kept.get(request.claim.scoped)):
+                order_id = OrderId(earlier.resource)
+                reused = idempotency.reused(request.claim, earlier)
+                answers[at] = reused or Placed(order_id, bodies[order_id], replayed=True)
+            elif request.claim and leaders.setdefault(request.claim.scoped, at) != at:
+                followers[at] = leaders[request.claim.scoped]
+        return answers, followers
+
+    async def _decide(
+        self, tx: Tx, requests: list[Placing], todo: list[int], answers: dict[int, Answer], *, locked: bool
+    ) -> dict[int, tuple[Priced, Mapping[int, Offer]]]:
+        """Decide the baskets in the order of their arrival; refusals go to `answers`."""
+        products = sorted({want.product_id for at in todo for want in requests[at].basket.lines})
+        if not products:
+            return {}
+        offers = await self.prices.offers(tx, products, locked=locked)
+        available = await self.reservations.available(tx, products)
+        priced = {}
+        for at in todo:
+            basket = requests[at].basket
+            discounts = await self._discounts(tx, requests[at], offers)
+            decision: Priced | Refusal = (
+                discounts
+                if isinstance(discounts, model.Unusable)
+                else model.decide(basket.lines, offers, available, discounts, payable_min=self.payable_min)
+            )
+            if isinstance(decision, Priced):
+                priced[at] = (decision, offers)
+            else:
+                answers[at] = _problem(basket, decision)
+        return priced
+
+    async def _discounts(
+        self, tx: Tx, request: Placing, offers: Mapping[int, Offer]
+    ) -> dict[int, int] | model.Unusable:
+        """The discount of each line that has a coupon, in won, or the first that is refused."""
+        lines = {at: want for at, want in enumerate(request.basket.lines) if want.coupon_id}
+        of_line = {
+            at: (want.coupon_id or 0, offers[want.product_id].price * want.quantity)
+            for at, want in lines.items()
+            if want.product_id in offers
+        }
+        if not of_line:
+            return {}
+        said = await self.coupons.discounts(tx, request.user_id, dict(of_line.values()))
+        discounts = {}
+        for at, (coupon_id, _) in of_line.items():
+            discount = said[coupon_id]
+            if isinstance(discount, str):
+                return model.Unusable(at, discount)
+            discounts[at] = discount
+        return discounts
+
+    def _row(self, request: Placing, basket: Priced, now: int) -> store.Row:
+        return store.Row(
+            order_id=request.order_id,
+            user_id=request.user_id,
+            status=Status.PLACED,
+            version=1,
+            total=basket.total,
+            discount=basket.discount,
+            payable=basket.payable,
+            paid=0,
+            refunded=0,
+            placed_us=now,
+            expires_us=now + self.payment_window_s * SECOND_US,
+            updated_us=now,
+            lease_token="",
+            trace=request.trace,
+            lines=basket.lines,
+            names_en=basket.names_en,
+        )
+
+    async def _write(
+        self, tx: Tx, requests: list[Placing], rows: dict[int, store.Row], bodies: dict[int, bytes], now: int
+    ) -> None:
+        claims = ((requests[at].claim, row.order_id) for at, row in rows.items())
+        await idempotency.keep(tx, [(claim, order_id) for claim, order_id in claims if claim], now)
+        await store.insert(tx, [(row, bodies[at]) for at, row in rows.items()])
+        await store.record(
+            tx,
+            [store.Change(row.order_id, 1, 0, now, "placed", "buyer", None, row.status) for row in rows.values()],
+        )
+        placed = ((row, events.OrderPlaced(row.public(), row.names_en, "buyer")) for row in rows.values())
+        await outbox.append(tx, [message(self.ids, row, event, row.trace) for row, event in placed])
+
+
+def message(ids: Ids, row: store.Row, event: events.OrderEvent, trace: str) -> Message:
+    """An order event on its way; the key is the order's id."""
+    return Message(ids.event(), type(event).__name__, SOURCE, row.order_id, row.updated_us, trace, events.encode(event))
+
+
+def _follow(request: Placing, leader: Placing, answer: Answer) -> Answer:
+    """The answer for a request whose key stands earlier in the same list."""
+    if request.claim and leader.claim and request.claim.fingerprint != leader.claim.fingerprint:
+        return idempotency.reused(request.claim, idempotency.Kept(leader.claim.fingerprint, "")) or answer
+    return Placed(answer.order_id, answer.body, replayed=True) if isinstance(answer, Placed) else answer
+
+
+def _problem(basket: Basket, refusal: Refusal) -> Problem:
+    match refusal:
+        case model.Unknown(lines):
+            return NotFound(
+                "a product of the basket does not exist",
+                errors=[{"pointer": f"/lines/{at}/product_id", "detail": "no such product"} for at in lines],
+            )
+        case model.Moved(lines):
+            return PriceChanged(
+                "a price is not the one expected",
+                errors=[
+                    {
+                        "pointer": f"/lines/{at}/expected_price",
+                        "detail": "the price has changed",
+                        "product_id": basket.lines[at].product_id,
+                        "expected_price": basket.lines[at].expected_price,
+                        "price": price,
+                    }
+                    for at, price in lines
+                ],
+            )
+        case model.Short(lines):
+            return OutOfStock(
+                "there is not enough stock for the basket",
+                errors=[
+                    {
+                        "pointer": f"/lines/{at}/quantity",
+                        "detail": "not enough stock",
+                        "product_id": basket.lines[at].product_id,
+                        "requested": basket.lines[at].quantity,
+                        "available": available,
+                    }
+                    for at, available in lines
+                ],
+            )
+        case model.Unusable(line, reason):
+            errors = [] if line is None else [{"pointer": f"/lines/{line}/coupon_id", "detail": reason}]
+            return CouponNotUsable(reason, errors=errors)

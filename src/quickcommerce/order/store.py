@@ -1,0 +1,210 @@
+"""The orders of store A as rows: every statement of the order feature."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from quickcommerce.events import CURRENCY, Line, Order, title
+from quickcommerce.kit.clock import rfc3339
+from quickcommerce.kit.db import LOCK, Params, Tx, marks
+from quickcommerce.kit.db import Row as DbRow
+from quickcommerce.kit.ids import OrderId
+from quickcommerce.order.model import HOLDING, Status
+
+_FIELDS = (
+    "order_id, user_id, status, version, total, discount, payable, paid, refunded, placed_us, expires_us, updated_us,"
+    " lease_token, trace"
+)
+_HOLDING = "('" + "', '".join(sorted(HOLDING)) + "')"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """An order as stored, with its lines. Times are microseconds UTC."""
+
+    order_id: OrderId
+    user_id: int
+    status: Status
+    version: int
+    total: int
+    discount: int
+    payable: int
+    paid: int
+    refunded: int
+    placed_us: int
+    expires_us: int
+    updated_us: int
+    lease_token: str
+    trace: str
+    lines: list[Line]
+    names_en: list[str]
+
+    def public(self) -> Order:
+        """The order object of the contract, without its checkout_url."""
+        return Order(
+            self.order_id, self.user_id, self.status, self.version, self.lines, self.total, self.discount,
+            self.payable, self.paid, self.refunded, CURRENCY,
+            rfc3339(self.placed_us), rfc3339(self.expires_us), rfc3339(self.updated_us),
+        )  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        """What the PG shows the buyer."""
+        return title(self.lines)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A line of an order's timeline. `step` 0 is a change of the order; others are notes for operators."""
+
+    order_id: OrderId
+    version: int
+    step: int
+    at_us: int
+    what: str
+    cause: str
+    from_status: str | None
+    to_status: str
+
+
+async def insert(tx: Tx, placed: Iterable[tuple[Row, bytes]]) -> None:
+    """Store new orders with their lines; the bytes are the order as it is first answered."""
+    placed = list(placed)
+    await tx.insert(
+        "orders",
+        f"{_FIELDS}, lease_until_us, placed",
+        [
+            (
+                row.order_id, row.user_id, row.status, row.version, row.total, row.discount, row.payable, row.paid,
+                row.refunded, row.placed_us, row.expires_us, row.updated_us, row.lease_token, row.trace, 0, body,
+            )
+            for row, body in placed
+        ],
+    )  # fmt: skip
+    await tx.insert(
+        "order_line",
+        "order_id, product_id, line, name, name_en, quantity, unit_price, discount, amount, coupon_id",
+        [
+            (
+                row.order_id, line.product_id, at, line.name, name_en, line.quantity, line.unit_price, line.discount,
+                line.amount, line.coupon_id,
+            )
+            for row, _ in placed
+            for at, (line, name_en) in enumerate(zip(row.lines, row.names_en, strict=True))
+        ],
+    )  # fmt: skip
+
+
+async def placed(tx: Tx, order_ids: Iterable[str]) -> dict[str, bytes]:
+    """The orders as they were first answered, by id."""
+    ids = sorted(set(order_ids))
+    if not ids:
+        return {}
+    return dict(await tx.all(f"SELECT order_id, placed FROM orders WHERE order_id IN ({marks(ids)})", ids))
+
+
+async def load(tx: Tx, order_ids: Iterable[OrderId], *, locked: bool = False) -> dict[OrderId, Row]:
+    """Orders with their lines; `locked` keeps them as read until the transaction's end."""
+    ids = sorted(set(order_ids))
+    if not ids:
+        return {}
+    where = f"order_id IN ({marks(ids)}) ORDER BY order_id {LOCK if locked else ''}"
+    return await _with_lines(tx, await tx.all(f"SELECT {_FIELDS} FROM orders WHERE {where}", ids))
+
+
+async def page(tx: Tx, user_id: int, before: tuple[int, str] | None, limit: int) -> list[Row]:
+    """A user's orders, newest first, older than `before` (placed_us, order_id)."""
+    params: Params
+    older, params = ("", (user_id, limit))
+    if before:
+        older = "AND (placed_us < ? OR (placed_us = ? AND order_id < ?))"
+        params = (user_id, before[0], *before, limit)
+    rows = await tx.all(
+        f"SELECT {_FIELDS} FROM orders WHERE user_id = ? {older} ORDER BY placed_us DESC, order_id DESC LIMIT ?", params
+    )
+    return list((await _with_lines(tx, rows)).values())
+
+
+async def _with_lines(tx: Tx, rows: list[DbRow]) -> dict[OrderId, Row]:
+    ids = [row[0] for row in rows]
+    lines: dict[OrderId, list[Line]] = {order_id: [] for order_id in ids}
+    names_en: dict[OrderId, list[str]] = {order_id: [] for order_id in ids}
+    if ids:
+        for order_id, name_en, *line in await tx.all(
+            "SELECT order_id, name_en, product_id, name, quantity, unit_price, discount, amount, coupon_id"
+            f" FROM order_line WHERE order_id IN ({marks(ids)}) ORDER BY order_id, line",
+            ids,
+        ):
+            lines[order_id].append(Line(*line))
+            names_en[order_id].append(name_en)
+    return {row[0]: _row([*row, lines[row[0]], names_en[row[0]]]) for row in rows}
+
+
+def _row(values: list[Any]) -> Row:
+    order_id, user_id, status, *rest = values
+    return Row(order_id, user_id, Status(status), *rest)
+
+
+async def move(tx: Tx, old: Row, new: Row) -> None:
+    """Change an order from one state to the next. Both the old status and the old version stand in the WHERE."""
+    changed = await tx.run(
+        "UPDATE orders SET status = ?, version = ?, paid = ?, refunded = ?, updated_us = ?, lease_until_us = 0"
+        " WHERE order_id = ? AND status = ? AND version = ?",
+        (new.status, new.version, new.paid, new.refunded, new.updated_us, old.order_id, old.status, old.version),
+    )
+    if changed != 1:
+        raise AssertionError(f"{old.order_id} was locked as {old.status} and is not")
+
+
+async def record(tx: Tx, changes: Iterable[Change]) -> None:
+    """Write to the timeline."""
+    await tx.insert(
+        "order_change",
+        "order_id, version, step, at_us, what, cause, from_status, to_status",
+        [msgspec.structs.astuple(change) for change in changes],
+    )
+
+
+async def note(tx: Tx, row: Row, at_us: int, what: str, cause: str) -> None:
+    """Leave a note for operators beside the order's present version; the same note once."""
+    seen = await tx.all(
+        "SELECT step, what FROM order_change WHERE order_id = ? AND version = ? ORDER BY step",
+        (row.order_id, row.version),
+    )
+    if what not in [known for _, known in seen]:
+        await record(
+            tx, [Change(row.order_id, row.version, seen[-1][0] + 1, at_us, what, cause, row.status, row.status)]
+        )
+
+
+async def timeline(tx: Tx, order_id: OrderId, *, notes: bool) -> list[Change]:
+    """What happened to an order, in order; with `notes`, also what only operators see."""
+    rows = await tx.all(
+        f"SELECT {', '.join(Change.__struct_fields__)} FROM order_change"
+        f" WHERE order_id = ? {'' if notes else 'AND step = 0'} ORDER BY version, step",
+        (order_id,),
+    )
+    return [Change(*row) for row in rows]
+
+
+async def claim_due(tx: Tx, token: str, now_us: int, until_us: int, limit: int) -> list[OrderId]:
+    """Lease orders whose time to pay has ended, oldest first; each to one claimer until `until_us`."""
+    rows = await tx.all(
+        f"SELECT order_id FROM orders WHERE status IN {_HOLDING} AND expires_us <= ? AND lease_until_us <= ?"
+        " ORDER BY expires_us LIMIT ?",
+        (now_us, now_us, limit),
+    )
+    claimed = []
+    for (order_id,) in sorted(rows):
+        claimed += [order_id] * await tx.run(
+            f"UPDATE orders SET lease_token = ?, lease_until_us = ? WHERE order_id = ? AND status IN {_HOLDING}"
+            " AND lease_until_us <= ?",
+            (token, until_us, order_id, now_us),
+        )
+    return claimed
+
+
+async def counts(tx: Tx) -> Mapping[str, int]:
+    """How many orders there are, and how many events they have had."""
+    orders = await tx.one("SELECT COUNT(*) FROM orders")
+    events = await tx.one("SELECT COUNT(*) FROM order_change WHERE step = 0")
+    return {"orders": orders[0] if orders else 0, "order_events": events[0] if events else 0}

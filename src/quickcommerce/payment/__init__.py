@@ -1,0 +1,1 @@
+"""Payments: what is asked, what was tried, what the PG says."""

@@ -1,0 +1,159 @@
+"""What a payment is: its states, what can come of an attempt, and what a reading of the PG proves. Pure."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+DECLINES_MAX = 10
+"""So many declined attempts end a payment, and with it the order."""
+
+
+class Status(StrEnum):
+    """Where a payment stands."""
+
+    READY = "READY"
+    """Waiting for the buyer."""
+    CAPTURING = "CAPTURING"
+    """A capture was sent, or is about to be; its row was committed before."""
+    CAPTURED = "CAPTURED"
+    """The PG has the money."""
+    DECLINED = "DECLINED"
+    """The last attempt was refused; the buyer may try again while the order lives."""
+    UNKNOWN = "UNKNOWN"
+    """Neither success nor failure: it is read back until it is known. The order keeps its stock."""
+    RETRY = "RETRY"
+    """Known not to be captured; tried again at a time."""
+    FAILED = "FAILED"
+    """Too many declines."""
+    CLOSED = "CLOSED"
+    """The order has ended: never to be captured."""
+    PARTLY_REFUNDED = "PARTLY_REFUNDED"
+    REFUNDED = "REFUNDED"
+
+
+NEXT: Mapping[Status, frozenset[Status]] = {
+    Status.READY: frozenset({Status.CAPTURING, Status.CLOSED}),
+    Status.CAPTURING: frozenset({Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED}),
+    Status.CAPTURED: frozenset({Status.PARTLY_REFUNDED, Status.REFUNDED}),
+    Status.DECLINED: frozenset({Status.CAPTURING, Status.CLOSED}),
+    Status.UNKNOWN: frozenset({Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED}),
+    Status.RETRY: frozenset({Status.CAPTURING, Status.CLOSED}),
+    Status.FAILED: frozenset(),
+    Status.CLOSED: frozenset(),
+    Status.PARTLY_REFUNDED: frozenset({Status.REFUNDED}),
+    Status.REFUNDED: frozenset(),
+}
+"""Every status and those it may become. Checked here in code, and again by each UPDATE, which names the old status."""
+
+MONEY_TAKEN = frozenset({Status.CAPTURED, Status.PARTLY_REFUNDED, Status.REFUNDED})
+CLOSABLE = frozenset({Status.READY, Status.DECLINED, Status.RETRY})
+UNDER_WAY = frozenset({Status.CAPTURING, Status.UNKNOWN, Status.RETRY})
+
+
+class Captured(msgspec.Struct, frozen=True):
+    """The PG has exactly this money for exactly this payment; every fact was compared."""
+
+
+class Declined(msgspec.Struct, frozen=True):
+    """This attempt is over and took no money."""
+
+    code: str
+    message: str
+
+
+class Later(msgspec.Struct, frozen=True):
+    """This attempt took no money for a reason that is not the buyer's; another is made at a time.
+
+    `ours`: the PG refuses us, not the buyer (keys, contract): somebody must look.
+    """
+
+    code: str
+    message: str
+    ours: bool
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """Money may have moved or may yet move. Never a failure: read back until it is known."""
+
+    code: str
+    message: str
+
+
+class Doubtful(msgspec.Struct, frozen=True):
+    """The PG answered with an error that does not say whether money moved. Read back before anything else."""
+
+    code: str
+    message: str
+
+
+Outcome = Captured | Declined | Later | Unknown
+Reply = Outcome | Doubtful
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One attempt as it was sent. `payment_id` is what the PG calls orderId; `amount` is won."""
+
+    payment_key: str
+    payment_id: str
+    amount: int
+    idempotency_key: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A payment as the PG tells it. `status` is in the PG's own words (Toss)."""
+
+    payment_key: str
+    payment_id: str
+    amount: int
+    currency: str
+    status: str
+    code: str
+    message: str
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """The PG knows no such payment."""
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """The PG could not be read now."""
+
+    reason: str
+
+
+Reading = Found | Missing | Unreadable
+
+OPEN = frozenset({"READY", "IN_PROGRESS", "WAITING_FOR_DEPOSIT"})
+"""What the PG calls a payment that is not captured, but may be."""
+ENDED_UNPAID = frozenset({"ABORTED", "EXPIRED"})
+
+
+def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Outcome:
+    """What a reading of the PG proves about an attempt.
+
+    `answered` is the error that the PG gave to the attempt, if it gave one. Where it gave none the request may still
+    be on its way, so "not captured yet" proves nothing; where it gave one, the attempt is over.
+    Money counts only if key, payment, amount, currency and status all agree.
+    """
+    code, message = (answered.code, answered.message) if answered else ("NO_ANSWER", "the PG did not answer")
+    match reading:
+        case Unreadable(reason):
+            return Unknown(code, reason)
+        case Missing():
+            return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment")
+        case Found() if reading.payment_id != asked.payment_id:
+            return Declined("NOT_FOUND_PAYMENT_SESSION", "the payment key belongs to another payment")
+        case Found(status="DONE"):
+            same = (reading.payment_key, reading.amount, reading.currency) == (asked.payment_key, asked.amount, "KRW")
+            return Captured() if same else Unknown("MISMATCH", "the PG captured something else than was asked")
+        case Found() if reading.status in ENDED_UNPAID:
+            return Declined(reading.code or reading.status, reading.message or f"the PG says {reading.status}")
+        case Found() if reading.status in OPEN:
+            return Later(code, message, ours=False) if answered else Unknown(code, message)
+    return Unknown("MISMATCH", f"the PG says {reading.status}")
+
+
+def still_open(reading: Reading, asked: Asked) -> bool:
+    """Whether the PG can be read, knows the payment as asked, and has not captured it: asking again makes sense."""
+    return isinstance(reading, Found) and reading.payment_id == asked.payment_id and reading.status in OPEN

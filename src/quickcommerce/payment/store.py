@@ -1,0 +1,142 @@
+"""The payments of store B as rows: every statement of the payment feature."""
+
+from collections.abc import Collection, Iterable
+
+import msgspec
+
+from quickcommerce.kit.db import LOCK, Tx, marks
+from quickcommerce.kit.ids import OrderId, PaymentId
+from quickcommerce.payment.model import Asked, Status
+
+NEVER_US = 2**62
+"""A due time that does not come: nothing is to be done by itself."""
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """A payment as stored. Money is won; times are microseconds UTC.
+
+    `due_us` is when the due loop may take it: the end of a lease while CAPTURING, the next try while UNKNOWN or RETRY.
+    `unknown_us` is since when the outcome is unknown, 0 if it is not. `version` counts its events.
+    """
+
+    payment_id: PaymentId
+    order_id: OrderId
+    user_id: int
+    amount: int
+    title: str
+    status: Status
+    version: int
+    captured: int
+    refunded: int
+    expires_us: int
+    payment_key: str | None
+    attempt: int
+    tries: int
+    declines: int
+    unknown_us: int
+    due_us: int
+    lease_token: str
+    trace: str
+    created_us: int
+    updated_us: int
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt to capture. `outcome` is None until it is over."""
+
+    payment_id: PaymentId
+    attempt: int
+    payment_key: str
+    idempotency_key: str
+    outcome: str | None
+    code: str | None
+    message: str | None
+    started_us: int
+    ended_us: int | None
+
+    def asked(self, amount: int) -> Asked:
+        """What the PG is asked, the same each time it is asked."""
+        return Asked(self.payment_key, self.payment_id, amount, self.idempotency_key)
+
+
+_COLUMNS = ", ".join(Payment.__struct_fields__)
+_ATTEMPT = ", ".join(Attempt.__struct_fields__)
+_CHANGING = (
+    "status", "version", "captured", "refunded", "payment_key", "attempt", "tries", "declines", "unknown_us", "due_us",
+    "lease_token", "trace", "updated_us",
+)  # fmt: skip
+_DUE = f"('{Status.CAPTURING}', '{Status.UNKNOWN}', '{Status.RETRY}')"
+
+
+def _payment(row: tuple[object, ...]) -> Payment:
+    return msgspec.convert(dict(zip(Payment.__struct_fields__, row, strict=True)), Payment)
+
+
+async def insert(tx: Tx, payments: Iterable[Payment]) -> None:
+    """Store new payments. One for an order that has one already is refused by the unique index on the order."""
+    await tx.insert("payment", _COLUMNS, [msgspec.structs.astuple(payment) for payment in payments])
+
+
+async def of_orders(tx: Tx, order_ids: Collection[OrderId], *, locked: bool = False) -> dict[OrderId, Payment]:
+    """Payments by order id."""
+    ids = sorted(order_ids)
+    if not ids:
+        return {}
+    lock = LOCK if locked else ""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM payment WHERE order_id IN ({marks(ids)}) ORDER BY order_id {lock}", ids
+    )
+    return {payment.order_id: payment for payment in map(_payment, rows)}
+
+
+async def get(tx: Tx, payment_id: PaymentId, *, locked: bool = False) -> Payment | None:
+    """A payment, or None."""
+    row = await tx.one(f"SELECT {_COLUMNS} FROM payment WHERE payment_id = ? {LOCK if locked else ''}", (payment_id,))
+    return _payment(row) if row else None
+
+
+async def attempts(tx: Tx, payment_id: PaymentId) -> list[Attempt]:
+    """The attempts of a payment, in order."""
+    rows = await tx.all(f"SELECT {_ATTEMPT} FROM payment_attempt WHERE payment_id = ? ORDER BY attempt", (payment_id,))
+    return [Attempt(*row) for row in rows]
+
+
+async def start(tx: Tx, attempt: Attempt) -> None:
+    """Commit to an attempt before the PG is called."""
+    await tx.insert("payment_attempt", _ATTEMPT, [msgspec.structs.astuple(attempt)])
+
+
+async def end(tx: Tx, payment: Payment, outcome: str, code: str | None, message: str | None, at_us: int) -> None:
+    """Write what came of the payment's current attempt."""
+    await tx.run(
+        "UPDATE payment_attempt SET outcome = ?, code = ?, message = ?, ended_us = ?"
+        " WHERE payment_id = ? AND attempt = ? AND outcome IS NULL",
+        (outcome, code and code[:100], message and message[:600], at_us, payment.payment_id, payment.attempt),
+    )
+
+
+async def move(tx: Tx, old: Payment, new: Payment) -> bool:
+    """Change a payment if it still is as `old` was read: same status, same version, same lease."""
+    sets = ", ".join(f"{name} = ?" for name in _CHANGING)
+    return (
+        await tx.run(
+            f"UPDATE payment SET {sets} WHERE payment_id = ? AND status = ? AND version = ? AND lease_token = ?",
+            [*(getattr(new, name) for name in _CHANGING), old.payment_id, old.status, old.version, old.lease_token],
+        )
+        == 1
+    )
+
+
+async def due(tx: Tx, now_us: int, limit: int) -> list[Payment]:
+    """Payments to be looked at now, the longest due first, locked."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM payment WHERE status IN {_DUE} AND due_us <= ? ORDER BY due_us LIMIT ? {LOCK}",
+        (now_us, limit),
+    )
+    return [_payment(row) for row in rows]
+
+
+async def count(tx: Tx) -> int:
+    """How many payments there are."""
+    row = await tx.one("SELECT COUNT(*) FROM payment")
+    return row[0] if row else 0

@@ -1,0 +1,127 @@
+"""Payments over HTTP."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from litestar import Response, get, post
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+
+from quickcommerce.kit import web
+from quickcommerce.kit.auth import Caller
+from quickcommerce.kit.clock import rfc3339
+from quickcommerce.kit.ids import OrderId, PaymentId, is_id
+from quickcommerce.kit.openapi import EVERY_ROLE, Doc
+from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, PaymentDeclined, Unavailable
+from quickcommerce.kit.telemetry import current_trace
+from quickcommerce.kit.web import AnyRequest
+from quickcommerce.payment.flow import RETRY_AFTER_S, Payments
+from quickcommerce.payment.model import MONEY_TAKEN
+from quickcommerce.payment.store import NEVER_US, Payment
+
+
+class AttemptView(msgspec.Struct):
+    """One attempt to capture; `outcome` is null while it is under way or unknown."""
+
+    attempt: int
+    payment_key: str
+    outcome: str | None
+    code: str | None
+    started_at: str
+    ended_at: str | None
+
+
+class PaymentView(msgspec.Struct):
+    """The payment of an order."""
+
+    payment_id: str
+    order_id: str
+    status: str
+    amount: int
+    captured: int
+    refunded: int
+    attempts: list[AttemptView]
+    next_attempt_at: str | None
+    pg_payment_key: str | None
+
+
+class Confirm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the PG gave the buyer's client."""
+
+    payment_key: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
+    amount: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+
+
+@dataclass(frozen=True)
+class Web:
+    """What the routes need."""
+
+    payments: Payments
+
+    async def view(self, payment: Payment) -> PaymentView:
+        """A payment with its attempts."""
+        attempts = await self.payments.attempts(payment.payment_id)
+        return PaymentView(
+            payment_id=payment.payment_id,
+            order_id=payment.order_id,
+            status=payment.status,
+            amount=payment.amount,
+            captured=payment.captured,
+            refunded=payment.refunded,
+            attempts=[
+                AttemptView(
+                    each.attempt, each.payment_key, each.outcome, each.code, rfc3339(each.started_us),
+                    rfc3339(each.ended_us) if each.ended_us else None,
+                )
+                for each in attempts
+            ],
+            next_attempt_at=rfc3339(payment.due_us) if payment.due_us != NEVER_US else None,
+            pg_payment_key=payment.payment_key,
+        )  # fmt: skip
+
+
+@get(
+    "/v1/orders/{order_id:str}/payment",
+    opt={"doc": Doc("The payment of an order", EVERY_ROLE, gives={200: PaymentView}, problems=(NotFound, Unavailable))},
+)
+async def of_order(request: AnyRequest, state: State, order_id: str) -> Response[bytes]:
+    """The payment of an order, made from the order where it is not there yet."""
+    parts: Web = state.payments_web
+    caller = await web.caller(request)
+    if not is_id("ord", order_id):
+        raise NotFound("there is no such order")
+    return web.answer(await parts.view(await parts.payments.of_order(OrderId(order_id), caller)))
+
+
+@post(
+    "/v1/payments/{payment_id:str}/confirm",
+    status_code=200,
+    opt={
+        "doc": Doc(
+            "Capture what the buyer authenticated at the PG",
+            EVERY_ROLE,
+            takes=Confirm,
+            gives={200: PaymentView, 202: PaymentView},
+            problems=(NotFound, PaymentDeclined, AmountMismatch, InvalidState, Unavailable),
+        )
+    },
+)
+async def confirm(request: AnyRequest, state: State, payment_id: str) -> Response[bytes]:
+    """Capture what the buyer authenticated; 202 while the outcome is not known."""
+    parts: Web = state.payments_web
+    caller: Caller = await web.caller(request)
+    if not is_id("pay", payment_id):
+        raise NotFound("there is no such payment")
+    asked = web.decode(await web.raw_body(request), Confirm)
+    payment = await parts.payments.confirm(
+        PaymentId(payment_id), asked.payment_key, asked.amount, caller, current_trace()
+    )
+    known = payment.status in MONEY_TAKEN
+    headers = None if known else {"Retry-After": str(RETRY_AFTER_S)}
+    return web.answer(await parts.view(payment), 200 if known else 202, headers)
+
+
+def routes() -> list[HTTPRouteHandler]:
+    """The payment routes; they find their `Web` in the app's state as `payments_web`."""
+    return [of_order, confirm]

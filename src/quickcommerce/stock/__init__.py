@@ -1,0 +1,1 @@
+"""Stock: what is on hand, what is held, what is sold."""

@@ -1,0 +1,86 @@
+"""The endpoints of the Toss API: what each reads from its request, and what it does to the books."""
+
+import random
+
+import msgspec
+from litestar import get, post
+from litestar.exceptions import ClientException
+from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
+
+from quickcommerce.toss_emulator.errors import REFUSED_BY_ISSUER
+from quickcommerce.toss_emulator.gateway import Answer, AnyRequest, Call, Gateway, Moment, Work, done, refused
+from quickcommerce.toss_emulator.ledger import Books
+from quickcommerce.toss_emulator.payment import Ask, known_order_id, known_payment_key, read_ask, refusal
+
+
+def payment_routes(gateway: Gateway, rng: random.Random) -> list[HTTPRouteHandler]:
+    """The routes under `/v1`."""
+
+    @post("/v1/payments/confirm", status_code=200)
+    async def confirm(request: AnyRequest) -> ASGIResponse:
+        ask = read_ask(await _body(request))
+        return await gateway.answer(request, Call("confirm", ask.order_id, ask.payment_key), _confirm(ask, rng))
+
+    @get("/v1/payments/{payment_key:str}")
+    async def get_by_key(request: AnyRequest, payment_key: str) -> ASGIResponse:
+        known = known_payment_key(payment_key)
+        return await gateway.answer(request, Call("get", None, known), _get(known, None))
+
+    @get("/v1/payments/orders/{order_id:str}")
+    async def get_by_order(request: AnyRequest, order_id: str) -> ASGIResponse:
+        known = known_order_id(order_id)
+        return await gateway.answer(request, Call("get", known, None), _get(None, known))
+
+    return [confirm, get_by_key, get_by_order]
+
+
+async def _body(request: AnyRequest) -> bytes:
+    """The request's body, or nothing of one that is too large: the call is then refused, and noted, as any other."""
+    try:
+        return await request.body()
+    except ClientException:
+        return b""
+
+
+def _confirm(ask: Ask, rng: random.Random) -> Work:
+    def work(books: Books, moment: Moment, scripted: str | None) -> Answer:
+        if ask.payment_key is None or ask.order_id is None or ask.amount is None:
+            return refused(scripted or "INVALID_REQUEST", moment)
+        payment = books.payment(ask.payment_key)
+        if payment is None or payment.order_id != ask.order_id:
+            return refused(scripted or "NOT_FOUND_PAYMENT_SESSION", moment)
+        order_paid = books.order_paid(payment.order_id)
+        code = refusal(payment, ask.amount, order_paid=order_paid, now_us=moment.now_us)
+        if code is not None:
+            return refused(scripted or code, moment)
+        verdict = scripted or ("REJECT_CARD_PAYMENT" if payment.method == "CARD_REFUSED" else None)
+        if verdict is None:
+            captured = msgspec.structs.replace(
+                payment,
+                status="DONE",
+                approved_at=moment.now_us,
+                # The time keeps keys apart when a test starts twice from one seed.
+                transaction_key=f"{moment.now_us:016X}{rng.getrandbits(64):016X}",
+            )
+            books.capture(captured)
+            return done(captured, moment)
+        if verdict in REFUSED_BY_ISSUER:
+            books.abort(payment.payment_key, verdict)
+        return refused(verdict, moment)
+
+    return work
+
+
+def _get(payment_key: str | None, order_id: str | None) -> Work:
+    def work(books: Books, moment: Moment, scripted: str | None) -> Answer:
+        if scripted is not None:
+            return refused(scripted, moment)
+        payment = None
+        if payment_key is not None:
+            payment = books.payment(payment_key)
+        elif order_id is not None:
+            payment = books.payment_of(order_id)
+        return refused("NOT_FOUND_PAYMENT", moment) if payment is None else done(payment, moment)
+
+    return work

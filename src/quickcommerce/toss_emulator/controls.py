@@ -1,0 +1,146 @@
+"""`/emulator/*` for tests and people at a terminal: authenticate as a buyer, script faults, look, reset, move time."""
+
+import random
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from litestar import get, post, put
+from litestar.exceptions import ClientException, PermissionDeniedException
+from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
+from msgspec import Meta
+
+from quickcommerce.toss_emulator.clock import FURTHEST_US, SECOND_US, Clock, utc
+from quickcommerce.toss_emulator.faults import Script, read_scripts
+from quickcommerce.toss_emulator.gateway import AnyRequest
+from quickcommerce.toss_emulator.ledger import Books
+from quickcommerce.toss_emulator.payment import MAX_AMOUNT, ORDER_ID, Method, Payment, method_of
+from quickcommerce.toss_emulator.store import Store
+
+T = TypeVar("T")
+
+OrderId = Annotated[str, Meta(pattern=ORDER_ID)]
+Amount = Annotated[int, Meta(ge=1, le=MAX_AMOUNT)]
+
+
+class Authentication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /emulator/authenticate`; the amount in won."""
+
+    orderId: OrderId  # noqa: N815 - the wire's name
+    amount: Amount
+    method: Method = "CARD"
+
+
+class Advance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /emulator/clock`."""
+
+    advance_s: Annotated[float, Meta(ge=0, le=FURTHEST_US / SECOND_US)]
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A body that says nothing."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What people and tests may do to the PG from outside its API."""
+
+    store: Store
+    clock: Clock
+    script: Script
+    rng: random.Random
+
+    async def authenticate(self, order_id: str, amount: int, method: Method, order_name: str = "") -> str:
+        """Do what the payment window does once a buyer has authenticated; returns the new paymentKey."""
+        now_us = self.clock.now()
+        payment = Payment(
+            # The time keeps keys apart when a test starts twice from one seed.
+            payment_key=f"tgen_{now_us:x}{self.rng.getrandbits(64):016x}",
+            order_id=order_id,
+            order_name=order_name,
+            amount=amount,
+            method=method_of(method),
+            status="IN_PROGRESS",
+            secret=f"ps_{self.rng.getrandbits(128):032x}",
+            authenticated_at=now_us,
+        )
+        await self.store.run(lambda books: books.add(payment))
+        return payment.payment_key
+
+    async def ledger(self) -> bytes:
+        """Everything that was captured, and every call, as JSON."""
+        now_us = self.clock.now()
+        return await self.store.run(lambda books: msgspec.json.encode(books.everything(now_us)))
+
+    async def reset(self) -> None:
+        """Forget payments, calls, kept answers and faults; the clock shows real time again."""
+        await self.store.run(Books.clear)
+        self.script.clear()
+        self.clock.ahead_us = 0
+
+    async def advance(self, by_us: int) -> None:
+        """Move the clock ahead, for good. Raises ValueError beyond a century in all."""
+        ahead_us = self.clock.ahead_us + by_us
+        if ahead_us > FURTHEST_US:
+            raise ValueError("the clock cannot be moved more than a century ahead")
+        await self.store.run(lambda books: books.set_ahead_us(ahead_us))
+        self.clock.ahead_us = ahead_us
+
+
+def control_routes(desk: Desk, *, controls: bool) -> list[HTTPRouteHandler]:
+    """The JSON routes under `/emulator`; without `controls`, what would disturb other people's payments is refused."""
+
+    def disturb() -> None:
+        if not controls:
+            raise PermissionDeniedException("the emulator's controls are switched off here")
+
+    @post("/emulator/authenticate", status_code=200)
+    async def authenticate(request: AnyRequest) -> ASGIResponse:
+        body = await read(request, Authentication)
+        return _json({"paymentKey": await desk.authenticate(body.orderId, body.amount, body.method)})
+
+    @get("/emulator/ledger")
+    async def ledger() -> ASGIResponse:
+        return ASGIResponse(body=await desk.ledger())
+
+    @put("/emulator/faults")
+    async def faults(request: AnyRequest) -> ASGIResponse:
+        disturb()
+        try:
+            scripts = read_scripts(await request.body())
+        except ValueError as error:
+            raise ClientException(str(error)) from error
+        desk.script.replace(scripts)
+        return _json({"replaced": sorted(scripts)})
+
+    @post("/emulator/reset", status_code=200)
+    async def reset(request: AnyRequest) -> ASGIResponse:
+        disturb()
+        await read(request, Nothing)
+        await desk.reset()
+        return _json({})
+
+    @post("/emulator/clock", status_code=200)
+    async def clock(request: AnyRequest) -> ASGIResponse:
+        disturb()
+        body = await read(request, Advance)
+        try:
+            await desk.advance(round(body.advance_s * SECOND_US))
+        except ValueError as error:
+            raise ClientException(str(error)) from error
+        return _json({"now": utc(desk.clock.now())})
+
+    return [authenticate, ledger, faults, reset, clock]
+
+
+async def read(request: AnyRequest, shape: type[T]) -> T:
+    """Read a JSON body; an empty one is `{}`. Raises ClientException (400) when it is not what is expected."""
+    try:
+        return msgspec.json.decode(await request.body() or b"{}", type=shape)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ClientException(str(error)) from error
+
+
+def _json(content: dict[str, Any]) -> ASGIResponse:
+    return ASGIResponse(body=msgspec.json.encode(content))

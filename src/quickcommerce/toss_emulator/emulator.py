@@ -1,0 +1,108 @@
+"""The emulator put together: parts, routes, and one ASGI application over them."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, cast
+
+from litestar import Litestar
+from litestar.exceptions import HTTPException
+from litestar.response import Response
+from litestar.types import Receive, Scope, Send
+
+from quickcommerce.toss_emulator.api import payment_routes
+from quickcommerce.toss_emulator.checkout import checkout_routes
+from quickcommerce.toss_emulator.clock import Clock
+from quickcommerce.toss_emulator.controls import Desk, control_routes
+from quickcommerce.toss_emulator.errors import error_body, text_of
+from quickcommerce.toss_emulator.faults import Script
+from quickcommerce.toss_emulator.gateway import AnyRequest, Gateway
+from quickcommerce.toss_emulator.ledger import Books
+from quickcommerce.toss_emulator.store import Store
+
+LEDGER_FILE: Final = "toss.db"
+MAX_BODY_BYTES: Final = 64 * 1024
+
+_LOG: Final = logging.getLogger(__name__)
+_CODE_OF: Final = {403: "FORBIDDEN_REQUEST", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "PAYLOAD_TOO_LARGE"}
+
+
+class Emulator:
+    """A Toss-compatible PG with a ledger of its own.
+
+    - `data_dir`: the folder of the ledger's file `toss.db`, which only one process may have open; None: in memory
+    - `secret_key`: the one secret key it knows; one that starts with `test_` also allows `TossPayments-Test-Code`
+    - `now_us`: real or virtual time, microseconds since the epoch, UTC
+    - `rng`: makes payment keys and secrets
+    - `sleep`: how a slow call waits, in seconds
+    - `controls`: whether faults, clock and reset may be used
+    - `prefix`: where it is mounted as a browser sees it, such as `/_toss`; its own routes never contain it
+    - `inline`: commit in the caller's thread, one by one, as a simulation under virtual time needs it
+    """
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path | None,
+        secret_key: str,
+        now_us: Callable[[], int],
+        rng: random.Random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        controls: bool = True,
+        prefix: str = "",
+        inline: bool = False,
+    ) -> None:
+        self._store = Store(data_dir / LEDGER_FILE if data_dir is not None else None, inline=inline)
+        self._clock = Clock(now_us)
+        script = Script()
+        gateway = Gateway(store=self._store, clock=self._clock, script=script, secret_key=secret_key, sleep=sleep)
+        desk = Desk(store=self._store, clock=self._clock, script=script, rng=rng)
+        self._app = Litestar(
+            [
+                *payment_routes(gateway, rng),
+                *control_routes(desk, controls=controls),
+                *checkout_routes(desk, prefix.rstrip("/")),
+            ],
+            debug=False,
+            exception_handlers={HTTPException: _refuse, Exception: _fail},
+            logging_config=None,
+            on_startup=[self.start],
+            on_shutdown=[self.stop],
+            openapi_config=None,
+            request_max_body_size=MAX_BODY_BYTES,
+        )
+
+    async def start(self) -> None:
+        """Open the ledger; nothing happens when it is open. A server that speaks ASGI lifespan does this by itself.
+
+        Raises sqlite3.OperationalError ("database is locked") when another process has the ledger open.
+        """
+        await self._store.open()
+        self._clock.ahead_us = await self._store.run(Books.ahead_us)
+
+    async def stop(self) -> None:
+        """Finish the commits under way and close the ledger; nothing happens when it is closed."""
+        await self._store.close()
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application. It may be mounted in another Litestar application."""
+        # Litestar keeps its per-request state in the scope: an outer application's must not be taken for ours.
+        await self._app(cast(Scope, {**scope, "state": {}}), receive, send)
+
+
+def _refuse(_: AnyRequest, error: HTTPException) -> Response[bytes]:
+    """What was wrong with a request that reached no endpoint of the API, or none at all."""
+    code = _CODE_OF.get(error.status_code, "INVALID_REQUEST")
+    return _answer(error.status_code, code, error.detail or text_of(code), error.headers)
+
+
+def _fail(_: AnyRequest, error: Exception) -> Response[bytes]:
+    _LOG.error("the emulator failed", exc_info=error)
+    code = "FAILED_INTERNAL_SYSTEM_PROCESSING"
+    return _answer(500, code, text_of(code), None)
+
+
+def _answer(status: int, code: str, message: str, headers: Any) -> Response[bytes]:
+    return Response(error_body(code, message), status_code=status, media_type="application/json", headers=headers)

@@ -1,0 +1,162 @@
+"""The PG's books: every statement that reads or writes the ledger. Callers run them inside `Store.run`."""
+
+import sqlite3
+from collections import defaultdict
+from typing import Any, Final, Literal
+
+import msgspec
+
+from quickcommerce.toss_emulator.clock import utc
+from quickcommerce.toss_emulator.payment import Payment, status_at
+
+Kind = Literal["confirm", "get", "cancel", "transactions", "webhook"]
+
+SCHEMA: Final = (
+    """CREATE TABLE IF NOT EXISTS payment (
+        payment_key TEXT PRIMARY KEY,
+        order_id TEXT NOT NULL,
+        order_name TEXT NOT NULL,
+        amount INTEGER NOT NULL,
+        method TEXT NOT NULL,
+        status TEXT NOT NULL,
+        secret TEXT NOT NULL,
+        authenticated_at INTEGER NOT NULL,
+        approved_at INTEGER,
+        transaction_key TEXT,
+        failure_code TEXT
+    )""",
+    "CREATE INDEX IF NOT EXISTS payment_order ON payment (order_id)",
+    # Money that moved, appended and never changed: what the shop's books are checked against.
+    """CREATE TABLE IF NOT EXISTS movement (
+        transaction_key TEXT PRIMARY KEY,
+        payment_key TEXT NOT NULL REFERENCES payment,
+        kind TEXT NOT NULL CHECK (kind IN ('capture', 'cancel')),
+        amount INTEGER NOT NULL CHECK (amount > 0),
+        at INTEGER NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS kept_answer (
+        scope BLOB PRIMARY KEY,
+        status INTEGER NOT NULL,
+        media_type TEXT NOT NULL,
+        body BLOB NOT NULL,
+        at INTEGER NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS call (
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        order_id TEXT,
+        payment_key TEXT,
+        outcome TEXT NOT NULL,
+        at INTEGER NOT NULL
+    )""",
+    "CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), ahead_us INTEGER NOT NULL)",
+)
+_COLUMNS: Final = ", ".join(Payment.__struct_fields__)
+
+
+class Books:
+    """The ledger behind one open connection; times in microseconds UTC, amounts in won."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+
+    def payment(self, payment_key: str) -> Payment | None:
+        """The payment with this key."""
+        row = self._execute(f"SELECT {_COLUMNS} FROM payment WHERE payment_key = ?", (payment_key,)).fetchone()
+        return Payment(*row) if row else None
+
+    def payment_of(self, order_id: str) -> Payment | None:
+        """The order's payment: the captured one, else the one authenticated last."""
+        row = self._execute(
+            f"SELECT {_COLUMNS} FROM payment WHERE order_id = ? ORDER BY approved_at IS NULL, rowid DESC LIMIT 1",
+            (order_id,),
+        ).fetchone()
+        return Payment(*row) if row else None
+
+    def order_paid(self, order_id: str) -> bool:
+        """Whether any payment of the order ever captured."""
+        row = self._execute("SELECT 1 FROM payment WHERE order_id = ? AND approved_at IS NOT NULL", (order_id,))
+        return row.fetchone() is not None
+
+    def add(self, payment: Payment) -> None:
+        """Enter a new payment."""
+        places = ", ".join("?" * len(payment.__struct_fields__))
+        self._execute(f"INSERT INTO payment ({_COLUMNS}) VALUES ({places})", msgspec.structs.astuple(payment))
+
+    def capture(self, captured: Payment) -> None:
+        """Enter that a payment in progress was captured; it is given as it is now."""
+        key, at_us = captured.transaction_key, captured.approved_at
+        self._execute(
+            "UPDATE payment SET status = ?, approved_at = ?, transaction_key = ? WHERE payment_key = ?",
+            (captured.status, at_us, key, captured.payment_key),
+        )
+        self._execute(
+            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, 'capture', ?, ?)",
+            (key, captured.payment_key, captured.amount, at_us),
+        )
+
+    def abort(self, payment_key: str, code: str) -> None:
+        """Close a payment that is in progress as refused for good."""
+        self._execute(
+            "UPDATE payment SET status = 'ABORTED', failure_code = ? WHERE payment_key = ?", (code, payment_key)
+        )
+
+    def kept_answer(self, scope: bytes, since_us: int) -> tuple[int, str, bytes] | None:
+        """The first answer given under an idempotency scope after a time: status, media type, body."""
+        row = self._execute(
+            "SELECT status, media_type, body FROM kept_answer WHERE scope = ? AND at > ?", (scope, since_us)
+        ).fetchone()
+        return (row[0], row[1], row[2]) if row else None
+
+    def keep_answer(self, scope: bytes, status: int, media_type: str, body: bytes, at_us: int) -> None:
+        """Keep an answer for repeats; an older one whose time has passed is replaced."""
+        self._execute(
+            "INSERT OR REPLACE INTO kept_answer (scope, status, media_type, body, at) VALUES (?, ?, ?, ?, ?)",
+            (scope, status, media_type, body, at_us),
+        )
+
+    def note(self, kind: Kind, order_id: str | None, payment_key: str | None, outcome: str, at_us: int) -> None:
+        """Note a call that arrived at a time, and what came of it."""
+        self._execute(
+            "INSERT INTO call (kind, order_id, payment_key, outcome, at) VALUES (?, ?, ?, ?, ?)",
+            (kind, order_id, payment_key, outcome, at_us),
+        )
+
+    def ahead_us(self) -> int:
+        """How far the clock has been moved ahead."""
+        row = self._execute("SELECT ahead_us FROM clock").fetchone()
+        return int(row[0]) if row else 0
+
+    def set_ahead_us(self, ahead_us: int) -> None:
+        """Remember how far the clock has been moved ahead."""
+        self._execute("INSERT OR REPLACE INTO clock (id, ahead_us) VALUES (1, ?)", (ahead_us,))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for table in ("movement", "payment", "kept_answer", "call", "clock"):
+            self._execute(f"DELETE FROM {table}")
+
+    def everything(self, now_us: int) -> dict[str, Any]:
+        """The truth as `GET /emulator/ledger` shows it: payments with their movements, and every call."""
+        moved: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        for key, kind, amount, at in self._execute("SELECT payment_key, kind, amount, at FROM movement ORDER BY rowid"):
+            moved[key, kind].append({"amount": amount, "at": utc(at)})
+        payments = [Payment(*row) for row in self._execute(f"SELECT {_COLUMNS} FROM payment ORDER BY rowid")]
+        calls = self._execute("SELECT kind, order_id, payment_key, outcome, at FROM call ORDER BY at, id")
+        return {
+            "payments": [
+                {
+                    "paymentKey": payment.payment_key,
+                    "orderId": payment.order_id,
+                    "status": status_at(payment, now_us),
+                    "amount": payment.amount,
+                    "captures": moved[payment.payment_key, "capture"],
+                    "cancels": moved[payment.payment_key, "cancel"],
+                }
+                for payment in payments
+            ],
+            "calls": [
+                {"kind": kind, "orderId": order_id, "paymentKey": key, "outcome": outcome, "at": utc(at)}
+                for kind, order_id, key, outcome, at in calls
+            ],
+        }

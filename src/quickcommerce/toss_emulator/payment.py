@@ -1,0 +1,177 @@
+"""A payment as the PG knows it: what it is, what may be done with it, and how the API shows it."""
+
+import re
+from typing import Any, Final, Literal
+
+import msgspec
+
+from quickcommerce.toss_emulator.clock import MINUTE_US, seoul
+from quickcommerce.toss_emulator.errors import text_of
+
+Status = Literal["IN_PROGRESS", "DONE", "ABORTED", "EXPIRED"]
+Method = Literal["CARD", "CARD_REFUSED", "TRANSFER", "EASY_PAY", "카드", "계좌이체", "간편결제"]
+"""How a buyer authenticated; `CARD_REFUSED` is a card that its issuer will refuse when the shop confirms."""
+
+CONFIRM_WITHIN_US: Final = 10 * MINUTE_US
+"""A payment not confirmed this long after the buyer authenticated is EXPIRED (Toss's payment flow guide)."""
+
+MAX_AMOUNT: Final = 2**53 - 1
+"""Won; beyond this a JSON number is not exact everywhere."""
+
+ORDER_ID: Final = r"\A[A-Za-z0-9_-]{6,64}\Z"
+PAYMENT_KEY: Final = r"\A[!-~]{1,200}\Z"
+_ORDER_ID: Final = re.compile(ORDER_ID)
+_PAYMENT_KEY: Final = re.compile(PAYMENT_KEY)
+
+_SHOWN_METHOD: Final = {"CARD": "카드", "CARD_REFUSED": "카드", "TRANSFER": "계좌이체", "EASY_PAY": "간편결제"}
+_MINIMUM_TRANSFER: Final = 200
+_MINIMUM: Final = 100
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """One authentication by a buyer, and what became of it; times in microseconds UTC, amounts in won."""
+
+    payment_key: str
+    order_id: str
+    order_name: str
+    amount: int
+    method: str
+    status: Status
+    secret: str
+    authenticated_at: int
+    approved_at: int | None = None
+    transaction_key: str | None = None
+    failure_code: str | None = None
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A confirm request; a field that is absent or not acceptable is None."""
+
+    payment_key: str | None = None
+    order_id: str | None = None
+    amount: int | None = None
+
+
+def known_order_id(value: object) -> str | None:
+    """The value if it can be an orderId: 6-64 letters, digits, `-` and `_`."""
+    return value if isinstance(value, str) and _ORDER_ID.match(value) else None
+
+
+def known_payment_key(value: object) -> str | None:
+    """The value if it can be a paymentKey: at most 200 visible ASCII characters."""
+    return value if isinstance(value, str) and _PAYMENT_KEY.match(value) else None
+
+
+def read_ask(raw: bytes) -> Ask:
+    """Read a confirm body, leniently as Toss does: unknown fields are ignored, bad ones are left out."""
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return Ask()
+    if not isinstance(body, dict):
+        return Ask()
+    amount = body.get("amount")
+    # bool is an int to Python, and `true` is not an amount.
+    payable = type(amount) is int and 1 <= amount <= MAX_AMOUNT
+    return Ask(
+        known_payment_key(body.get("paymentKey")),
+        known_order_id(body.get("orderId")),
+        amount if payable else None,
+    )
+
+
+def status_at(payment: Payment, now_us: int) -> Status:
+    """The status at a time: a payment that nobody confirmed in time has expired without anybody writing it down."""
+    if payment.status == "IN_PROGRESS" and now_us - payment.authenticated_at >= CONFIRM_WITHIN_US:
+        return "EXPIRED"
+    return payment.status
+
+
+def refusal(payment: Payment, amount: int, *, order_paid: bool, now_us: int) -> str | None:
+    """The error code with which the PG itself refuses to confirm, or None when it is for the buyer's bank to say.
+
+    `order_paid` says whether any payment of the same order has captured.
+    """
+    if payment.amount != amount:
+        return "INVALID_REQUEST"
+    if order_paid:
+        return "ALREADY_PROCESSED_PAYMENT"
+    if payment.failure_code is not None:
+        return payment.failure_code
+    if status_at(payment, now_us) == "EXPIRED":
+        return "NOT_FOUND_PAYMENT_SESSION"
+    if payment.amount < (_MINIMUM_TRANSFER if payment.method == "TRANSFER" else _MINIMUM):
+        return "BELOW_MINIMUM_AMOUNT"
+    return None
+
+
+def method_of(method: Method) -> str:
+    """The method under the one name the ledger keeps it by."""
+    return next((name for name, shown in _SHOWN_METHOD.items() if shown == method), method)
+
+
+def shown(payment: Payment, now_us: int, *, english: bool = False) -> dict[str, Any]:
+    """The Payment object of the API (version 2022-11-16); what an emulated payment never has is null."""
+    done = payment.approved_at is not None
+    vat = (payment.amount + 5) // 11  # a tenth on top, so an eleventh of the whole, to the nearest won
+    failure = payment.failure_code
+    return {
+        "version": "2022-11-16",
+        "paymentKey": payment.payment_key,
+        "type": "NORMAL",
+        "orderId": payment.order_id,
+        "orderName": payment.order_name,
+        "mId": "emulator",
+        "currency": "KRW",
+        "method": _SHOWN_METHOD[payment.method],
+        "totalAmount": payment.amount,
+        "balanceAmount": payment.amount,
+        "suppliedAmount": payment.amount - vat,
+        "vat": vat,
+        "taxFreeAmount": 0,
+        "taxExemptionAmount": 0,
+        "status": status_at(payment, now_us),
+        "requestedAt": seoul(payment.authenticated_at),
+        "approvedAt": seoul(payment.approved_at) if payment.approved_at is not None else None,
+        "useEscrow": False,
+        "cultureExpense": False,
+        "lastTransactionKey": payment.transaction_key,
+        "secret": payment.secret,
+        "country": "KR",
+        "isPartialCancelable": True,
+        "cancels": None,
+        "card": _card(payment, done=done) if payment.method in ("CARD", "CARD_REFUSED") else None,
+        "transfer": {"bankCode": "92", "settlementStatus": "INCOMPLETED"} if payment.method == "TRANSFER" else None,
+        "easyPay": _easy_pay(payment) if payment.method == "EASY_PAY" else None,
+        "virtualAccount": None,
+        "mobilePhone": None,
+        "giftCertificate": None,
+        "cashReceipt": None,
+        "cashReceipts": None,
+        "discount": None,
+        "metadata": None,
+        "receipt": None,
+        "checkout": None,
+        "failure": {"code": failure, "message": text_of(failure, english=english)} if failure else None,
+    }
+
+
+def _card(payment: Payment, *, done: bool) -> dict[str, Any]:
+    return {
+        "amount": payment.amount,
+        "issuerCode": "61",
+        "acquirerCode": "31",
+        "number": "94100000****000*",
+        "installmentPlanMonths": 0,
+        "approveNo": "00000000" if done else "",
+        "useCardPoint": False,
+        "cardType": "신용",
+        "ownerType": "개인",
+        "acquireStatus": "READY",
+        "isInterestFree": False,
+        "interestPayer": None,
+    }
+
+
+def _easy_pay(payment: Payment) -> dict[str, Any]:
+    return {"provider": "토스페이", "amount": payment.amount, "discountAmount": 0}
