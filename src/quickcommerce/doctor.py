@@ -48,7 +48,7 @@ async def _examine(settings: Settings, absent: list[str]) -> list[Finding]:
 async def _database(name: str, database: Database) -> Finding:
     try:
         pending = await migrate.pending(database, migrate.load(*MIGRATIONS[name]))
-        broken = await database.read(lambda tx: tx.one("PRAGMA quick_check(1)"))
+        broken = await database.scan(lambda tx: tx.one("PRAGMA quick_check(1)"))
     except (Problem, ValueError) as error:
         return Finding(f"database {name}", False, str(error))
     if broken != ("ok",):

@@ -3,10 +3,8 @@
 import asyncio
 import contextvars
 import random
-import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +17,7 @@ import pytest
 import uvicorn
 from litestar import Litestar, asgi
 from quickcommerce.toss_emulator import AppTransport, Emulator, store
+from quickcommerce.toss_emulator.ledger import Books
 from quickcommerce.toss_emulator.server import CuttableProtocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -26,6 +25,7 @@ from uvicorn.server import ServerState
 SECRET = "test_gsk_contract"
 ORDER, AMOUNT = "order-0001", 7300
 KEY = "Idempotency-Key"
+NOBODY = httpx2.Auth()
 SHOP = {"successUrl": "http://shop.test/pay/success?lang=ko", "failUrl": "https://shop.test/pay/fail"}
 
 
@@ -50,7 +50,7 @@ class Pg:
 
     async def authenticate(self, order_id: str = ORDER, amount: int = AMOUNT, **more: str) -> str:
         body = {"orderId": order_id, "amount": amount, **more}
-        answer = await self.http.post("/emulator/authenticate", json=body, auth=None)
+        answer = await self.http.post("/emulator/authenticate", json=body, auth=NOBODY)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["paymentKey"])
 
@@ -101,7 +101,7 @@ async def listening(app: Any, protocol: type[HttpToolsProtocol] = CuttableProtoc
     server.close()
     for task in state.tasks:
         task.cancel()
-    while state.connections or state.tasks:
+    while state.connections or state.tasks:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0)
 
 
@@ -184,7 +184,7 @@ async def test_only_the_secret_key_and_a_colon_are_let_in(
     pg: Pg, authorization: dict[str, str], expected: tuple[int, str]
 ) -> None:
     key = await pg.authenticate()
-    pg.http.auth = None
+    pg.http.auth = NOBODY
     refused = await pg.confirm(key, headers={**authorization, KEY: "k"})
     assert refusal(refused) == expected
     assert await pg.outcomes() == [f"error:{expected[1]}"]
@@ -356,7 +356,7 @@ async def test_a_slow_call_outlives_its_callers_patience(pg: Pg) -> None:
     assert await pg.captures() == 0
     pg.gate.open.set()
     while not await pg.captures():
-        await asyncio.sleep(0)
+        pass
     assert await pg.outcomes() == ["done"]
 
 
@@ -488,23 +488,26 @@ async def test_a_capture_whose_answer_was_lost_survives_kill_9(tmp_path: Path) -
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     code = (
-        "import pathlib, sys; from quickcommerce.toss_emulator.server import serve;"
+        "import pathlib, sys; from quickcommerce.toss_emulator.ledger import Books
+from quickcommerce.toss_emulator.server import serve;"
         "serve('127.0.0.1', int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3])"
     )
-    command = [sys.executable, "-c", code, str(port), str(tmp_path), SECRET]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            while "Uvicorn running" not in (line := await asyncio.to_thread(process.stderr.readline)):
-                assert line, "the server did not start"
-            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", auth=(SECRET, "")) as http:
-                pg = Pg(http)
-                key = await pg.authenticate()
-                await pg.script(confirm=[{"kind": "drop-after"}])
-                with pytest.raises(httpx2.ReadError):
-                    await pg.confirm(key, headers={KEY: "k"})
-        finally:
-            process.send_signal(signal.SIGKILL)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(port), str(tmp_path), SECRET, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stderr is not None
+        while b"Uvicorn running" not in (line := await process.stderr.readline()):
+            assert line, "the server did not start"
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", auth=(SECRET, "")) as http:
+            pg = Pg(http)
+            key = await pg.authenticate()
+            await pg.script(confirm=[{"kind": "drop-after"}])
+            with pytest.raises(httpx2.ReadError):
+                await pg.confirm(key, headers={KEY: "k"})
+    finally:
+        process.kill()
+        await process.communicate()
     again = emulator(tmp_path, inline=True)
     await again.start()
     async with in_process(again.asgi) as http:
@@ -529,11 +532,11 @@ async def test_an_operation_that_fails_stores_nothing_and_spoils_no_other(inline
     ledger = store.Store(None, inline=inline)
     await ledger.open()
 
-    def fail(books: store.Books) -> None:
+    def fail(books: Books) -> None:
         books.note("get", None, None, "never", 0)
         raise ZeroDivisionError
 
-    def note(books: store.Books) -> None:
+    def note(books: Books) -> None:
         books.note("get", None, None, "done", 0)
 
     results = await asyncio.gather(*map(ledger.run, (note, fail, note)), return_exceptions=True)
@@ -587,13 +590,13 @@ async def test_without_controls_nobody_is_disturbed() -> None:
 
 async def test_the_page_shows_the_purchase_and_runs_nothing_of_it(pg: Pg) -> None:
     purchase = {"orderId": ORDER, "amount": "1234567", "orderName": '"><script>x</script>', **SHOP}
-    page = await pg.http.get("/emulator/checkout", params=purchase, auth=None)
+    page = await pg.http.get("/emulator/checkout", params=purchase, auth=NOBODY)
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "<script" not in page.text
     assert "1,234,567원" in page.text
-    style = await pg.http.get("/emulator/static/checkout.css", auth=None)
+    style = await pg.http.get("/emulator/static/checkout.css", auth=NOBODY)
     assert (style.status_code, style.headers["content-type"].split(";")[0]) == (200, "text/css")
 
 
@@ -622,7 +625,7 @@ async def test_the_page_refuses_what_it_cannot_stand_for(pg: Pg, change: dict[st
 async def test_the_buttons_lead_back_to_the_shop_with_what_happened(pg: Pg) -> None:
     async def press(choice: str) -> tuple[str, dict[str, list[str]]]:
         form = {"orderId": ORDER, "amount": str(AMOUNT), "orderName": "우유 외 2건", "choice": choice, **SHOP}
-        answer = await pg.http.post("/emulator/checkout", data=form, auth=None)
+        answer = await pg.http.post("/emulator/checkout", data=form, auth=NOBODY)
         assert answer.status_code == 303
         url = urlsplit(answer.headers["location"])
         return f"{url.scheme}://{url.netloc}{url.path}", parse_qs(url.query)
@@ -682,7 +685,7 @@ async def test_a_client_that_is_cancelled_leaves_the_work_alone() -> None:
             await task
         gate.open.set()
         while not await pg.captures():
-            await asyncio.sleep(0)
+            pass
     await toss.stop()
 
 

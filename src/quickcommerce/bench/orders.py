@@ -1,6 +1,7 @@
 """`qc bench orders`: the original's load plan over HTTP, then an exact count of what became of it."""
 
 import asyncio
+import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -26,17 +27,17 @@ async def run_orders(plan: OrdersPlan, *, console: Console) -> Report:
     Raises UsageError when the run cannot start (no shop, no goods, no emulator, a refused token) and NoAnswerError
     when the shop is gone at the end, so that nothing can be counted.
     """
-    started_us = time.time_ns() // 1_000
-    now_s, ttl_s = started_us // 1_000_000, round(plan.ramp_up_s + plan.drain_s) + SPARE_S
+    now_s, ttl_s = int(time.time()), round(plan.ramp_up_s + plan.drain_s) + SPARE_S
+    # New users in every run, also in runs at the same moment; with all buyers still below 2**53.
+    operator = 1 + secrets.randbelow(2**52)
     secret = tokens.secret_bytes(plan.jwt_secret)
-    master = tokens.mint(secret, user_id=started_us, role="ROLE_MASTER", now_s=now_s, ttl_s=ttl_s)
+    master = tokens.mint(secret, user_id=operator, role="ROLE_MASTER", now_s=now_s, ttl_s=ttl_s)
     async with Wire(plan.connections) as wire:
         reads = Reads(wire, plan.url, master)
         before, prices = await _before(plan, wire, reads)
         for warning in await _warnings(plan, reads, before):
             console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
-        # Microseconds since the epoch as user ids: new buyers in every run, and below 2**53 until the year 2255.
-        requests = prepare(plan, baskets(plan, sorted(prices)), first_user=started_us + 1, now_s=now_s, ttl_s=ttl_s)
+        requests = prepare(plan, baskets(plan, sorted(prices)), first_user=operator + 1, now_s=now_s, ttl_s=ttl_s)
         tally = Tally()
         cpu_s = time.process_time()
         async with progress.shown(console, tally, plan.buyers):

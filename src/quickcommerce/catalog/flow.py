@@ -56,7 +56,7 @@ class Catalog:
 
     async def page(self, keyword: str, after: int, limit: int) -> list[Product]:
         """Products in the order of their ids, whose names hold every word of `keyword`, in either language."""
-        return await self.db.read(lambda tx: store.page(tx, keyword.split(), after, limit))
+        return await self.db.scan(lambda tx: store.page(tx, keyword.split(), after, limit))
 
     async def put(self, entries: Sequence[Entry], progress: Callable[[int], None] = lambda _: None) -> int:
         """Load entries in one transaction, all or none; known products keep their stock. Returns how many are new.

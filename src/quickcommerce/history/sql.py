@@ -27,11 +27,11 @@ class SqlIndex:
 
     async def search(self, query: Query) -> Found:
         """See `Index.search`."""
-        return await self.db.read(lambda tx: _search(tx, query))
+        return await self.db.scan(lambda tx: _search(tx, query))
 
     async def count(self) -> int:
         """See `Index.count`."""
-        row = await self.db.read(lambda tx: tx.one("SELECT COUNT(*) FROM document"))
+        row = await self.db.scan(lambda tx: tx.one("SELECT COUNT(*) FROM document"))
         return row[0] if row else 0
 
 

@@ -114,7 +114,7 @@ class DeadLetters:
 
     async def list(self, limit: int = 1000) -> list[DeadLetter]:
         """The oldest first."""
-        rows = await self.db.read(
+        rows = await self.db.scan(
             lambda tx: tx.all(
                 "SELECT letter_id, consumer, event_type, subject, reason, tries, failed_at_us FROM dead_letter"
                 " ORDER BY failed_at_us, letter_id LIMIT ?",

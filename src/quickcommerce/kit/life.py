@@ -26,12 +26,17 @@ _BACKOFF = Backoff(base_s=0.1, cap_s=2.5)
 
 @dataclass(frozen=True)
 class Loop:
-    """One loop: `step` again and again, at least every `every_s` seconds (None: only when woken)."""
+    """One loop: `step` again and again, at least every `every_s` seconds (None: only when woken).
+
+    `rest_s` is the shortest pause after a step that left nothing: work that comes in small pieces gathers meanwhile,
+    and is done as one.
+    """
 
     name: str
     step: Callable[[], Awaitable[bool]]
     every_s: float | None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    rest_s: float = 0.0
 
 
 class Supervisor:
@@ -40,7 +45,7 @@ class Supervisor:
     def __init__(self, loops: list[Loop], *, rng: random.Random) -> None:
         self._loops = loops
         self._rng = rng
-        self._stopping = False
+        self._stop = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.waiting_for: dict[str, str] = {}
 
@@ -54,7 +59,7 @@ class Supervisor:
 
         Cancelling is safe: what a step leaves behind is a lease that ends, and whoever comes next finds it.
         """
-        self._stopping = True
+        self._stop.set()
         for loop in self._loops:
             loop.wake.set()
         if not self._tasks:
@@ -71,7 +76,7 @@ class Supervisor:
 
     async def _run(self, loop: Loop) -> None:
         failures = 0
-        while not self._stopping:
+        while not self._stop.is_set():
             try:
                 more = await loop.step()
             except Unavailable as down:
@@ -87,13 +92,20 @@ class Supervisor:
                 self.waiting_for.pop(loop.name, None)
                 HEARTBEAT.labels(loop.name).set_to_current_time()
                 if not more:
+                    await self._rest(loop)
                     await self._pause(loop, loop.every_s)
                 continue
             await self._pause(loop, _BACKOFF.delay_s(failures, self._rng))
             failures += 1
 
+    async def _rest(self, loop: Loop) -> None:
+        if loop.rest_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(loop.rest_s):
+                    await self._stop.wait()
+
     async def _pause(self, loop: Loop, seconds: float | None) -> None:
-        if self._stopping:
+        if self._stop.is_set():
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

@@ -25,7 +25,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-TYPE_BASE = "https://quickcommerce.dev/problems/"
+TYPE_BASE = "/problems/"
+"""A relative reference, so that no address outside the shop is promised (RFC 9457 section 3.1.1)."""
 
 
 class Problem(Exception):

@@ -29,7 +29,7 @@ class OrderBook:
 
     async def page(self, user_id: int, before: tuple[int, str] | None, limit: int) -> list[store.Row]:
         """A user's orders, newest first, behind `before` (placed_us, order_id)."""
-        return await self.db.read(lambda tx: store.page(tx, user_id, before, limit))
+        return await self.db.scan(lambda tx: store.page(tx, user_id, before, limit))
 
     async def timeline(self, order_id: OrderId, caller: Caller, *, notes: bool) -> list[store.Change]:
         """What happened to an order, in order; `notes` are for operators. Raises NotFound."""

@@ -6,6 +6,7 @@ import msgspec
 from litestar import get, post
 from litestar.exceptions import ClientException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
 from quickcommerce.toss_emulator.errors import REFUSED_BY_ISSUER
@@ -23,12 +24,12 @@ def payment_routes(gateway: Gateway, rng: random.Random) -> list[HTTPRouteHandle
         return await gateway.answer(request, Call("confirm", ask.order_id, ask.payment_key), _confirm(ask, rng))
 
     @get("/v1/payments/{payment_key:str}")
-    async def get_by_key(request: AnyRequest, payment_key: str) -> ASGIResponse:
+    async def get_by_key(request: AnyRequest, payment_key: FromPath[str]) -> ASGIResponse:
         known = known_payment_key(payment_key)
         return await gateway.answer(request, Call("get", None, known), _get(known, None))
 
     @get("/v1/payments/orders/{order_id:str}")
-    async def get_by_order(request: AnyRequest, order_id: str) -> ASGIResponse:
+    async def get_by_order(request: AnyRequest, order_id: FromPath[str]) -> ASGIResponse:
         known = known_order_id(order_id)
         return await gateway.answer(request, Call("get", known, None), _get(None, known))
 
