@@ -309,7 +309,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     if flows.emulator:
         emulator = flows.emulator
 
-        @asgi(EMULATOR_PREFIX, is_mount=True)
+        @asgi(EMULATOR_PREFIX, is_mount=True, copy_scope=True)
         async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
             await emulator.asgi(scope, receive, send)
 

@@ -3,6 +3,7 @@
 import msgspec
 from litestar import Response, Router, get
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.model import Product
@@ -54,7 +55,7 @@ async def page(request: AnyRequest, state: State) -> Response[bytes]:
 
 
 @get("/{product_id:str}", opt={"doc": Doc("A product", gives={200: ProductView}, problems=(NotFound,))})
-async def read(state: State, product_id: str) -> Response[bytes]:
+async def read(state: State, product_id: FromPath[str]) -> Response[bytes]:
     """A product."""
     catalog: Catalog = state.catalog
     if not (product_id.isascii() and product_id.isdecimal() and 0 < int(product_id[:17]) < 2**53):

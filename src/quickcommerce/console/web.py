@@ -8,6 +8,7 @@ import msgspec
 from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from quickcommerce.kit import web
@@ -123,7 +124,7 @@ async def dead_letters(request: AnyRequest, state: State) -> Response[bytes]:
     status_code=200,
     opt={"doc": Doc("Handle a dead letter again", MASTER, gives={200: Health}, problems=(NotFound, Unavailable))},
 )
-async def replay(request: AnyRequest, state: State, letter_id: str) -> Response[bytes]:
+async def replay(request: AnyRequest, state: State, letter_id: FromPath[str]) -> Response[bytes]:
     """Handle a dead letter again, after what made it fail was mended."""
     operations: Operations = state.operations
     (await web.caller(request)).need(*MASTER)

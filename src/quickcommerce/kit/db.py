@@ -215,7 +215,7 @@ class Sqlite:
         """See `Database.close`."""
         async with self._turn:
             for thread in self._threads.values():
-                await asyncio.to_thread(thread.shutdown)
+                thread.shutdown()
             for connection in self._opened.values():
                 connection.close()
             self._opened.clear()

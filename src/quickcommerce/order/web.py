@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from quickcommerce.events import Order
 from quickcommerce.kit import idempotency, web
@@ -169,7 +170,7 @@ async def page(request: AnyRequest, state: State) -> Response[bytes]:
 
 
 @get("/{order_id:str}", opt={"doc": Doc("An order", EVERY_ROLE, gives={200: OrderView}, problems=(NotFound,))})
-async def read(request: AnyRequest, state: State, order_id: str) -> Response[bytes]:
+async def read(request: AnyRequest, state: State, order_id: FromPath[str]) -> Response[bytes]:
     """An order."""
     parts: Web = state.orders_web
     caller = await web.caller(request)
@@ -189,7 +190,7 @@ async def read(request: AnyRequest, state: State, order_id: str) -> Response[byt
         )
     },
 )
-async def cancel(request: AnyRequest, state: State, order_id: str) -> Response[bytes]:
+async def cancel(request: AnyRequest, state: State, order_id: FromPath[str]) -> Response[bytes]:
     """End an order before it is paid."""
     parts: Web = state.orders_web
     caller = await web.caller(request)
@@ -203,7 +204,7 @@ async def cancel(request: AnyRequest, state: State, order_id: str) -> Response[b
     "/{order_id:str}/timeline",
     opt={"doc": Doc("What happened to an order", EVERY_ROLE, gives={200: Timeline}, problems=(NotFound,))},
 )
-async def timeline(request: AnyRequest, state: State, order_id: str) -> Response[bytes]:
+async def timeline(request: AnyRequest, state: State, order_id: FromPath[str]) -> Response[bytes]:
     """What happened to an order, in order; operators also see notes."""
     parts: Web = state.orders_web
     caller = await web.caller(request)

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller
@@ -85,7 +86,7 @@ class Web:
     "/v1/orders/{order_id:str}/payment",
     opt={"doc": Doc("The payment of an order", EVERY_ROLE, gives={200: PaymentView}, problems=(NotFound, Unavailable))},
 )
-async def of_order(request: AnyRequest, state: State, order_id: str) -> Response[bytes]:
+async def of_order(request: AnyRequest, state: State, order_id: FromPath[str]) -> Response[bytes]:
     """The payment of an order, made from the order where it is not there yet."""
     parts: Web = state.payments_web
     caller = await web.caller(request)
@@ -107,7 +108,7 @@ async def of_order(request: AnyRequest, state: State, order_id: str) -> Response
         )
     },
 )
-async def confirm(request: AnyRequest, state: State, payment_id: str) -> Response[bytes]:
+async def confirm(request: AnyRequest, state: State, payment_id: FromPath[str]) -> Response[bytes]:
     """Capture what the buyer authenticated; 202 while the outcome is not known."""
     parts: Web = state.payments_web
     caller: Caller = await web.caller(request)

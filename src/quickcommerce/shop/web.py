@@ -11,6 +11,7 @@ import jinja2
 from litestar import Response, get
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller
@@ -91,7 +92,7 @@ async def _buyer(request: AnyRequest, pages: Pages, order_id: str) -> Caller | N
 
 
 @get("/pay/{order_id:str}", exception_handlers={Problem: on_problem})
-async def pay(request: AnyRequest, state: State, order_id: str) -> Response[Any]:
+async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Response[Any]:
     """The pay page of an order: what is in it, what it costs, and the way to the PG."""
     pages: Pages = state.pages
     caller = await _buyer(request, pages, order_id)

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.response import Response
-from litestar.types import Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from quickcommerce.toss_emulator.api import payment_routes
 from quickcommerce.toss_emulator.checkout import checkout_routes
@@ -59,7 +59,7 @@ class Emulator:
         script = Script()
         gateway = Gateway(store=self._store, clock=self._clock, script=script, secret_key=secret_key, sleep=sleep)
         desk = Desk(store=self._store, clock=self._clock, script=script, rng=rng)
-        self._app = Litestar(
+        app = Litestar(
             [
                 *payment_routes(gateway, rng),
                 *control_routes(desk, controls=controls),
@@ -73,6 +73,8 @@ class Emulator:
             openapi_config=None,
             request_max_body_size=MAX_BODY_BYTES,
         )
+        self.asgi = _mountable(app)
+        """The ASGI application; it may be mounted in another one, which then also starts and stops the emulator."""
 
     async def start(self) -> None:
         """Open the ledger; nothing happens when it is open. A server that speaks ASGI lifespan does this by itself.
@@ -86,10 +88,13 @@ class Emulator:
         """Finish the commits under way and close the ledger; nothing happens when it is closed."""
         await self._store.close()
 
-    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI application. It may be mounted in another Litestar application."""
+
+def _mountable(app: Litestar) -> ASGIApp:
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         # Litestar keeps its per-request state in the scope: an outer application's must not be taken for ours.
-        await self._app(cast(Scope, {**scope, "state": {}}), receive, send)
+        await app(cast(Scope, {**scope, "state": {}}), receive, send)
+
+    return asgi
 
 
 def _refuse(_: AnyRequest, error: HTTPException) -> Response[bytes]:

@@ -32,7 +32,10 @@ class Error(_Fault, frozen=True, tag="error"):
 
 
 class Http(_Fault, frozen=True, tag="http"):
-    """Nothing happens and the answer is not one of the PG's: any status and any body, sent as text."""
+    """Nothing happens and the answer is not one of the PG's: any status and any body, sent as text.
+
+    Under an Idempotency-Key it is kept like any first answer.
+    """
 
     status: Annotated[int, Meta(ge=200, le=599)]
     body: Annotated[str, Meta(max_length=10_000)] = "Scripted by /emulator/faults.\n"
@@ -78,7 +81,8 @@ class _Entry:
     rng: random.Random = field(default_factory=random.Random)
 
 
-Scripts = dict[Scripted, list[_Entry]]
+Scripts = dict[str, list[_Entry]]
+"""By kind of call; a kind that has no script is calm."""
 
 
 class Script:
@@ -97,10 +101,10 @@ class Script:
 
     def take(self, kind: str) -> Fault:
         """What shall happen to the call of this kind that has just arrived; uses up a turn of its script."""
-        entries = self._entries.get(kind)  # type: ignore[call-overload]  # a kind that has no script is calm
+        entries = self._entries.get(kind)
         if not entries:
             return _CALM
-        entry: _Entry = entries[0]
+        entry = entries[0]
         if entry.left is not None:
             entry.left -= 1
             if entry.left == 0:

@@ -25,7 +25,7 @@ class CuttableProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Offer to cut, with each request."""
         super().on_message_begin()
-        self.scope["extensions"] = {CUT: {"abort": self._abort}}
+        self.scope.setdefault("extensions", {})[CUT] = {"abort": self._abort}
 
     def _abort(self) -> None:
         connection = self.transport.get_extra_info("socket")

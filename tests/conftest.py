@@ -1,0 +1,25 @@
+"""What every test shares: a virtual event loop where tests live in virtual time, and quiet logs."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from quickcommerce.kit.telemetry import configure_logs
+from world import VirtualLoop
+
+VIRTUAL = ("flow", "http")
+"""The folders whose tests live in virtual time."""
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config,  # noqa: ARG001 - the hook's signature
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Which event loop a test runs on."""
+    return {"virtual": VirtualLoop} if item.path.parent.name in VIRTUAL else {"real": asyncio.new_event_loop}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_logs() -> None:
+    configure_logs("ERROR", machine=True)

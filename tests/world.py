@@ -1,0 +1,196 @@
+"""The whole system in a test: wired by `app.build` as in production, on a virtual clock, from a seed.
+
+Under `VirtualLoop` nothing waits: when every task waits for a time, the clock jumps to it. A day of retries takes as
+long as its work. The databases are real SQLite files, used inline, and the PG is the real emulator in this process.
+"""
+
+import asyncio
+import random
+import selectors
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from quickcommerce import settings as settings_module
+from quickcommerce.app import App, build
+from quickcommerce.catalog.model import Entry
+from quickcommerce.kit.auth import Role, mint
+from quickcommerce.kit.clock import SECOND_US
+from quickcommerce.toss_emulator import AppTransport
+
+EPOCH_US = 1_767_225_600 * SECOND_US
+"""2026-01-01T00:00:00Z: when a virtual day begins."""
+SECRET = settings_module.LOCAL_SECRET
+
+
+class _Jumping(selectors.SelectSelector):
+    """A selector that does not wait: it tells the loop how far to jump."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jumped_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is not None:
+            self.jumped_s += timeout
+            return ready
+        # No time is waited for; only a thread could still wake the loop, as when an executor is shut down.
+        ready = super().select(5)
+        if not ready:
+            raise RuntimeError("everything waits, and for nothing that will ever come")
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes only when there is nothing else to do. Threads have no place in it."""
+
+    def __init__(self) -> None:
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.jumped_s
+
+
+class Clock:
+    """The wall clock of a virtual world, in microseconds; `jump` moves it without the loop noticing, as NTP might."""
+
+    def __init__(self) -> None:
+        self.offset_us = EPOCH_US
+
+    def __call__(self) -> int:
+        return self.offset_us + round(asyncio.get_running_loop().time() * SECOND_US)
+
+    def jump(self, seconds: float) -> None:
+        self.offset_us += round(seconds * SECOND_US)
+
+
+GOODS = [
+    Entry(1, "우유 1L", 2_900, 1_000, "Milk 1L", "dairy"),
+    Entry(2, "달걀 30구", 8_900, 1_000, "Eggs 30", "dairy"),
+    Entry(3, "바나나 1송이", 3_900, 1_000, "Bananas", "fruit"),
+    Entry(4, "한우 등심 200g", 25_900, 5, "Korean beef sirloin", "meat"),
+]
+
+
+@dataclass
+class World:
+    """A running system and the people around it."""
+
+    app: App
+    clock: Clock
+    http: httpx2.AsyncClient
+
+    def auth(self, user: int = 7, role: Role = Role.USER) -> dict[str, str]:
+        """An Authorization header."""
+        return {"Authorization": "Bearer " + mint(SECRET, user, role, now_us=self.clock(), ttl_s=10**6)}
+
+    async def order(
+        self, lines: Sequence[tuple[int, int]] = ((1, 2),), *, user: int = 7, key: str | None = None
+    ) -> httpx2.Response:
+        """Place an order of (product, quantity)."""
+        body = {"lines": [{"product_id": product, "quantity": quantity} for product, quantity in lines]}
+        headers = self.auth(user) | ({"Idempotency-Key": key} if key else {})
+        return await self.http.post("/v1/orders", json=body, headers=headers)
+
+    async def get(self, path: str, *, user: int = 7, role: Role = Role.USER) -> Any:
+        """The JSON of a GET that must succeed."""
+        answer = await self.http.get(path, headers=self.auth(user, role))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def authenticate(self, payment: dict[str, Any], **extra: object) -> str:
+        """What a buyer does on the PG's page. Returns the payment key."""
+        body = {"orderId": payment["payment_id"], "amount": payment["amount"], **extra}
+        answer = await self.http.post("/_toss/emulator/authenticate", json=body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["paymentKey"])
+
+    async def confirm(self, payment: dict[str, Any], key: str, *, amount: int | None = None) -> httpx2.Response:
+        """Bring the PG's result to the shop."""
+        body = {"payment_key": key, "amount": payment["amount"] if amount is None else amount}
+        return await self.http.post(f"/v1/payments/{payment['payment_id']}/confirm", json=body, headers=self.auth())
+
+    async def faults(self, **script: object) -> None:
+        """Script what the PG does wrong."""
+        answer = await self.http.put("/_toss/emulator/faults", json=script)
+        assert answer.status_code == 200, answer.text
+
+    async def ledger(self) -> Any:
+        """The PG's truth."""
+        return (await self.http.get("/_toss/emulator/ledger")).json()
+
+    async def captures(self, payment_id: str) -> int:
+        """How often the PG captured a payment."""
+        ledger = await self.ledger()
+        return sum(len(each["captures"]) for each in ledger["payments"] if each["orderId"] == payment_id)
+
+    async def stock(self, product_id: int) -> tuple[int, int, int]:
+        """(on hand, reserved, sold) of a product."""
+        sql = "SELECT on_hand, reserved, sold FROM product WHERE product_id = ?"
+        row = await self.app.stores.shop.read(lambda tx: tx.one(sql, (product_id,)))
+        assert row
+        return row[0], row[1], row[2]
+
+    async def until(self, what: str, check: Any, *, within_s: float = 120) -> Any:
+        """Wait (in virtual time) until `await check()` is true. Returns what it gave."""
+        for _ in range(int(within_s / 0.1)):
+            found = await check()
+            if found:
+                return found
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"not within {within_s} s: {what}")
+
+    async def status(self, order_id: str) -> str:
+        """An order's status."""
+        return str((await self.get(f"/v1/orders/{order_id}", role=Role.MASTER))["status"])
+
+    async def until_status(self, order_id: str, status: str, *, within_s: float = 120) -> None:
+        """Wait until an order has this status."""
+
+        async def reached() -> bool:
+            return await self.status(order_id) == status
+
+        await self.until(f"{order_id} is {status}", reached, within_s=within_s)
+
+    async def at_rest(self, *, within_s: float = 120) -> dict[str, int]:
+        """Wait until no event is under way. Returns the counts."""
+
+        async def drained() -> Any:
+            counts = await self.get("/v1/ops/counts", role=Role.MASTER)
+            return counts if counts["outbox_pending"] == 0 else None
+
+        counts: dict[str, int] = await self.until("the outboxes are empty", drained, within_s=within_s)
+        return counts
+
+
+@asynccontextmanager
+async def world(
+    folder: Path, *, seed: int = 1, loops: bool = True, goods: Sequence[Entry] = GOODS, **settings: object
+) -> AsyncIterator[World]:
+    """A system in `folder`, with some goods. `loops=False`: nothing runs by itself. `settings` are `QC_` settings."""
+    environment = {f"QC_{name.upper()}": str(value) for name, value in settings.items()}
+    clock = Clock()
+    app = build(
+        settings_module.load({"QC_PROFILE": "test", "QC_DATA_DIR": str(folder), "QC_LOG_LEVEL": "ERROR"} | environment),
+        clock=clock,
+        rng=random.Random(seed),
+        inline=True,
+    )
+    await app.migrate()
+    if goods and not await app.flows.catalog.page("", 0, 1):
+        await app.flows.catalog.put(goods)
+    if loops:
+        await app.start()
+    elif app.flows.emulator:
+        await app.flows.emulator.start()
+    async with httpx2.AsyncClient(transport=AppTransport(app.asgi), base_url="http://shop.test", timeout=300) as http:
+        yield World(app, clock, http)
+    await app.stop()
