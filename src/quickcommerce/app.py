@@ -40,6 +40,7 @@ from quickcommerce.order.place import Place, Placed, Placing
 from quickcommerce.order.web import Checkout
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment import web as payment_web
+from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined, Result
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.toss import Toss
@@ -50,6 +51,8 @@ from quickcommerce.stock.flow import Stock
 from quickcommerce.toss_emulator import AppTransport, Emulator
 
 PRUNE_MAX = 2_000
+LIST_MAX, QUEUE_MAX = 64, 1024
+"""Bounds of the group commits of payment: confirms and outcomes in one transaction, and those that may wait."""
 PRUNE_EVERY_S = 30.0
 POLL_S = 1.0
 """How often a loop looks by itself; what happens in this process wakes it at once."""
@@ -220,8 +223,17 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         read_deadline_s=settings.pg_read_deadline_s,
         transport=AppTransport(emulator.asgi) if emulator else None,
     )
-    captures = Captures(stores.payment, toss, clock, ids, rng, settings.capture_lease_s, settings.unknown_hold_s)
-    payments = Payments(stores.payment, book, captures, clock, ids, settings.unknown_hold_s, settings.answer_within_s)
+    attempts = Attempts(stores.payment, clock, ids, rng, settings.capture_lease_s)
+    settling: GroupCommit[Result, bool] = GroupCommit(
+        "outcomes", attempts.settle, list_max=LIST_MAX, queue_max=QUEUE_MAX
+    )
+    captures = Captures(attempts, settling, toss, clock, settings.unknown_hold_s)
+    beginning: GroupCommit[Confirming, Begun | Joined] = GroupCommit(
+        "confirms", attempts.begin, list_max=LIST_MAX, queue_max=QUEUE_MAX
+    )
+    payments = Payments(
+        stores.payment, book, beginning, captures, clock, ids, settings.unknown_hold_s, settings.answer_within_s
+    )
     place = Place(
         stores.shop, catalog, stock, Coupons(), clock, ids, settings.payment_window_s, settings.payable_min_won
     )
@@ -286,7 +298,6 @@ def _loops(
         subscription.source.listen(reader.wake.set)
         readers.append(reader)
     return [
-        Loop("place", flows.placing.step, None, flows.placing.wake),
         *readers,
         Loop("expire", flows.orders.expire, POLL_S),
         Loop("payments-due", flows.captures.due, POLL_S / 2),

@@ -51,6 +51,8 @@ def orders(
 
     if not url.startswith(("http://", "https://")):
         _leave(console, f"--url {url} is no http address", 2)
+    if json is not None and not json.parent.is_dir():
+        _leave(console, f"--json {json}: there is no such folder", 2)
     url = url.rstrip("/")
     plan = OrdersPlan(
         url=url,

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from quickcommerce.bench.checks import Check, Counts
@@ -102,7 +103,7 @@ def show(report: Report, console: Console) -> None:
         "sold out": tally.out_of_stock,
         "paid: captured": tally.captured,
         "paid: checking at first": tally.checking,
-        **{f"error: {what}": count for what, count in tally.errors.most_common()},
+        **{escape(f"error: {what}"): count for what, count in tally.errors.most_common()},
     }
     console.print(_table(("answers", "count"), ((name, f"{count:,}") for name, count in answers.items())))
     latencies = (_latency_row(name, latency) for name, latency in report.latencies.items())

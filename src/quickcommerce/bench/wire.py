@@ -70,7 +70,7 @@ class Wire:
                 # The lost try may still be running: its answer is not known yet, so this one is no answer either.
                 if not (answer.retried and answer.status == 409 and b"idempotency-in-progress" in answer.body):
                     return answer
-                lost = "its first try is still running"
+                lost = "idempotency-in-progress the first try is still running"
             except (aiohttp.ClientError, OSError) as error:
                 lost = f"{type(error).__name__} {error}".strip()
             if tries == len(retry_waits_s):

@@ -6,6 +6,7 @@ what it took is finished whoever still listens.
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -30,15 +31,17 @@ class GroupCommit(Generic[Q, A]):
 
     `handle(list)` returns one answer or exception for each request, in order. If it raises, the list is retried one
     by one, so that a request that breaks it fails alone; `Unavailable` is not retried, since it would fail each.
+    `runners` lists are in flight at once: one where the database has one writer.
     """
 
-    def __init__(self, name: str, handle: Handle[Q, A], *, list_max: int, queue_max: int) -> None:
+    def __init__(self, name: str, handle: Handle[Q, A], *, list_max: int, queue_max: int, runners: int = 1) -> None:
         self._name = name
         self._handle = handle
         self._list_max = list_max
         self._queue_max = queue_max
+        self._runners = runners
         self._queue: deque[tuple[Q, asyncio.Future[A]]] = deque()
-        self.wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
 
     async def submit(self, request: Q) -> A:
         """Queue a request and wait for its answer. Raises `Unavailable` at once when the queue is full."""
@@ -47,22 +50,28 @@ class GroupCommit(Generic[Q, A]):
             raise Unavailable("too many requests are waiting")
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._queue.append((request, future))
-        self.wake.set()
+        if len(self._running) < self._runners:
+            # A context of its own: the runner works for many, and must not log under the trace of the first.
+            runner = asyncio.create_task(self._run(), name=f"batch {self._name}", context=contextvars.Context())
+            self._running.add(runner)
         return await future
 
-    async def step(self) -> bool:
-        """Handle the next list, if any; returns whether more waits. A runner is this in a supervised loop."""
-        self.wake.clear()
-        taken = [self._queue.popleft() for _ in range(min(self._list_max, len(self._queue)))]
-        WAITING.labels(self._name).set(len(self._queue))
-        # A buyer who left before the list was taken has no effect at all; after this line, they have a whole one.
-        await self._finish([(request, future) for request, future in taken if not future.cancelled()])
-        return bool(self._queue)
-
     async def drain(self) -> None:
-        """Handle what is still waiting; for the end, when no runner is left."""
-        while await self.step():
-            pass
+        """Return when everything that waits has its answer."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _run(self) -> None:
+        """Handle lists until nothing waits."""
+        try:
+            while self._queue:
+                taken = [self._queue.popleft() for _ in range(min(self._list_max, len(self._queue)))]
+                WAITING.labels(self._name).set(len(self._queue))
+                # A buyer who left before the list was taken has no effect; after this line, they have a whole one.
+                await self._finish([(request, future) for request, future in taken if not future.cancelled()])
+        finally:
+            # Here and not in a callback: a request that arrives after the last look at the queue must find no runner.
+            self._running -= {task for task in self._running if task is asyncio.current_task()}
 
     async def _finish(self, taken: list[tuple[Q, asyncio.Future[A]]]) -> None:
         if not taken:

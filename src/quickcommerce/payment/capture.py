@@ -1,35 +1,25 @@
-"""Captures: attempts that are committed before the PG is called, and outcomes that are committed after.
+"""Captures: the PG is called between two transactions, never inside one.
 
-Whoever works on a payment holds its lease: a token in the row, and a due time until which nobody else takes it. Every
-outcome is written under that token; if it is gone, somebody else took over, and the late outcome changes nothing,
-because the other reads the PG back and comes to the same truth.
+Each attempt was committed before the call and its outcome is committed after (`attempts.py`). Right after a confirm
+the call is made here; whatever is left open, by a crash, a timeout or a PG that is down, the due loop finds by its
+lease, and reads back before it repeats anything.
 """
 
 import asyncio
-import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import msgspec
 from prometheus_client import Counter
 
-from quickcommerce import events
-from quickcommerce.kit import outbox
+from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.db import Database, Tx
-from quickcommerce.kit.ids import Ids, PaymentId
-from quickcommerce.kit.outbox import Message
-from quickcommerce.kit.policy import Backoff
+from quickcommerce.kit.ids import PaymentId
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log, tracing
-from quickcommerce.payment import store
+from quickcommerce.payment.attempts import Attempts, Begun, Result
 from quickcommerce.payment.model import (
-    DECLINES_MAX,
-    NEXT,
     Asked,
-    Captured,
-    Declined,
     Doubtful,
     Later,
     Outcome,
@@ -40,13 +30,10 @@ from quickcommerce.payment.model import (
     conclude,
     still_open,
 )  # fmt: skip
-from quickcommerce.payment.store import NEVER_US, Attempt, Payment
+from quickcommerce.payment.store import Attempt, Payment
 
-SOURCE = "payment"
 DUE_MAX = 50
 """How many payments one pass of the due loop takes; they are worked on side by side."""
-BACKOFF = Backoff(base_s=1, cap_s=20)
-"""1-2 s, 2-4 s, 4-8 s, 8-16 s, then 20-40 s: an outcome is known soon after the PG answers again."""
 
 OUTCOMES = Counter("qc_payment_outcomes_total", "What attempts to capture came to", ["outcome"])
 ALERTS = Counter("qc_payment_alerts_total", "Outcomes that somebody must look at", ["code"])
@@ -68,44 +55,19 @@ class Pg(Protocol):
 class Captures:
     """Works on attempts: right after a confirm, and again from the due loop until each is known."""
 
-    db: Database
+    attempts: Attempts
+    settling: GroupCommit[Result, bool]
     pg: Pg
     clock: Clock
-    ids: Ids
-    rng: random.Random
-    lease_s: float
     unknown_hold_s: int
     _running: dict[PaymentId, asyncio.Task[None]] = field(default_factory=dict)
 
-    async def begin(self, tx: Tx, old: Payment, payment_key: str, trace: str) -> tuple[Payment, Attempt]:
-        """Write a new attempt, its lease, and (unless the order knows already) that paying has started."""
-        now = self.clock()
-        starting = old.status is not Status.RETRY
-        new = msgspec.structs.replace(
-            old,
-            status=Status.CAPTURING,
-            version=old.version + starting,
-            payment_key=payment_key,
-            attempt=old.attempt + 1,
-            tries=0 if starting else old.tries,
-            unknown_us=0,
-            due_us=now + int(self.lease_s * SECOND_US),
-            lease_token=self.ids.token(),
-            trace=trace,
-            updated_us=now,
-        )
-        await self._move(tx, old, new)
-        attempt = Attempt(new.payment_id, new.attempt, payment_key, self.ids.token(), None, None, None, now, None)
-        await store.start(tx, attempt)
-        if starting:
-            await self._tell(tx, new, events.PaymentStarted(new.payment_id, new.order_id, new.version, new.amount))
-        return new, attempt
-
-    def launch(self, payment: Payment, attempt: Attempt) -> None:
+    def launch(self, begun: Begun) -> None:
         """Call the PG in a task of its own: a buyer who leaves does not stop it."""
-        task = asyncio.create_task(self._capture(payment, attempt), name=f"capture {payment.payment_id}")
-        self._running[payment.payment_id] = task
-        task.add_done_callback(lambda _: self._running.pop(payment.payment_id, None))
+        payment_id = begun.payment.payment_id
+        task = asyncio.create_task(self._capture(begun.payment, begun.attempt), name=f"capture {payment_id}")
+        self._running[payment_id] = task
+        task.add_done_callback(lambda _: self._running.pop(payment_id, None))
 
     async def settled(self, payment_id: PaymentId, within_s: float) -> None:
         """Wait until this process's work on a payment is done, or for `within_s` where another does it."""
@@ -122,31 +84,9 @@ class Captures:
 
     async def due(self) -> bool:
         """Take what is due: leases that ended, unknown outcomes, retries. Returns whether more may be due."""
-        jobs = await self.db.run(self._claim)
+        jobs = await self.attempts.take_due(DUE_MAX)
         await asyncio.gather(*(self._look(payment, attempt) for payment, attempt in jobs))
         return len(jobs) == DUE_MAX
-
-    async def _claim(self, tx: Tx) -> list[tuple[Payment, Attempt]]:
-        now = self.clock()
-        jobs = []
-        for old in await store.due(tx, now, DUE_MAX):
-            if old.status is Status.RETRY and old.payment_key:
-                if now >= old.expires_us:
-                    await self._move(tx, old, msgspec.structs.replace(old, due_us=NEVER_US))
-                else:
-                    jobs.append(await self.begin(tx, old, old.payment_key, old.trace))
-                continue
-            new = msgspec.structs.replace(
-                old,
-                status=Status.UNKNOWN,
-                unknown_us=old.unknown_us or now,
-                due_us=now + int(self.lease_s * SECOND_US),
-                lease_token=self.ids.token(),
-                updated_us=now,
-            )
-            await self._move(tx, old, new)
-            jobs.append((new, (await store.attempts(tx, new.payment_id))[-1]))
-        return jobs
 
     async def _look(self, payment: Payment, attempt: Attempt) -> None:
         """One job of the due loop: a fresh attempt is captured, an unknown one is read back before any repeat."""
@@ -181,7 +121,7 @@ class Captures:
 
     async def _settle(self, payment: Payment, outcome: Outcome) -> None:
         with tracing(payment.trace):
-            mine = await self.db.run(lambda tx: self._write(tx, payment, outcome))
+            mine = await self.settling.submit(Result(payment, outcome))
             OUTCOMES.labels(type(outcome).__name__).inc()
             code = getattr(outcome, "code", None)
             alert = (isinstance(outcome, Later) and outcome.ours) or code == "MISMATCH"
@@ -195,64 +135,3 @@ class Captures:
                 code=code,
                 mine=mine,
             )
-
-    async def _write(self, tx: Tx, old: Payment, outcome: Outcome) -> bool:
-        """Commit an outcome, if the lease under which it was found still stands."""
-        now = self.clock()
-        wait_us = int(BACKOFF.delay_s(old.tries, self.rng) * SECOND_US)
-        base = msgspec.structs.replace(old, updated_us=now, lease_token="", due_us=NEVER_US)
-        facts = (old.payment_id, old.order_id, old.version + 1, old.amount)
-        told: events.PaymentEvent | None = None
-        match outcome:
-            case Captured():
-                new = msgspec.structs.replace(
-                    base, status=Status.CAPTURED, version=old.version + 1, captured=old.amount, unknown_us=0
-                )
-                ended, told = "captured", events.PaymentSettled(*facts)
-            case Declined(code, _):
-                final = old.declines + 1 >= DECLINES_MAX
-                new = msgspec.structs.replace(
-                    base,
-                    status=Status.FAILED if final else Status.DECLINED,
-                    version=old.version + 1,
-                    declines=old.declines + 1,
-                    unknown_us=0,
-                )
-                ended = "declined"
-                told = events.PaymentFailed(*facts, code) if final else events.PaymentDeclined(*facts, code)
-            case Later(ours=ours):
-                new = msgspec.structs.replace(
-                    base, status=Status.RETRY, tries=old.tries + 1, due_us=now + wait_us, unknown_us=0
-                )
-                ended = "refused us" if ours else "later"
-            case Unknown():
-                new = msgspec.structs.replace(
-                    base,
-                    status=Status.UNKNOWN,
-                    tries=old.tries + 1,
-                    due_us=now + wait_us,
-                    unknown_us=old.unknown_us or now,
-                )
-                ended = ""
-        if not await self._move(tx, old, new, must=False):
-            return False
-        if ended:
-            await store.end(tx, old, ended, getattr(outcome, "code", None), getattr(outcome, "message", None), now)
-        if told:
-            await self._tell(tx, new, told)
-        return True
-
-    async def _move(self, tx: Tx, old: Payment, new: Payment, *, must: bool = True) -> bool:
-        if new.status is not old.status and new.status not in NEXT[old.status]:
-            raise AssertionError(f"a payment that is {old.status} cannot become {new.status}")
-        moved = await store.move(tx, old, new)
-        if must and not moved:
-            raise AssertionError(f"{old.payment_id} was locked as {old.status} and is not")
-        return moved
-
-    async def _tell(self, tx: Tx, payment: Payment, event: events.PaymentEvent) -> None:
-        data = events.encode(event)
-        name = type(event).__name__
-        await outbox.append(
-            tx, [Message(self.ids.event(), name, SOURCE, payment.order_id, payment.updated_us, payment.trace, data)]
-        )

@@ -13,14 +13,16 @@ import msgspec
 
 from quickcommerce import events
 from quickcommerce.kit.auth import Caller
+from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.clock import SECOND_US, Clock, from_rfc3339
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.outbox import Message
-from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, PaymentDeclined, Unavailable
+from quickcommerce.kit.problem import NotFound, Unavailable
 from quickcommerce.payment import store
+from quickcommerce.payment.attempts import Begun, Confirming, Joined, declined
 from quickcommerce.payment.capture import Captures
-from quickcommerce.payment.model import CLOSABLE, MONEY_TAKEN, UNDER_WAY, Status
+from quickcommerce.payment.model import CLOSABLE, Status
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
 
 POLL_S = 0.1
@@ -70,6 +72,7 @@ class Payments:
 
     db: Database
     orders: Orders
+    beginning: GroupCommit[Confirming, Begun | Joined]
     captures: Captures
     clock: Clock
     ids: Ids
@@ -130,9 +133,9 @@ class Payments:
         PaymentDeclined, Unavailable (the PG refuses us, not the buyer), NotFound.
         """
         await self.get(payment_id, caller)
-        started = await self.db.run(lambda tx: self._begin(tx, payment_id, payment_key, amount, trace))
-        if started:
-            self.captures.launch(*started)
+        begun = await self.beginning.submit(Confirming(payment_id, payment_key, amount, trace))
+        if isinstance(begun, Begun):
+            self.captures.launch(begun)
         return await self._known(payment_id, payment_key)
 
     async def _known(self, payment_id: PaymentId, payment_key: str) -> Payment:
@@ -146,34 +149,10 @@ class Payments:
             await self.captures.settled(payment_id, min(POLL_S, left_s))
         tried = {attempt.payment_key: attempt for attempt in await self.attempts(payment_id)}[payment_key]
         if tried.outcome == "declined":
-            raise _declined(tried)
+            raise declined(tried)
         if payment.status is Status.RETRY and tried.outcome == "refused us":
             raise Unavailable("the payment provider does not accept us at the moment", retry_after_s=RETRY_AFTER_S)
         return payment
-
-    async def _begin(
-        self, tx: Tx, payment_id: PaymentId, payment_key: str, amount: int, trace: str
-    ) -> tuple[Payment, Attempt] | None:
-        """Decide what a confirm is: a new attempt (returned), or one to join or to be answered from what is known."""
-        old = await store.get(tx, payment_id, locked=True)
-        if old is None:
-            raise NotFound("there is no such payment")
-        if amount != old.amount:
-            raise AmountMismatch(f"{old.amount} won are asked, not {amount}")
-        tried = {attempt.payment_key: attempt for attempt in await store.attempts(tx, payment_id)}
-        earlier = tried.get(payment_key)
-        if earlier and earlier.outcome == "declined":
-            raise _declined(earlier)
-        if old.status in UNDER_WAY or old.status in MONEY_TAKEN:
-            if old.payment_key == payment_key:
-                return None
-            raise InvalidState(f"another payment of this order is {old.status}")
-        now = self.clock()
-        if old.status not in (Status.READY, Status.DECLINED):
-            raise InvalidState(f"the payment is {old.status}")
-        if now >= old.expires_us:
-            raise InvalidState("the time to pay has ended")
-        return await self.captures.begin(tx, old, payment_key, trace)
 
     async def _close(self, tx: Tx, order_ids: Collection[OrderId], absent: Mapping[OrderId, Payable]) -> set[OrderId]:
         known = await store.of_orders(tx, order_ids, locked=True)
@@ -241,9 +220,3 @@ class _Facts(msgspec.Struct, frozen=True):
 
 def _of_event(order: events.Order, trace: str) -> Payable:
     return _Facts(order.user_id, order.payable, events.title(order.lines), from_rfc3339(order.expires_at), trace)
-
-
-def _declined(attempt: Attempt) -> PaymentDeclined:
-    """The same 402 each time for an attempt that was declined."""
-    pg = {"pg_code": attempt.code or "", "pg_message": attempt.message or ""}
-    return PaymentDeclined("the payment was declined; another card may work", extra=pg)
