@@ -53,6 +53,8 @@ from quickcommerce.toss_emulator import AppTransport, Emulator
 PRUNE_MAX = 2_000
 LIST_MAX, QUEUE_MAX = 64, 1024
 """Bounds of the group commits of payment: confirms and outcomes in one transaction, and those that may wait."""
+WITHIN_S = 10.0
+"""How long a request waits for its group commit before it is told to ask again."""
 PRUNE_EVERY_S = 30.0
 POLL_S = 1.0
 """How often a loop looks by itself; what happens in this process wakes it at once."""
@@ -225,11 +227,11 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     )
     attempts = Attempts(stores.payment, clock, ids, rng, settings.capture_lease_s)
     settling: GroupCommit[Result, bool] = GroupCommit(
-        "outcomes", attempts.settle, list_max=LIST_MAX, queue_max=QUEUE_MAX
+        "outcomes", attempts.settle, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
     )
     captures = Captures(attempts, settling, toss, clock, settings.unknown_hold_s)
     beginning: GroupCommit[Confirming, Begun | Joined] = GroupCommit(
-        "confirms", attempts.begin, list_max=LIST_MAX, queue_max=QUEUE_MAX
+        "confirms", attempts.begin, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
     )
     payments = Payments(
         stores.payment, book, beginning, captures, clock, ids, settings.unknown_hold_s, settings.answer_within_s
@@ -244,7 +246,11 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         orders=Orders(stores.shop, book, stock, payments, clock, ids),
         place=place,
         placing=GroupCommit(
-            "orders", place.place, list_max=settings.order_list_max, queue_max=settings.order_queue_max
+            "orders",
+            place.place,
+            list_max=settings.order_list_max,
+            queue_max=settings.order_queue_max,
+            within_s=WITHIN_S,
         ),
         payments=payments,
         captures=captures,

@@ -324,7 +324,7 @@ async def test_while_the_first_call_runs_its_key_is_busy(pg: Pg) -> None:
 # Faults
 
 
-async def test_a_call_dropped_before_does_nothing(pg: Pg) -> None:
+async def test_a_call_dropped_before_does_nothing(pg: Pg, caplog: pytest.LogCaptureFixture) -> None:
     key = await pg.authenticate()
     await pg.script(confirm=[{"kind": "drop-before"}])
     with pytest.raises(httpx2.ReadError):
@@ -333,6 +333,7 @@ async def test_a_call_dropped_before_does_nothing(pg: Pg) -> None:
     assert (await pg.get(key)).json()["status"] == "IN_PROGRESS"
     assert (await pg.confirm(key, headers={KEY: "k"})).status_code == 200
     assert await pg.outcomes() == ["dropped-before", "done", "done"]
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == [], "to the server it is no error"
 
 
 async def test_a_call_dropped_after_has_happened(pg: Pg) -> None:
@@ -481,7 +482,8 @@ async def test_the_ledger_survives_a_restart(tmp_path: Path) -> None:
     async with in_process(second.asgi) as http:
         assert await Pg(http).ledger() == before
         assert (await Pg(http).confirm(key, headers={KEY: "k"})).content == answer.content
-        assert (await Pg(http).get(key)).json()["approvedAt"] == "2026-01-01T09:01:00+09:00"
+        later = await Pg(http).authenticate("order-0002")
+        assert (await Pg(http).get(later)).json()["requestedAt"] == "2026-01-01T09:01:00+09:00"
     await second.stop()
 
 
@@ -669,6 +671,22 @@ async def test_it_can_be_mounted_under_a_prefix() -> None:
         page = await http.get("/emulator/checkout", params={"orderId": ORDER, "amount": 100, **SHOP})
         assert 'action="/_toss/emulator/checkout"' in page.text
         assert "code" not in (await http.get(f"{url}/v1/payments/x")).json(), "outside the prefix is the shop"
+    await toss.stop()
+
+
+async def test_an_outer_application_finds_its_scope_as_it_was() -> None:
+    toss = emulator(inline=True)
+    await toss.start()
+    same = []
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        before = dict(scope)
+        await toss.asgi(scope, receive, send)
+        same.append(scope == before)
+
+    async with in_process(outer) as http:
+        assert (await http.get("/emulator/ledger")).status_code == 200
+    assert same == [True]
     await toss.stop()
 
 

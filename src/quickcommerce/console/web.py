@@ -53,10 +53,9 @@ class Operations:
 
 
 class Health(msgspec.Struct):
-    """Whether it is up; `reasons` where it is not ready."""
+    """Whether it is up, or done."""
 
     status: str
-    reasons: list[str] = []
 
 
 class DeadLetterList(msgspec.Struct):
@@ -85,16 +84,18 @@ async def healthz() -> Response[bytes]:
     return web.answer(Health("alive"))
 
 
-@get("/readyz", opt={"doc": Doc("Can it serve", gives={200: Health, 503: Health})})
+@get("/readyz", opt={"doc": Doc("Can it serve", gives={200: Health}, problems=(Unavailable,))})
 async def readyz(state: State) -> Response[bytes]:
-    """Whether the process can serve; 503 with the reasons while it cannot."""
+    """Whether the process can serve; 503 with `reasons` while it cannot."""
     operations: Operations = state.operations
     reasons = operations.reasons()
     try:
         await operations.probe()
     except Unavailable as down:
         reasons.append(down.detail)
-    return web.answer(Health("not ready", reasons), 503) if reasons else web.answer(Health("ready"))
+    if reasons:
+        raise Unavailable("not ready", extra={"reasons": reasons})
+    return web.answer(Health("ready"))
 
 
 @get("/metrics", opt={"doc": Doc("Prometheus metrics", gives={200: None}, media="text/plain")})

@@ -31,14 +31,18 @@ class GroupCommit(Generic[Q, A]):
 
     `handle(list)` returns one answer or exception for each request, in order. If it raises, the list is retried one
     by one, so that a request that breaks it fails alone; `Unavailable` is not retried, since it would fail each.
-    `runners` lists are in flight at once: one where the database has one writer.
+    `runners` lists are in flight at once: one where the database has one writer. A request that has no answer after
+    `within_s` seconds is told so: it may still happen, which is why clients send an Idempotency-Key.
     """
 
-    def __init__(self, name: str, handle: Handle[Q, A], *, list_max: int, queue_max: int, runners: int = 1) -> None:
+    def __init__(
+        self, name: str, handle: Handle[Q, A], *, list_max: int, queue_max: int, within_s: float, runners: int = 1
+    ) -> None:
         self._name = name
         self._handle = handle
         self._list_max = list_max
         self._queue_max = queue_max
+        self._within_s = within_s
         self._runners = runners
         self._queue: deque[tuple[Q, asyncio.Future[A]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
@@ -54,7 +58,11 @@ class GroupCommit(Generic[Q, A]):
             # A context of its own: the runner works for many, and must not log under the trace of the first.
             runner = asyncio.create_task(self._run(), name=f"batch {self._name}", context=contextvars.Context())
             self._running.add(runner)
-        return await future
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await future
+        except TimeoutError as late:
+            raise Unavailable("there is no answer yet; ask again with the same key") from late
 
     async def drain(self) -> None:
         """Return when everything that waits has its answer."""

@@ -174,5 +174,5 @@ class Unavailable(Problem):
 
     status, code, title = 503, "unavailable", "Not available at the moment"
 
-    def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
-        super().__init__(detail, retry_after_s=retry_after_s)
+    def __init__(self, detail: str, *, retry_after_s: int = 1, extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, extra=extra)

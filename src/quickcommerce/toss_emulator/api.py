@@ -1,6 +1,6 @@
 """The endpoints of the Toss API: what each reads from its request, and what it does to the books."""
 
-import random
+import hashlib
 
 import msgspec
 from litestar import get, post
@@ -15,13 +15,13 @@ from quickcommerce.toss_emulator.ledger import Books
 from quickcommerce.toss_emulator.payment import Ask, known_order_id, known_payment_key, read_ask, refusal
 
 
-def payment_routes(gateway: Gateway, rng: random.Random) -> list[HTTPRouteHandler]:
+def payment_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
     """The routes under `/v1`."""
 
     @post("/v1/payments/confirm", status_code=200)
     async def confirm(request: AnyRequest) -> ASGIResponse:
         ask = read_ask(await _body(request))
-        return await gateway.answer(request, Call("confirm", ask.order_id, ask.payment_key), _confirm(ask, rng))
+        return await gateway.answer(request, Call("confirm", ask.order_id, ask.payment_key), _confirm(ask))
 
     @get("/v1/payments/{payment_key:str}")
     async def get_by_key(request: AnyRequest, payment_key: FromPath[str]) -> ASGIResponse:
@@ -44,7 +44,7 @@ async def _body(request: AnyRequest) -> bytes:
         return b""
 
 
-def _confirm(ask: Ask, rng: random.Random) -> Work:
+def _confirm(ask: Ask) -> Work:
     def work(books: Books, moment: Moment, scripted: str | None) -> Answer:
         if ask.payment_key is None or ask.order_id is None or ask.amount is None:
             return refused(scripted or "INVALID_REQUEST", moment)
@@ -61,8 +61,7 @@ def _confirm(ask: Ask, rng: random.Random) -> Work:
                 payment,
                 status="DONE",
                 approved_at=moment.now_us,
-                # The time keeps keys apart when a test starts twice from one seed.
-                transaction_key=f"{moment.now_us:016X}{rng.getrandbits(64):016X}",
+                transaction_key=_transaction_key(payment.payment_key, "capture"),
             )
             books.capture(captured)
             return done(captured, moment)
@@ -71,6 +70,11 @@ def _confirm(ask: Ask, rng: random.Random) -> Work:
         return refused(verdict, moment)
 
     return work
+
+
+def _transaction_key(payment_key: str, movement: str) -> str:
+    """The key of one movement of a payment's money: unique as the payment's own key is."""
+    return hashlib.blake2s(f"{payment_key}/{movement}".encode(), digest_size=16).hexdigest().upper()
 
 
 def _get(payment_key: str | None, order_id: str | None) -> Work:

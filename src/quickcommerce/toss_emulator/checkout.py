@@ -20,7 +20,11 @@ from quickcommerce.toss_emulator.payment import Method
 _FILES: Final = Path(__file__).parent / "pages"
 _STYLE: Final = (_FILES / "checkout.css").read_bytes()
 _PAGES: Final = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_FILES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    loader=jinja2.FileSystemLoader(_FILES),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 
 # No form-action: browsers apply it to the redirect after the form too, and that leads wherever the shop's pages are.

@@ -54,19 +54,24 @@ class Desk:
     async def authenticate(self, order_id: str, amount: int, method: Method, order_name: str = "") -> str:
         """Do what the payment window does once a buyer has authenticated; returns the new paymentKey."""
         now_us = self.clock.now()
-        payment = Payment(
-            # The time keeps keys apart when a test starts twice from one seed.
-            payment_key=f"tgen_{now_us:x}{self.rng.getrandbits(64):016x}",
-            order_id=order_id,
-            order_name=order_name,
-            amount=amount,
-            method=method_of(method),
-            status="IN_PROGRESS",
-            secret=f"ps_{self.rng.getrandbits(128):032x}",
-            authenticated_at=now_us,
-        )
-        await self.store.run(lambda books: books.add(payment))
-        return payment.payment_key
+
+        def enter(books: Books) -> str:
+            while True:
+                payment = Payment(
+                    payment_key=f"tgen_{self.rng.getrandbits(128):032x}",
+                    order_id=order_id,
+                    order_name=order_name,
+                    amount=amount,
+                    method=method_of(method),
+                    status="IN_PROGRESS",
+                    secret=f"ps_{self.rng.getrandbits(128):032x}",
+                    authenticated_at=now_us,
+                )
+                # A key is taken when a test starts twice from one seed on the same ledger.
+                if books.add(payment):
+                    return payment.payment_key
+
+        return await self.store.run(enter)
 
     async def ledger(self) -> bytes:
         """Everything that was captured, and every call, as JSON."""

@@ -61,7 +61,7 @@ class Emulator:
         desk = Desk(store=self._store, clock=self._clock, script=script, rng=rng)
         app = Litestar(
             [
-                *payment_routes(gateway, rng),
+                *payment_routes(gateway),
                 *control_routes(desk, controls=controls),
                 *checkout_routes(desk, prefix.rstrip("/")),
             ],
@@ -91,8 +91,8 @@ class Emulator:
 
 def _mountable(app: Litestar) -> ASGIApp:
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
-        # Litestar keeps its per-request state in the scope: an outer application's must not be taken for ours.
-        await app(cast(Scope, {**scope, "state": {}}), receive, send)
+        # Litestar writes its routing into the scope: an outer application must find its own there afterwards.
+        await app(cast(Scope, {**scope}), receive, send)
 
     return asgi
 

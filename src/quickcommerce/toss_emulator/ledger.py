@@ -78,10 +78,11 @@ class Books:
         row = self._execute("SELECT 1 FROM payment WHERE order_id = ? AND approved_at IS NOT NULL", (order_id,))
         return row.fetchone() is not None
 
-    def add(self, payment: Payment) -> None:
-        """Enter a new payment."""
+    def add(self, payment: Payment) -> bool:
+        """Enter a new payment; False when its key is taken."""
         places = ", ".join("?" * len(payment.__struct_fields__))
-        self._execute(f"INSERT INTO payment ({_COLUMNS}) VALUES ({places})", msgspec.structs.astuple(payment))
+        statement = f"INSERT OR IGNORE INTO payment ({_COLUMNS}) VALUES ({places})"
+        return self._execute(statement, msgspec.structs.astuple(payment)).rowcount == 1
 
     def capture(self, captured: Payment) -> None:
         """Enter that a payment in progress was captured; it is given as it is now."""
