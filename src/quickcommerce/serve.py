@@ -12,6 +12,7 @@ from quickcommerce.app import App, build
 from quickcommerce.catalog.flow import read_file
 from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.settings import Settings
+from quickcommerce.toss_emulator.server import CuttableProtocol
 
 BACKLOG = 4096
 """Connections that wait to be accepted: a flash sale arrives within a second."""
@@ -55,7 +56,7 @@ async def _serve(settings: Settings, *, sample: bool) -> None:
         app.asgi,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=CuttableProtocol if app.flows.emulator else "httptools",
         lifespan="on",
         log_config=None,
         access_log=False,
