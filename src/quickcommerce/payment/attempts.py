@@ -27,6 +27,7 @@ from quickcommerce.payment.model import (
     UNDER_WAY,
     Captured,
     Declined,
+    Ended,
     Later,
     Outcome,
     Status,
@@ -111,7 +112,7 @@ class Attempts:
             raise AmountMismatch(f"{old.amount} won are asked, not {request.amount}")
         tried = {attempt.payment_key: attempt for attempt in await store.attempts(tx, old.payment_id)}
         earlier = tried.get(request.payment_key)
-        if earlier and earlier.outcome == "declined":
+        if earlier and earlier.outcome is Ended.DECLINED:
             raise declined(earlier)
         if old.status in UNDER_WAY or old.status in MONEY_TAKEN:
             if old.payment_key == request.payment_key:
@@ -177,12 +178,13 @@ class Attempts:
         base = msgspec.structs.replace(old, updated_us=now, lease_token="", due_us=NEVER_US)
         facts = (old.payment_id, old.order_id, old.version + 1, old.amount)
         told: events.PaymentEvent | None = None
+        ended: Ended | None
         match outcome:
             case Captured():
                 new = msgspec.structs.replace(
                     base, status=Status.CAPTURED, version=old.version + 1, captured=old.amount, unknown_us=0
                 )
-                ended, told = "captured", events.PaymentSettled(*facts)
+                ended, told = Ended.CAPTURED, events.PaymentSettled(*facts)
             case Declined(code, _):
                 final = old.declines + 1 >= DECLINES_MAX
                 new = msgspec.structs.replace(
@@ -192,13 +194,13 @@ class Attempts:
                     declines=old.declines + 1,
                     unknown_us=0,
                 )
-                ended = "declined"
+                ended = Ended.DECLINED
                 told = events.PaymentFailed(*facts, code) if final else events.PaymentDeclined(*facts, code)
             case Later(ours=ours):
                 new = msgspec.structs.replace(
                     base, status=Status.RETRY, tries=old.tries + 1, due_us=now + wait_us, unknown_us=0
                 )
-                ended = "refused us" if ours else "later"
+                ended = Ended.MISCONFIGURED if ours else Ended.LATER
             case Unknown():
                 new = msgspec.structs.replace(
                     base,
@@ -207,7 +209,7 @@ class Attempts:
                     due_us=now + wait_us,
                     unknown_us=old.unknown_us or now,
                 )
-                ended = ""
+                ended = None
         if not await self._move(tx, old, new, must=False):
             return False
         if ended:

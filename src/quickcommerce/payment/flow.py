@@ -22,7 +22,7 @@ from quickcommerce.kit.problem import NotFound, Unavailable
 from quickcommerce.payment import store
 from quickcommerce.payment.attempts import Begun, Confirming, Joined, declined
 from quickcommerce.payment.capture import Captures
-from quickcommerce.payment.model import CLOSABLE, Status
+from quickcommerce.payment.model import CLOSABLE, Ended, Status
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
 
 POLL_S = 0.1
@@ -148,9 +148,9 @@ class Payments:
                 break
             await self.captures.settled(payment_id, min(POLL_S, left_s))
         tried = {attempt.payment_key: attempt for attempt in await self.attempts(payment_id)}[payment_key]
-        if tried.outcome == "declined":
+        if tried.outcome is Ended.DECLINED:
             raise declined(tried)
-        if payment.status is Status.RETRY and tried.outcome == "refused us":
+        if payment.status is Status.RETRY and tried.outcome is Ended.MISCONFIGURED:
             raise Unavailable("the payment provider does not accept us at the moment", retry_after_s=RETRY_AFTER_S)
         return payment
 

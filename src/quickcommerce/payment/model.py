@@ -51,6 +51,17 @@ CLOSABLE = frozenset({Status.READY, Status.DECLINED, Status.RETRY})
 UNDER_WAY = frozenset({Status.CAPTURING, Status.UNKNOWN, Status.RETRY})
 
 
+class Ended(StrEnum):
+    """How an attempt ended, in its journal."""
+
+    CAPTURED = "captured"
+    DECLINED = "declined"
+    LATER = "later"
+    """It took no money; another is made at a time."""
+    MISCONFIGURED = "misconfigured"
+    """The PG refused us, not the buyer; another is made at a time, and somebody must look."""
+
+
 class Captured(msgspec.Struct, frozen=True):
     """The PG has exactly this money for exactly this payment; every fact was compared."""
 

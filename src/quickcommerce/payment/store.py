@@ -6,7 +6,7 @@ import msgspec
 
 from quickcommerce.kit.db import LOCK, Tx, marks
 from quickcommerce.kit.ids import OrderId, PaymentId
-from quickcommerce.payment.model import Asked, Status
+from quickcommerce.payment.model import Asked, Ended, Status
 
 NEVER_US = 2**62
 """A due time that does not come: nothing is to be done by itself."""
@@ -48,7 +48,7 @@ class Attempt(msgspec.Struct, frozen=True):
     attempt: int
     payment_key: str
     idempotency_key: str
-    outcome: str | None
+    outcome: Ended | None
     code: str | None
     message: str | None
     started_us: int
@@ -98,7 +98,7 @@ async def get(tx: Tx, payment_id: PaymentId, *, locked: bool = False) -> Payment
 async def attempts(tx: Tx, payment_id: PaymentId) -> list[Attempt]:
     """The attempts of a payment, in order."""
     rows = await tx.all(f"SELECT {_ATTEMPT} FROM payment_attempt WHERE payment_id = ? ORDER BY attempt", (payment_id,))
-    return [Attempt(*row) for row in rows]
+    return [msgspec.convert(dict(zip(Attempt.__struct_fields__, row, strict=True)), Attempt) for row in rows]
 
 
 async def start(tx: Tx, attempt: Attempt) -> None:
@@ -106,7 +106,7 @@ async def start(tx: Tx, attempt: Attempt) -> None:
     await tx.insert("payment_attempt", _ATTEMPT, [msgspec.structs.astuple(attempt)])
 
 
-async def end(tx: Tx, payment: Payment, outcome: str, code: str | None, message: str | None, at_us: int) -> None:
+async def end(tx: Tx, payment: Payment, outcome: Ended, code: str | None, message: str | None, at_us: int) -> None:
     """Write what came of the payment's current attempt."""
     await tx.run(
         "UPDATE payment_attempt SET outcome = ?, code = ?, message = ?, ended_us = ?"

@@ -18,8 +18,11 @@ from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, Pa
 from quickcommerce.kit.telemetry import current_trace
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.payment.flow import RETRY_AFTER_S, Payments
-from quickcommerce.payment.model import MONEY_TAKEN
-from quickcommerce.payment.store import NEVER_US, Payment
+from quickcommerce.payment.model import MONEY_TAKEN, Status
+from quickcommerce.payment.store import Payment
+
+WAITING = (Status.UNKNOWN, Status.RETRY)
+"""The next look at these is at a time."""
 
 
 class AttemptView(msgspec.Struct):
@@ -77,7 +80,7 @@ class Web:
                 )
                 for each in attempts
             ],
-            next_attempt_at=rfc3339(payment.due_us) if payment.due_us != NEVER_US else None,
+            next_attempt_at=rfc3339(payment.due_us) if payment.status in WAITING else None,
             pg_payment_key=payment.payment_key,
         )  # fmt: skip
 
