@@ -3,9 +3,11 @@
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import jinja2
 from litestar import Response, get
@@ -32,6 +34,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 REFRESH_S = 2
+HERE = ZoneInfo("Asia/Seoul")
 KEY = re.compile(r"[!-~]{1,200}")
 
 
@@ -62,6 +65,7 @@ class Pages:
 
 _templates = jinja2.Environment(loader=jinja2.PackageLoader("quickcommerce.shop"), autoescape=True)
 _templates.filters["won"] = lambda amount: f"{amount:,}원"
+_templates.filters["clock"] = lambda at: f"{datetime.fromisoformat(at).astimezone(HERE):%H:%M}"
 
 
 def _wants_html(request: AnyRequest) -> bool:
