@@ -1,7 +1,11 @@
 """Serving: uvicorn around the wired system, and a stop that loses nothing."""
 
 import asyncio
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -11,7 +15,7 @@ from rich.console import Console
 from quickcommerce.app import App, build
 from quickcommerce.catalog.flow import read_file
 from quickcommerce.kit.telemetry import configure_logs
-from quickcommerce.settings import Settings
+from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.server import CuttableProtocol
 
 BACKLOG = 4096
@@ -43,8 +47,24 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, *, sample: bool) -> None:
     """Run everything in this process until a signal ends it."""
     configure_logs(settings.log_level, machine=settings.log_format == "json")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with _alone(Path(settings.data_dir)), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, sample=sample))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the data folder for this process. Raises BadSetting where another shop runs on it.
+
+    The embedded stores are made for one process: two would read the same events. The lock ends with the process,
+    however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "running.lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as taken:
+            raise BadSetting(f"another shop is running on {folder}; choose another --data-dir") from taken
+        yield
 
 
 async def _serve(settings: Settings, *, sample: bool) -> None:
