@@ -2,8 +2,10 @@
 
 import asyncio
 import fcntl
+import math
+import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from types import FrameType
@@ -21,6 +23,35 @@ from quickcommerce.toss_emulator.server import CuttableProtocol
 BACKLOG = 4096
 """Connections that wait to be accepted: a flash sale arrives within a second."""
 KEEP_ALIVE_S = 75
+OPEN_FILES_MAX = 65_536
+HEAD_MAX_BYTES = 64 * 1024
+"""The longest head of a request: its line and its headers."""
+
+
+class Protocol(CuttableProtocol):
+    """uvicorn's HTTP protocol with a bound on what is no body: its parser would gather headers as long as they come."""
+
+    _idle_bytes = 0
+    _progress = False
+
+    def on_headers_complete(self) -> None:
+        """A head has ended."""
+        self._progress = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Part of a body, which whoever reads it bounds."""
+        self._progress = True
+        super().on_body(body)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; refuse a head, or trailers, that are over the bound and still go on."""
+        self._progress = False
+        super().data_received(data)
+        self._idle_bytes = 0 if self._progress else self._idle_bytes + len(data)
+        if self._idle_bytes > HEAD_MAX_BYTES:
+            self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -38,17 +69,32 @@ class Server(uvicorn.Server):
             url = self._app.settings.public_url or f"http://{self._app.settings.host}:{port}"
             Console(soft_wrap=True).print(f"QuickCommerce is open at {url}", highlight=False)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal to stop: first tell the readiness probe, then finish what is in flight."""
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's
+        """A signal to stop: first tell the readiness probe, then finish what is in flight.
+
+        More signals change nothing, since stopping takes a bounded time. uvicorn's own way would end without closing
+        the stores at a second SIGINT, and would raise the signal again after a clean stop, which then looks like a
+        death.
+        """
         self._app.drain()
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
 
 def serve(settings: Settings, *, sample: bool) -> None:
     """Run everything in this process until a signal ends it."""
     configure_logs(settings.log_level, machine=settings.log_format == "json")
+    _take_room()
     with _alone(Path(settings.data_dir)), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, sample=sample))
+
+
+def _take_room() -> None:
+    """Allow as many sockets as this user may have: a shell's usual 1,024 are fewer than come to a flash sale."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if most == resource.RLIM_INFINITY else min(most, OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 @contextmanager
@@ -76,7 +122,7 @@ async def _serve(settings: Settings, *, sample: bool) -> None:
         app.asgi,
         host=settings.host,
         port=settings.port,
-        http=CuttableProtocol if app.flows.emulator else "httptools",
+        http=Protocol,
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -84,7 +130,7 @@ async def _serve(settings: Settings, *, sample: bool) -> None:
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(settings.drain_s),
+        timeout_graceful_shutdown=math.ceil(settings.drain_s),
     )
     await Server(config, app).serve()
 

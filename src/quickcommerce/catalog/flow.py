@@ -1,6 +1,7 @@
 """The catalog: prices for orders, pages for shoppers, files for those who fill it."""
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,19 +79,23 @@ class Catalog:
 
 def read_file(path: Path) -> list[Entry]:
     """The entries of a CSV file (UTF-8, with a header). Raises BadFile with every bad line, and takes none of it."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            header = list(reader.fieldnames or [])
-            unknown = [name for name in header if name not in (*COLUMNS, *OPTIONAL)]
-            missing = [name for name in COLUMNS if name not in header]
-            if unknown or missing or len(set(header)) != len(header):
-                raise BadFile(
-                    [f"line 1: the columns must be {','.join(COLUMNS)} and optionally {','.join(OPTIONAL)}, each once"]
-                )
-            rows = [(reader.line_num, row) for row in reader]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise BadFile([f"line {reader.line_num + 1}: {error}"]) from error
+    data = path.read_bytes()
+    try:
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BadFile([f"line {line}: this is not UTF-8 text; save the file as UTF-8"]) from error
+    try:
+        header = list(reader.fieldnames or [])
+        unknown = [name for name in header if name not in (*COLUMNS, *OPTIONAL)]
+        missing = [name for name in COLUMNS if name not in header]
+        if unknown or missing or len(set(header)) != len(header):
+            raise BadFile(
+                [f"line 1: the columns must be {','.join(COLUMNS)} and optionally {','.join(OPTIONAL)}, each once"]
+            )
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise BadFile([f"line {reader.line_num + 1}: {error}"]) from error
     return _entries(rows)
 
 

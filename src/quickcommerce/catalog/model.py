@@ -7,7 +7,10 @@ import msgspec
 PRICE_MAX = 10_000_000_000
 STOCK_MAX = 1_000_000_000
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
+_PLAIN = r"[^\x00-\x1f\x7f]*"
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=rf"^{_PLAIN}[^\s\x00-\x1f\x7f]{_PLAIN}\Z")]
+NameEn = Annotated[str, msgspec.Meta(max_length=200, pattern=rf"^{_PLAIN}\Z")]
+Category = Annotated[str, msgspec.Meta(max_length=60, pattern=rf"^{_PLAIN}\Z")]
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -26,8 +29,8 @@ class Entry(msgspec.Struct, frozen=True):
     name: Name
     price: Annotated[int, msgspec.Meta(ge=1, le=PRICE_MAX)]
     stock: Annotated[int, msgspec.Meta(ge=0, le=STOCK_MAX)]
-    name_en: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    category: Annotated[str, msgspec.Meta(max_length=60)] = ""
+    name_en: NameEn = ""
+    category: Category = ""
 
 
 class Product(msgspec.Struct, frozen=True):

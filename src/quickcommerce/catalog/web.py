@@ -1,5 +1,7 @@
 """The catalog over HTTP: public, for reading."""
 
+import re
+
 import msgspec
 from litestar import Response, Router, get
 from litestar.datastructures import State
@@ -9,10 +11,11 @@ from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.model import Product
 from quickcommerce.kit import web
 from quickcommerce.kit.openapi import Doc
-from quickcommerce.kit.problem import InvalidRequest, NotFound
+from quickcommerce.kit.problem import InvalidRequest, NotFound, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
 KEYWORD_MAX = 100
+_ID = re.compile(r"[1-9][0-9]{0,15}")
 
 
 class ProductView(msgspec.Struct):
@@ -39,7 +42,14 @@ def _view(product: Product) -> ProductView:
 
 @get(
     "/",
-    opt={"doc": Doc("What is for sale", gives={200: ProductPage}, query=("limit", "cursor", "keyword"))},
+    opt={
+        "doc": Doc(
+            "What is for sale",
+            gives={200: ProductPage},
+            problems=(Unavailable,),
+            query=("limit", "cursor", "keyword"),
+        )
+    },
 )
 async def page(request: AnyRequest, state: State) -> Response[bytes]:
     """What is for sale."""
@@ -54,11 +64,11 @@ async def page(request: AnyRequest, state: State) -> Response[bytes]:
     )
 
 
-@get("/{product_id:str}", opt={"doc": Doc("A product", gives={200: ProductView}, problems=(NotFound,))})
+@get("/{product_id:str}", opt={"doc": Doc("A product", gives={200: ProductView}, problems=(NotFound, Unavailable))})
 async def read(state: State, product_id: FromPath[str]) -> Response[bytes]:
     """A product."""
     catalog: Catalog = state.catalog
-    if not (product_id.isascii() and product_id.isdecimal() and 0 < int(product_id[:17]) < 2**53):
+    if not _ID.fullmatch(product_id) or int(product_id) >= 2**53:
         raise NotFound("there is no such product")
     return web.answer(_view(await catalog.get(int(product_id))))
 

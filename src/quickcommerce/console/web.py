@@ -13,12 +13,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Role
-from quickcommerce.kit.inbox import DeadLetter, DeadLetters
+from quickcommerce.kit.clock import from_rfc3339
+from quickcommerce.kit.inbox import DeadLetter, DeadLetters, Poison
 from quickcommerce.kit.openapi import Doc
-from quickcommerce.kit.problem import NotFound, Unavailable
+from quickcommerce.kit.problem import InvalidState, NotFound, Problem, Unavailable
+from quickcommerce.kit.telemetry import log
 from quickcommerce.kit.web import AnyRequest
 
 MASTER = (Role.MASTER,)
+METRICS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
+"""The framework names the charset of every text itself."""
 
 
 class Replays(Protocol):
@@ -39,17 +43,28 @@ class Operations:
     letters: tuple[DeadLetters, ...]
     consumers: Mapping[str, Replays]
 
-    async def dead_letters(self) -> list[DeadLetter]:
-        """Those of all stores, the oldest first."""
+    async def dead_letters(self, after: tuple[int, str] | None = None) -> list[DeadLetter]:
+        """Those of all stores behind `after`, the oldest first."""
         found = [letter for letters in self.letters for letter in await letters.list()]
-        return sorted(found, key=lambda letter: (letter.failed_at, letter.id))
+        return sorted((letter for letter in found if after is None or _position(letter) > after), key=_position)
 
     async def replay(self, letter_id: str) -> None:
-        """Handle a dead letter again. Raises NotFound."""
+        """Handle a dead letter again. Raises NotFound, and InvalidState where it cannot be handled this time either."""
         consumer = self.consumers.get(letter_id.partition(".")[0])
         if consumer is None:
             raise NotFound("there is no such dead letter")
-        await consumer.replay(letter_id)
+        try:
+            await consumer.replay(letter_id)
+        except Problem:
+            raise
+        except Exception as failure:
+            log.exception("event.dead_again", letter_id=letter_id)
+            reason = str(failure) if isinstance(failure, Poison) else "the log says why"
+            raise InvalidState(f"it cannot be handled now either: {reason}") from failure
+
+
+def _position(letter: DeadLetter) -> tuple[int, str]:
+    return from_rfc3339(letter.failed_at), letter.id
 
 
 class Health(msgspec.Struct):
@@ -59,10 +74,10 @@ class Health(msgspec.Struct):
 
 
 class DeadLetterList(msgspec.Struct):
-    """What could not be handled."""
+    """What could not be handled, the oldest first."""
 
     items: list[DeadLetter]
-    next_cursor: None = None
+    next_cursor: str | None
 
 
 class Counts(msgspec.Struct):
@@ -101,7 +116,7 @@ async def readyz(state: State) -> Response[bytes]:
 @get("/metrics", opt={"doc": Doc("Prometheus metrics", gives={200: None}, media="text/plain")})
 async def metrics() -> Response[bytes]:
     """Prometheus metrics."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(), media_type=METRICS)
 
 
 @get("/v1/ops/counts", opt={"doc": Doc("How much there is", MASTER, gives={200: Counts}, problems=(Unavailable,))})
@@ -112,23 +127,45 @@ async def counts(request: AnyRequest, state: State) -> Response[bytes]:
     return web.answer(msgspec.convert(dict(await operations.counts()), Counts))
 
 
-@get("/v1/ops/dead-letters", opt={"doc": Doc("What could not be handled", MASTER, gives={200: DeadLetterList})})
+@get(
+    "/v1/ops/dead-letters",
+    opt={
+        "doc": Doc(
+            "What could not be handled",
+            MASTER,
+            gives={200: DeadLetterList},
+            problems=(Unavailable,),
+            query=("limit", "cursor"),
+        )
+    },
+)
 async def dead_letters(request: AnyRequest, state: State) -> Response[bytes]:
     """What could not be handled, the oldest first."""
     operations: Operations = state.operations
     (await web.caller(request)).need(*MASTER)
-    return web.answer(DeadLetterList(await operations.dead_letters()))
+    limit, after = web.page_limit(request), web.cursor(request)
+    letters, last = web.paged(await operations.dead_letters(after), limit)
+    return web.answer(DeadLetterList(letters, web.next_cursor(_position(last)) if last else None))
 
 
 @post(
     "/v1/ops/dead-letters/{letter_id:str}/replay",
     status_code=200,
-    opt={"doc": Doc("Handle a dead letter again", MASTER, gives={200: Health}, problems=(NotFound, Unavailable))},
+    opt={
+        "doc": Doc(
+            "Handle a dead letter again",
+            MASTER,
+            takes=web.Nothing,
+            gives={200: Health},
+            problems=(NotFound, InvalidState, Unavailable),
+        )
+    },
 )
 async def replay(request: AnyRequest, state: State, letter_id: FromPath[str]) -> Response[bytes]:
     """Handle a dead letter again, after what made it fail was mended."""
     operations: Operations = state.operations
     (await web.caller(request)).need(*MASTER)
+    web.decode(await web.raw_body(request) or b"{}", web.Nothing)
     await operations.replay(letter_id)
     return web.answer(Health("replayed"))
 

@@ -6,7 +6,6 @@ outside are never read.
 """
 
 import base64
-import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -48,8 +47,13 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 def secret_bytes(secret: str) -> bytes:
-    """A shared secret as it is configured: UTF-8 text, or Base64 after `base64:`."""
-    return base64.b64decode(secret.removeprefix("base64:")) if secret.startswith("base64:") else secret.encode()
+    """A shared secret as it is configured: UTF-8 text, or Base64 after `base64:`. Raises ValueError."""
+    if not secret.startswith("base64:"):
+        return secret.encode()
+    decoded = base64.b64decode(secret.removeprefix("base64:"), validate=True)
+    if not decoded:
+        raise ValueError("a secret is empty")
+    return decoded
 
 
 def mint(secret: str, user_id: int, role: Role, *, now_us: int, ttl_s: int) -> str:
@@ -107,7 +111,7 @@ class Verifier:
         if not_before_s is None or not_before_s > now_s:
             raise Unauthorized("the token is not valid yet")
         user_id, role = claims.get("id"), claims.get("role")
-        if type(user_id) is not int or not 0 < user_id < ID_MAX or role not in set(Role):
+        if type(user_id) is not int or not 0 < user_id < ID_MAX or role not in tuple(Role):
             raise Unauthorized("the token names no user")
         return int(expires_s * SECOND_US), Caller(user_id, Role(role))
 
@@ -126,7 +130,7 @@ class Verifier:
             async with httpx2.AsyncClient(timeout=5) as client:
                 answer = await client.get(str(self.jwks_url))
                 answer.raise_for_status()
-            found = jwt.PyJWKSet.from_dict(json.loads(answer.content))
+            found = jwt.PyJWKSet.from_dict(msgspec.json.decode(answer.content, type=dict[str, Any]))
         except (httpx2.HTTPError, ValueError, jwt.PyJWTError) as error:
             raise Unavailable("the keys that verify tokens cannot be read") from error
         return {key.key_id: key for key in found.keys if key.key_id and key.key_type in ("RSA", "EC")}

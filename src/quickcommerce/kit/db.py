@@ -18,7 +18,7 @@ import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -180,6 +180,7 @@ class Sqlite:
     async def run(self, work: Work[T]) -> T:
         """See `Database.run`."""
         give_up = asyncio.get_running_loop().time() + BUSY_WAIT_S
+        runs = 0
         for repeat in itertools.count():
             try:
                 async with self._turn:
@@ -188,7 +189,9 @@ class Sqlite:
                 self._ends["repeated"].inc()
                 if isinstance(undone, Busy) and asyncio.get_running_loop().time() > give_up:
                     raise Unavailable(f"the database {self.name} is busy") from undone
-                if not isinstance(undone, Busy) and repeat >= REPEATS_MAX:
+                # While another process writes, the work has not been run.
+                runs += not isinstance(undone, Busy)
+                if runs > REPEATS_MAX:
                     raise
                 await asyncio.sleep(_REPEAT_BACKOFF.delay_s(repeat, self._rng))
             else:
@@ -276,7 +279,10 @@ class Sqlite:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait([future])
+            while not future.done():
+                # However often it is cancelled: the call still uses the connection that the next would use.
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
             raise
 
     def _connection(self, role: str) -> sqlite3.Connection:
@@ -286,6 +292,9 @@ class Sqlite:
             )
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
                 connection.execute(f"PRAGMA {pragma}")
+            if role != "writer":
+                # What a reader writes would be rolled back without a word.
+                connection.execute("PRAGMA query_only=ON")
             self._opened[role] = connection
         return self._opened[role]
 

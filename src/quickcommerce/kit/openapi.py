@@ -17,7 +17,7 @@ from quickcommerce.kit.problem import (
     Unauthorized,
     UnsupportedMediaType,
 )  # fmt: skip
-from quickcommerce.kit.web import JSON, PROBLEM_JSON
+from quickcommerce.kit.web import JSON, PROBLEM_JSON, Nothing
 
 ANYONE: tuple[Role, ...] = ()
 EVERY_ROLE = tuple(Role)
@@ -38,7 +38,8 @@ class ProblemDetails(msgspec.Struct):
 class Doc:
     """What a route says of itself: in short, who may ask, what it takes, what it gives, what it refuses.
 
-    `gives` maps a status to a struct, or to None for text. `problems` are those beyond what `roles` and `takes` imply.
+    `gives` maps a status to a struct, or to None for what is no struct of ours. `problems` are those beyond what
+    `roles` and `takes` imply.
     """
 
     summary: str
@@ -104,7 +105,8 @@ def _operation(path: str, doc: Doc, refs: dict[Any, Any]) -> dict[str, Any]:
     parameters += [{"name": name, "in": "header", "schema": {"type": "string"}} for name in doc.headers]
     responses: dict[str, Any] = {}
     for status, shape in doc.gives.items():
-        content = {JSON: {"schema": refs[shape]}} if shape else {doc.media: {"schema": {"type": "string"}}}
+        plain = {"type": "object" if doc.media == JSON else "string"}
+        content = {JSON: {"schema": refs[shape]}} if shape else {doc.media: {"schema": plain}}
         responses[str(status)] = {"description": "as asked", "content": content}
     for kind in doc.refuses():
         codes = [other.code for other in doc.refuses() if other.status == kind.status]
@@ -114,7 +116,10 @@ def _operation(path: str, doc: Doc, refs: dict[Any, Any]) -> dict[str, Any]:
         }
     operation: dict[str, Any] = {"summary": doc.summary, "parameters": parameters, "responses": responses}
     if doc.takes:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": refs[doc.takes]}}}
+        operation["requestBody"] = {
+            "required": doc.takes is not Nothing,
+            "content": {JSON: {"schema": refs[doc.takes]}},
+        }
     if doc.roles:
         operation["security"] = [{"bearer": []}]
         operation["x-roles"] = list(doc.roles)

@@ -8,7 +8,7 @@ import base64
 import json
 import time
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -39,6 +39,10 @@ LATENCY = Histogram(
     ["method", "route", "status"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No body, or `{}`."""
 
 
 async def caller(request: AnyRequest) -> Caller:
@@ -138,15 +142,23 @@ def page_limit(request: AnyRequest) -> int:
     return PAGE_DEFAULT if limit is None else limit
 
 
+class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """Where a page ends: a number that any database can hold, and an id."""
+
+    at: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    identity: str
+
+
 def cursor(request: AnyRequest) -> tuple[int, str] | None:
     """`cursor` of a list: where the last page ended. Raises InvalidRequest for one that we did not make."""
     text = one(request, "cursor")
     if text is None:
         return None
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(text), type=tuple[int, str])
+        position = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Cursor)
     except ValueError as error:
         raise InvalidRequest("cursor is not one that this list gave") from error
+    return position.at, position.identity
 
 
 def next_cursor(position: tuple[int, str]) -> str:

@@ -67,10 +67,6 @@ class Timeline(msgspec.Struct):
     items: list[Entry]
 
 
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """No body, or `{}`."""
-
-
 @dataclass(frozen=True)
 class Checkout:
     """Makes and checks the signed links to the pay page. The token is a MAC of the order's id: the same each time, so
@@ -157,7 +153,15 @@ async def place(request: AnyRequest, state: State) -> Response[bytes]:
 
 @get(
     "/",
-    opt={"doc": Doc("Own orders, newest first", EVERY_ROLE, gives={200: OrderPage}, query=("limit", "cursor"))},
+    opt={
+        "doc": Doc(
+            "Own orders, newest first",
+            EVERY_ROLE,
+            gives={200: OrderPage},
+            problems=(Unavailable,),
+            query=("limit", "cursor"),
+        )
+    },
 )
 async def page(request: AnyRequest, state: State) -> Response[bytes]:
     """Own orders, newest first."""
@@ -169,7 +173,10 @@ async def page(request: AnyRequest, state: State) -> Response[bytes]:
     return web.answer({"items": [msgspec.Raw(parts.body(row)) for row in rows], "next_cursor": more})
 
 
-@get("/{order_id:str}", opt={"doc": Doc("An order", EVERY_ROLE, gives={200: OrderView}, problems=(NotFound,))})
+@get(
+    "/{order_id:str}",
+    opt={"doc": Doc("An order", EVERY_ROLE, gives={200: OrderView}, problems=(NotFound, Unavailable))},
+)
 async def read(request: AnyRequest, state: State, order_id: FromPath[str]) -> Response[bytes]:
     """An order."""
     parts: Web = state.orders_web
@@ -184,7 +191,7 @@ async def read(request: AnyRequest, state: State, order_id: FromPath[str]) -> Re
         "doc": Doc(
             "End an order before it is paid",
             EVERY_ROLE,
-            takes=Nothing,
+            takes=web.Nothing,
             gives={200: OrderView},
             problems=(NotFound, InvalidState, Unavailable),
         )
@@ -196,13 +203,13 @@ async def cancel(request: AnyRequest, state: State, order_id: FromPath[str]) -> 
     caller = await web.caller(request)
     identity = path_id(order_id)
     raw = await web.raw_body(request)
-    web.decode(raw or b"{}", Nothing)
+    web.decode(raw or b"{}", web.Nothing)
     return web.answer(parts.body(await parts.orders.cancel(identity, caller, current_trace())))
 
 
 @get(
     "/{order_id:str}/timeline",
-    opt={"doc": Doc("What happened to an order", EVERY_ROLE, gives={200: Timeline}, problems=(NotFound,))},
+    opt={"doc": Doc("What happened to an order", EVERY_ROLE, gives={200: Timeline}, problems=(NotFound, Unavailable))},
 )
 async def timeline(request: AnyRequest, state: State, order_id: FromPath[str]) -> Response[bytes]:
     """What happened to an order, in order; operators also see notes."""

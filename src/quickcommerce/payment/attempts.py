@@ -135,7 +135,6 @@ class Attempts:
             payment_key=payment_key,
             attempt=old.attempt + 1,
             tries=0 if starting else old.tries,
-            unknown_us=0,
             due_us=now + int(self.lease_s * SECOND_US),
             lease_token=self.ids.token(),
             trace=trace,
@@ -152,12 +151,13 @@ class Attempts:
         now = self.clock()
         jobs = []
         for old in await store.due(tx, now, limit):
-            if old.status is Status.RETRY and old.payment_key:
-                if now >= old.expires_us:
-                    await self._move(tx, old, msgspec.structs.replace(old, due_us=NEVER_US))
-                else:
-                    begun = await self._begin(tx, old, old.payment_key, old.trace)
-                    jobs.append((begun.payment, begun.attempt))
+            in_time = now < old.expires_us
+            if old.status is Status.RETRY and in_time and old.payment_key:
+                begun = await self._begin(tx, old, old.payment_key, old.trace)
+                jobs.append((begun.payment, begun.attempt))
+                continue
+            if old.status is Status.RETRY and not old.unknown_us:
+                await self._move(tx, old, msgspec.structs.replace(old, due_us=NEVER_US))
                 continue
             new = msgspec.structs.replace(
                 old,
@@ -196,9 +196,13 @@ class Attempts:
                 )
                 ended = Ended.DECLINED
                 told = events.PaymentFailed(*facts, code) if final else events.PaymentDeclined(*facts, code)
-            case Later(ours=ours):
+            case Later(ours=ours, sent=sent):
                 new = msgspec.structs.replace(
-                    base, status=Status.RETRY, tries=old.tries + 1, due_us=now + wait_us, unknown_us=0
+                    base,
+                    status=Status.RETRY,
+                    tries=old.tries + 1,
+                    due_us=now + wait_us,
+                    unknown_us=old.unknown_us or (now if sent else 0),
                 )
                 ended = Ended.MISCONFIGURED if ours else Ended.LATER
             case Unknown():

@@ -117,7 +117,8 @@ class Payments:
         """Close the payments of orders that are about to end; returns those that can never be captured any more.
 
         An order without a payment gets a closed one, so that an OrderPlaced that is still on its way opens nothing.
-        An unknown outcome refuses until its hold has passed; after that it lets go, and is still read back.
+        An outcome that may still be money refuses until its hold has passed; after that it lets go, and is still read
+        back.
         """
         known = await self.db.read(lambda tx: store.of_orders(tx, order_ids))
         absent = await self.orders.rows([order_id for order_id in order_ids if order_id not in known])
@@ -163,7 +164,7 @@ class Payments:
             if payment is None:
                 await store.insert(tx, [self._new(order_id, absent[order_id], Status.CLOSED)])
                 closed.add(order_id)
-            elif payment.status in CLOSABLE:
+            elif payment.status in CLOSABLE and not payment.unknown_us:
                 new = msgspec.structs.replace(payment, status=Status.CLOSED, due_us=NEVER_US, updated_us=now)
                 if await store.move(tx, payment, new):
                     closed.add(order_id)
@@ -173,7 +174,8 @@ class Payments:
 
     def _let_go(self, payment: Payment, now: int) -> bool:
         held_us = now - payment.unknown_us
-        return payment.status is Status.UNKNOWN and held_us >= self.unknown_hold_s * SECOND_US
+        waiting = payment.status in (Status.UNKNOWN, Status.RETRY) and payment.unknown_us > 0
+        return waiting and held_us >= self.unknown_hold_s * SECOND_US
 
     async def _ensure(self, tx: Tx, order_id: OrderId, order: Payable, status: Status) -> Payment:
         found = (await store.of_orders(tx, [order_id], locked=True)).get(order_id)

@@ -23,7 +23,7 @@ class Status(StrEnum):
     UNKNOWN = "UNKNOWN"
     """Neither success nor failure: it is read back until it is known. The order keeps its stock."""
     RETRY = "RETRY"
-    """Known not to be captured; tried again at a time."""
+    """Not captured when last read; tried again at a time."""
     FAILED = "FAILED"
     """Too many declines."""
     CLOSED = "CLOSED"
@@ -38,7 +38,7 @@ NEXT: Mapping[Status, frozenset[Status]] = {
     Status.CAPTURED: frozenset({Status.PARTLY_REFUNDED, Status.REFUNDED}),
     Status.DECLINED: frozenset({Status.CAPTURING, Status.CLOSED}),
     Status.UNKNOWN: frozenset({Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED}),
-    Status.RETRY: frozenset({Status.CAPTURING, Status.CLOSED}),
+    Status.RETRY: frozenset({Status.CAPTURING, Status.UNKNOWN, Status.CLOSED}),
     Status.FAILED: frozenset(),
     Status.CLOSED: frozenset(),
     Status.PARTLY_REFUNDED: frozenset({Status.REFUNDED}),
@@ -48,6 +48,7 @@ NEXT: Mapping[Status, frozenset[Status]] = {
 
 MONEY_TAKEN = frozenset({Status.CAPTURED, Status.PARTLY_REFUNDED, Status.REFUNDED})
 CLOSABLE = frozenset({Status.READY, Status.DECLINED, Status.RETRY})
+"""Of these no money can come, unless an earlier request may still be worked on at the PG (`Later.sent`)."""
 UNDER_WAY = frozenset({Status.CAPTURING, Status.UNKNOWN, Status.RETRY})
 
 
@@ -74,14 +75,17 @@ class Declined(msgspec.Struct, frozen=True):
 
 
 class Later(msgspec.Struct, frozen=True):
-    """This attempt took no money for a reason that is not the buyer's; another is made at a time.
+    """This attempt took no money so far, for a reason that is not the buyer's; another is made at a time.
 
-    `ours`: the PG refuses us, not the buyer (keys, contract): somebody must look.
+    `ours`: the PG refuses us, not the buyer (keys, contract): somebody must look. `sent`: the PG has seen the request,
+    so that it may still be worked on there; a new attempt is safe (the PG captures a payment key once), but until the
+    PG says that the payment has ended, the order may not end.
     """
 
     code: str
     message: str
     ours: bool
+    sent: bool
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -155,16 +159,21 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
             return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment")
         case Found() if reading.payment_id != asked.payment_id:
             return Declined("NOT_FOUND_PAYMENT_SESSION", "the payment key belongs to another payment")
+        case Found() if reading.payment_key != asked.payment_key and reading.status in OPEN | ENDED_UNPAID:
+            # Found by its order id: another key of the same payment. The one asked for does not exist.
+            return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment key")
         case Found(status="DONE"):
             same = (reading.payment_key, reading.amount, reading.currency) == (asked.payment_key, asked.amount, "KRW")
             return Captured() if same else Unknown("MISMATCH", "the PG captured something else than was asked")
         case Found() if reading.status in ENDED_UNPAID:
             return Declined(reading.code or reading.status, reading.message or f"the PG says {reading.status}")
         case Found() if reading.status in OPEN:
-            return Later(code, message, ours=False) if answered else Unknown(code, message)
+            return Later(code, message, ours=False, sent=True) if answered else Unknown(code, message)
     return Unknown("MISMATCH", f"the PG says {reading.status}")
 
 
 def still_open(reading: Reading, asked: Asked) -> bool:
     """Whether the PG can be read, knows the payment as asked, and has not captured it: asking again makes sense."""
-    return isinstance(reading, Found) and reading.payment_id == asked.payment_id and reading.status in OPEN
+    if not isinstance(reading, Found) or reading.status not in OPEN:
+        return False
+    return (reading.payment_key, reading.payment_id) == (asked.payment_key, asked.payment_id)

@@ -16,7 +16,8 @@ class Payment(msgspec.Struct, frozen=True):
     """A payment as stored. Money is won; times are microseconds UTC.
 
     `due_us` is when the due loop may take it: the end of a lease while CAPTURING, the next try while UNKNOWN or RETRY.
-    `unknown_us` is since when the outcome is unknown, 0 if it is not. `version` counts its events.
+    `unknown_us` is since when money may be on its way without our knowing, 0 if that cannot be. `version`
+    counts its events.
     """
 
     payment_id: PaymentId
@@ -107,12 +108,15 @@ async def start(tx: Tx, attempt: Attempt) -> None:
 
 
 async def end(tx: Tx, payment: Payment, outcome: Ended, code: str | None, message: str | None, at_us: int) -> None:
-    """Write what came of the payment's current attempt."""
+    """Write what came of the payment's current attempt; one that was to be looked at later may still be captured."""
     await tx.run(
         "UPDATE payment_attempt SET outcome = ?, code = ?, message = ?, ended_us = ?"
-        " WHERE payment_id = ? AND attempt = ? AND outcome IS NULL",
-        (outcome, code and code[:100], message and message[:600], at_us, payment.payment_id, payment.attempt),
-    )
+        " WHERE payment_id = ? AND attempt = ? AND (outcome IS NULL OR outcome NOT IN (?, ?))",
+        (
+            outcome, code and code[:100], message and message[:600], at_us, payment.payment_id, payment.attempt,
+            Ended.CAPTURED, Ended.DECLINED,
+        ),
+    )  # fmt: skip
 
 
 async def move(tx: Tx, old: Payment, new: Payment) -> bool:

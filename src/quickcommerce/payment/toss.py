@@ -114,7 +114,7 @@ class Toss:
                 "/v1/payments/confirm", json=body, headers=headers, timeout=self._confirm_deadline
             )
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            return Later("NOT_SENT", type(error).__name__, ours=False)
+            return Later("NOT_SENT", type(error).__name__, ours=False, sent=False)
         except httpx2.HTTPError as error:
             return Unknown("NO_ANSWER", type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
@@ -148,7 +148,7 @@ def classify(status: int, error: TossError) -> Reply:
     if error.code in REFUSED or error.code in REFUSED_REQUEST:
         return Declined(error.code, error.message)
     if error.code in OURS:
-        return Later(error.code, error.message, ours=True)
+        return Later(error.code, error.message, ours=True, sent=False)
     return Doubtful(error.code or f"HTTP_{status}", error.message)
 
 

@@ -53,7 +53,7 @@ class PaymentView(msgspec.Struct):
 class Confirm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the PG gave the buyer's client."""
 
-    payment_key: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
+    payment_key: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[!-~]+$(?!\n)")]
     amount: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
 
 

@@ -27,7 +27,7 @@ from quickcommerce.order.web import Checkout, path_id
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.model import MONEY_TAKEN
 
-HTML = "text/html; charset=utf-8"
+HTML = "text/html"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -141,7 +141,7 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
     return pages.render("paid.html", 200 if known else 202, payment=payment, known=known, waiting=not known)
 
 
-@get("/pay/fail")
+@get("/pay/fail", exception_handlers={Problem: on_problem})
 async def fail(request: AnyRequest, state: State) -> Response[Any]:
     """Where the PG sends a buyer who gave up or was refused before authentication. Nothing changes."""
     pages: Pages = state.pages
@@ -157,7 +157,7 @@ async def fail(request: AnyRequest, state: State) -> Response[Any]:
 @get("/static/pay.css", sync_to_thread=False)
 def style() -> Response[bytes]:
     """The pages' style."""
-    return Response(_STYLE, media_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=3600"})
+    return Response(_STYLE, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
 
 _STYLE = files("quickcommerce.shop").joinpath("static", "pay.css").read_bytes()
