@@ -114,13 +114,15 @@ class Attempts:
         earlier = tried.get(request.payment_key)
         if earlier and earlier.outcome is Ended.DECLINED:
             raise declined(earlier)
-        if old.status in UNDER_WAY or old.status in MONEY_TAKEN:
+        over = self.clock() >= old.expires_us
+        idle = old.status is Status.RETRY and not old.unknown_us
+        if (old.status in UNDER_WAY or old.status in MONEY_TAKEN) and not (over and idle):
             if old.payment_key == request.payment_key:
                 return Joined()
             raise InvalidState(f"another payment of this order is {old.status}")
-        if old.status not in (Status.READY, Status.DECLINED):
+        if old.status in (Status.CLOSED, Status.FAILED):
             raise InvalidState(f"the payment is {old.status}")
-        if self.clock() >= old.expires_us:
+        if over:
             raise InvalidState("the time to pay has ended")
         return await self._begin(tx, old, request.payment_key, request.trace)
 

@@ -174,8 +174,9 @@ class Payments:
 
     def _let_go(self, payment: Payment, now: int) -> bool:
         held_us = now - payment.unknown_us
-        waiting = payment.status in (Status.UNKNOWN, Status.RETRY) and payment.unknown_us > 0
-        return waiting and held_us >= self.unknown_hold_s * SECOND_US
+        # In time, a RETRY is still tried again.
+        waits = payment.status is Status.UNKNOWN or (payment.status is Status.RETRY and now >= payment.expires_us)
+        return waits and payment.unknown_us > 0 and held_us >= self.unknown_hold_s * SECOND_US
 
     async def _ensure(self, tx: Tx, order_id: OrderId, order: Payable, status: Status) -> Payment:
         found = (await store.of_orders(tx, [order_id], locked=True)).get(order_id)
