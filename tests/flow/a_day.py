@@ -1,0 +1,68 @@
+"""A day in a shop, told by its seed: thirty buyers, a PG with bad habits, and a trace of everything that came of it.
+
+    python -m flow.a_day SEED FOLDER
+
+prints the trace's digest, for a comparison with another process.
+"""
+
+import asyncio
+import hashlib
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flow.acts import BANANAS, EGGS, MILK, cancel
+from flow.invariants import check
+from flow.journeys import Buyer
+from flow.lives import run
+from flow.process import process
+from flow.truth import rest, rows, state
+from quickcommerce.kit.telemetry import configure_logs
+from world import World
+
+HABITS = {"drop-after": 0.15, "drop-before": 0.1, "error:PROVIDER_ERROR": 0.1, "error:REJECT_CARD_PAYMENT": 0.2}
+
+
+async def visit(w: World, user: int, rng: random.Random) -> None:
+    """One buyer: orders, and pays, thinks again, or forgets."""
+    await asyncio.sleep(rng.uniform(0, 300))
+    buyer = Buyer(user)
+    lines = [(product, rng.randint(1, 3)) for product in rng.sample([MILK, EGGS, BANANAS], rng.randint(1, 3))]
+    buyer.order = (await w.order(lines, user=user)).json()
+    await asyncio.sleep(rng.uniform(0, 30))
+    whim = rng.random()
+    if whim < 0.7:
+        for card in ("first", "second"):
+            await buyer.confirm(w, card)
+            if buyer.told[card] != 402:
+                break
+    elif whim < 0.85:
+        await cancel(w, buyer.order["order_id"], user=user)
+
+
+async def a_day(seed: int, folder: Path) -> dict[str, Any]:
+    """Everything that came of it: rows, ids of events, the calls that the PG saw."""
+    rng = random.Random(seed)
+    async with process(folder, seed=seed, payment_window_s=120) as w:
+        await w.faults(confirm=[{"mix": HABITS, "seed": seed}], get=[{"mix": {"drop-before": 0.3}, "seed": seed}])
+        await asyncio.gather(*(visit(w, user, rng) for user in range(1, 31)))
+        await asyncio.sleep(400)
+        await rest(w)
+        await check(w)
+        stores = (w.app.stores.shop, w.app.stores.payment)
+        ids = [await rows(store, "event_id consumer at_us", "inbox") for store in stores]
+        payments = await rows(w.app.stores.payment, "payment_id order_id updated_us trace", "payment")
+        return await state(w) | {"ids": ids, "payments": payments, "calls": (await w.ledger())["calls"]}
+
+
+def digest(seed: int, folder: Path) -> str:
+    """The trace in a few characters."""
+    return hashlib.sha256(msgspec.json.encode(run(a_day(seed, folder)))).hexdigest()
+
+
+if __name__ == "__main__":
+    configure_logs("ERROR", machine=True)
+    print(digest(int(sys.argv[1]), Path(sys.argv[2])))  # noqa: T201 - its answer

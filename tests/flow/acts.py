@@ -1,0 +1,91 @@
+"""What buyers do in scenarios, and what a scenario keeps an eye on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import httpx2
+
+from flow.invariants import always
+from flow.truth import untaken
+from quickcommerce.kit import outbox
+from quickcommerce.kit.bus import Subscription
+from quickcommerce.kit.db import Tx
+from quickcommerce.kit.outbox import Message
+from world import World
+
+MILK, EGGS, BANANAS, BEEF = 1, 2, 3, 4
+
+
+async def order(w: World, lines: Sequence[tuple[int, int]] = ((MILK, 2),), *, user: int = 7) -> dict[str, Any]:
+    """Place an order."""
+    answer = await w.order(lines, user=user)
+    assert answer.status_code == 201, answer.text
+    placed: dict[str, Any] = answer.json()
+    return placed
+
+
+async def payment_of(w: World, placed: dict[str, Any]) -> dict[str, Any]:
+    """The payment of an order, as its buyer sees it."""
+    found: dict[str, Any] = await w.get(f"/v1/orders/{placed['order_id']}/payment", user=placed["user_id"])
+    return found
+
+
+async def to_pay(w: World, lines: Sequence[tuple[int, int]] = ((MILK, 2),)) -> tuple[str, dict[str, Any], str]:
+    """An order whose buyer has authenticated: its id, its payment, and the payment key."""
+    placed = await order(w, lines)
+    payment = await payment_of(w, placed)
+    return placed["order_id"], payment, await w.authenticate(payment)
+
+
+async def cancel(w: World, order_id: str, *, user: int = 7) -> httpx2.Response:
+    """Ask for an order to be cancelled."""
+    return await w.http.post(f"/v1/orders/{order_id}/cancel", headers=w.auth(user))
+
+
+async def deliver(w: World) -> None:
+    """Take every event that there is, where no loop does it."""
+    while [each for subscription in w.app.subscriptions for each in await untaken(subscription)]:
+        for subscription in w.app.subscriptions:
+            await subscription.step()
+
+
+async def every(subscription: Subscription) -> list[Message]:
+    """Everything that a group could ever be given, in order."""
+    everything = dict.fromkeys(range(outbox.SHARDS), 0)
+    return await subscription.source.read(lambda tx: outbox.after(tx, everything, 10_000))
+
+
+async def nothing(_: Tx) -> None:
+    """In place of moving a cursor: it stays where it is."""
+
+
+def set_clock(w: World, at_us: int) -> None:
+    """Make it exactly this time."""
+    w.clock.offset_us += at_us - w.clock()
+
+
+async def calls(w: World, kind: str) -> int:
+    """How many calls of a kind have arrived at the PG."""
+    return sum(each["kind"] == kind for each in (await w.ledger())["calls"])
+
+
+@asynccontextmanager
+async def kept(w: World, product_id: int, units: int, *, every_s: float = 0.5) -> AsyncIterator[None]:
+    """While this lasts, these units are held or sold at every look, and all that always holds does hold."""
+
+    async def watch() -> None:
+        while True:
+            _, reserved, sold = await w.stock(product_id)
+            assert reserved + sold == units, f"{units} were bought, and {reserved} are held, {sold} sold"
+            await always(w)
+            await asyncio.sleep(every_s)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching

@@ -1,0 +1,52 @@
+"""What many processes share: the files of a shop, its routes, and a PG beside it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from litestar.datastructures import State
+
+from flow.lives import run, shop_files
+from flow.process import LastingPg
+from quickcommerce import app
+from quickcommerce.kit import openapi
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a shop with goods that has sold nothing yet."""
+    return shop_files(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def pg() -> Iterator[LastingPg]:
+    """A PG that outlives the shop's processes."""
+    made = LastingPg()
+    yield made
+    run(made.end())
+
+
+@pytest.fixture(scope="session")
+def routes() -> Callable[..., Litestar]:
+    """In place of Litestar's constructor: one application for all. What is a process's own is in its state."""
+    made: list[Litestar] = []
+
+    def make(*args: Any, **settings: Any) -> Litestar:
+        if not made:
+            made.append(Litestar(*args, **settings))
+        made[0].state, made[0].on_startup, made[0].on_shutdown = State(), [], []
+        return made[0]
+
+    return make
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, pg: LastingPg, routes: Callable[..., Litestar]) -> None:
+    """Hundreds of processes, one after the other: what takes long to make is made once, or not at all."""
+    monkeypatch.setattr(app, "Emulator", pg.beside)
+    monkeypatch.setattr(app, "Litestar", routes)
+    monkeypatch.setattr(openapi, "describe", lambda *_: {})
+    # What happens wakes the loops at once; their looking by themselves only takes time here.
+    monkeypatch.setattr(app, "POLL_S", 10.0)

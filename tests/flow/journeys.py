@@ -1,0 +1,132 @@
+"""Buyers who do not give up: what each does, and what each was told and may rely on.
+
+A journey can be begun again from its start with another process: what was answered is not asked again, and what was
+not is asked again in the same words, with the same key.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from flow.truth import until
+from world import World
+
+WINDOW_S = 85
+"""The time to pay, in these journeys."""
+FINAL = {"PAID", "FAILED", "EXPIRED", "CANCELLED"}
+
+
+@dataclass
+class Buyer:
+    """One buyer, and what the shop and the PG told them so far."""
+
+    user: int
+    order: dict[str, Any] = field(default_factory=dict)
+    payment: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
+
+    async def ask(self, call: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
+        """Ask until there is an answer that says more than `later`."""
+        for _ in range(100):
+            answer = await call()
+            if answer.status_code not in (202, 503):
+                return answer
+            await asyncio.sleep(3)
+        raise AssertionError("for five minutes there was no answer")
+
+    async def place(self, w: World) -> None:
+        """Order two bottles of milk and a bunch of bananas."""
+        if not self.order:
+            answer = await self.ask(lambda: w.order([(1, 2), (3, 1)], user=self.user, key="basket"))
+            assert answer.status_code == 201, answer.text
+            self.order = answer.json()
+
+    async def open(self, w: World) -> None:
+        """Look at the pay page."""
+        if not self.payment:
+            path = f"/v1/orders/{self.order['order_id']}/payment"
+            answer = await self.ask(lambda: w.http.get(path, headers=w.auth(self.user)))
+            assert answer.status_code == 200, answer.text
+            self.payment = answer.json()
+
+    async def confirm(self, w: World, name: str, method: str = "CARD") -> None:
+        """Authenticate at the PG and bring what it gave to the shop."""
+        if name in self.told:
+            return
+        await self.open(w)
+        if name not in self.keys:
+            self.keys[name] = await w.authenticate(self.payment, method=method)
+        body = {"payment_key": self.keys[name], "amount": self.payment["amount"]}
+        path = f"/v1/payments/{self.payment['payment_id']}/confirm"
+        answer = await self.ask(lambda: w.http.post(path, json=body, headers=w.auth(self.user)))
+        self.told[name] = answer.status_code
+
+    async def cancel(self, w: World) -> None:
+        """Think again."""
+        if "cancel" not in self.told:
+            path = f"/v1/orders/{self.order['order_id']}/cancel"
+            answer = await self.ask(lambda: w.http.post(path, headers=w.auth(self.user)))
+            self.told["cancel"] = answer.status_code
+
+
+async def pay(w: World, buyer: Buyer) -> None:
+    """Order and pay."""
+    await buyer.place(w)
+    await buyer.confirm(w, "first")
+    assert buyer.told == {"first": 200}, buyer.told
+    await until(w, buyer.order["order_id"], "PAID", within_s=90)
+
+
+async def pay_at_the_second_try(w: World, buyer: Buyer) -> None:
+    """Order, pay with a card that is refused, then with another one."""
+    await buyer.place(w)
+    await buyer.confirm(w, "first", "CARD_REFUSED")
+    await buyer.confirm(w, "second")
+    assert buyer.told == {"first": 402, "second": 200}, buyer.told
+    await until(w, buyer.order["order_id"], "PAID", within_s=90)
+
+
+async def cancel(w: World, buyer: Buyer) -> None:
+    """Order, look at the pay page, and cancel."""
+    await buyer.place(w)
+    await buyer.open(w)
+    await buyer.cancel(w)
+    assert buyer.told == {"cancel": 200}, buyer.told
+    await until(w, buyer.order["order_id"], "CANCELLED")
+
+
+async def forget(w: World, buyer: Buyer) -> None:
+    """Order, look at the pay page, and never come back."""
+    await buyer.place(w)
+    await buyer.open(w)
+    await until(w, buyer.order["order_id"], "EXPIRED")
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What a buyer does; what goes wrong at the PG in the first process; the time to pay; when steps count."""
+
+    walk: Callable[[World, Buyer], Awaitable[None]]
+    faults: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    window_s: int = WINDOW_S
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of its processes."""
+        return {"payment_window_s": self.window_s, "answer_within_s": 1}
+
+
+JOURNEYS = {
+    "paid": Journey(pay),
+    "declined then paid": Journey(pay_at_the_second_try),
+    "cancelled": Journey(cancel),
+    "expired": Journey(forget, window_s=2),
+    "reply lost, then paid": Journey(
+        pay, {"confirm": [{"kind": "drop-after", "repeat": 2}], "get": [{"kind": "drop-before", "repeat": 2}]}
+    ),
+    "provider error, then paid": Journey(pay, {"confirm": [{"kind": "error", "code": "PROVIDER_ERROR", "repeat": 2}]}),
+}

@@ -1,0 +1,133 @@
+"""A process that can die: the system on files that outlive it, with a probe in all that it touches.
+
+When its probe has killed it, a new process may be started on the same files.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+
+from flow.probe import Front, Line, Probe, Watched
+from quickcommerce import settings as settings_module
+from quickcommerce.app import EMULATOR_PREFIX, build
+from quickcommerce.catalog.model import Entry
+from quickcommerce.kit import db
+from quickcommerce.kit.db import Database
+from quickcommerce.kit.life import CRASHES
+from quickcommerce.toss_emulator import AppTransport, Emulator
+from world import EPOCH_US, GOODS, Clock, World
+
+
+def day() -> Clock:
+    """A clock that says that the virtual day begins now."""
+    clock = Clock()
+    clock.offset_us = EPOCH_US - round(asyncio.get_running_loop().time() * 1_000_000)
+    return clock
+
+
+async def start(
+    folder: Path, probe: Probe, clock: Clock, *, seed: int = 1, loops: bool = True, goods: Sequence[Entry] = GOODS,
+    **settings: object,
+) -> World:  # fmt: skip
+    """A process on the files in `folder`, which it makes where there are none."""
+    environment = {f"QC_{name.upper()}": str(value) for name, value in settings.items()}
+
+    def connect(url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False) -> Database:
+        inner = db.connect(url, rng=rng, inline=inline, threaded=threaded)
+        assert isinstance(inner, db.Sqlite)
+        # Processes die here, machines do not: waiting for the disk would only take time.
+        for role in ("writer", "reader", "scanner"):
+            inner._connection(role).execute("PRAGMA synchronous = OFF")
+        return Watched(inner, probe)
+
+    app = build(
+        settings_module.load({"QC_PROFILE": "test", "QC_DATA_DIR": str(folder), "QC_LOG_LEVEL": "ERROR"} | environment),
+        clock=clock, rng=random.Random(seed), connect=connect, inline=True,
+    )  # fmt: skip
+    http = app.flows.toss._http
+    http._transport = Line(http._transport, probe)
+    await app.migrate()
+    if goods and not await app.flows.catalog.page("", 0, 1):
+        await app.flows.catalog.put(goods)
+    if loops:
+        await app.start()
+    elif app.flows.emulator:
+        await app.flows.emulator.start()
+    if app.flows.emulator:
+        ledger = app.flows.emulator._store._connection
+        assert ledger
+        ledger.execute("PRAGMA synchronous = OFF")
+    front = Front(AppTransport(app.asgi), probe)
+    return World(app, clock, httpx2.AsyncClient(transport=front, base_url="http://shop.test", timeout=300))
+
+
+def crashes() -> float:
+    """How many steps of loops have ended in an exception that nobody expected."""
+    samples = [sample for metric in CRASHES.collect() for sample in metric.samples]
+    return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
+
+async def bury(w: World) -> None:
+    """Remove what is left of a process that was killed. It gets no chance to finish anything."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await w.http.aclose()
+    await w.app.flows.toss.close()
+    if w.app.flows.emulator:
+        await w.app.flows.emulator.stop()
+    for database in w.app.stores.every().values():
+        await database.close()
+
+
+class LastingPg(Emulator):
+    """A PG that the shop's processes come and go beside. It is made once, which is what takes long."""
+
+    def __init__(self) -> None:
+        self.clock: Callable[[], int] = Clock()
+        super().__init__(
+            data_dir=None, secret_key="test_gsk_local", now_us=self.now, rng=random.Random(1),
+            prefix=EMULATOR_PREFIX, inline=True,
+        )  # fmt: skip
+
+    def now(self) -> int:
+        """By the clock of the process that is beside it."""
+        return self.clock()
+
+    def beside(self, *, now_us: Callable[[], int], **_: object) -> Emulator:
+        """In place of the emulator's constructor."""
+        self.clock = now_us
+        return self
+
+    async def stop(self) -> None:
+        """Not with the shop."""
+
+    async def end(self) -> None:
+        await super().stop()
+
+
+@asynccontextmanager
+async def process(
+    folder: Path, probe: Probe | None = None, clock: Clock | None = None, *, seed: int = 1, loops: bool = True,
+    goods: Sequence[Entry] = GOODS, **settings: object,
+) -> AsyncIterator[World]:  # fmt: skip
+    """A process that is stopped gracefully at the end, unless its probe killed it before. No loop of it may crash."""
+    probe = probe or Probe()
+    crashed = crashes()
+    w = await start(folder, probe, clock or day(), seed=seed, loops=loops, goods=goods, **settings)
+    try:
+        yield w
+        assert crashes() == crashed, "a loop ended in an exception that nobody expected"
+    finally:
+        if probe.dead.is_set():
+            await bury(w)
+        else:
+            probe.armed = False
+            probe.down.clear()
+            await w.http.aclose()
+            await w.app.stop()

@@ -1,0 +1,91 @@
+"""The worst moments, staged: guards switched off, rows as they were a moment ago, a PG with old news."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from quickcommerce.kit.db import Params, Row, Tx
+from quickcommerce.payment import store as payment_store
+from quickcommerce.payment.model import Asked, Missing, Reading, Reply
+from quickcommerce.payment.store import Payment
+from quickcommerce.stock.flow import Stock
+
+
+class Without:
+    """A transaction whose updates lack a condition."""
+
+    def __init__(self, tx: Tx, condition: str) -> None:
+        self._tx, self._condition = tx, condition
+
+    async def all(self, sql: str, params: Params = ()) -> list[Row]:
+        return await self._tx.all(sql, params)
+
+    async def one(self, sql: str, params: Params = ()) -> Row | None:
+        return await self._tx.one(sql, params)
+
+    async def run(self, sql: str, params: Params = ()) -> int:
+        before, found, after = sql.partition(self._condition)
+        assert found, f"there is no {self._condition!r} in {sql!r}"
+        at, marks = before.count("?"), found.count("?")
+        return await self._tx.run(before + after, [*params[:at], *params[at + marks :]])
+
+    async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
+        await self._tx.insert(table, columns, rows)
+
+    def announce(self) -> None:
+        self._tx.announce()
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, store: ModuleType, update: str, condition: str) -> None:
+    """Switch a guard off: take one condition out of one update."""
+    guarded = getattr(store, update)
+
+    async def unguarded(tx: Tx, *facts: Any) -> Any:
+        return await guarded(Without(tx, condition), *facts)
+
+    monkeypatch.setattr(store, update, unguarded)
+
+
+@contextmanager
+def stale_stock(reading: dict[int, int]) -> Iterator[None]:
+    """The first look at what is available tells what was so a moment ago."""
+    fresh = Stock.available
+    looks: list[object] = []
+
+    async def available(self: Stock, tx: Tx, product_ids: Any) -> dict[int, int]:
+        looks.append(product_ids)
+        return dict(reading) if len(looks) == 1 else await fresh(self, tx, product_ids)
+
+    with patch.object(Stock, "available", available):
+        yield
+
+
+@contextmanager
+def stale_payment(reading: Payment) -> Iterator[None]:
+    """The payment is read as it was a moment ago."""
+
+    async def get(*_: object, **__: object) -> Payment:
+        return reading
+
+    with patch.object(payment_store, "get", get):
+        yield
+
+
+class Misinformed:
+    """A PG that answers when it is let, and then that it has never heard of the payment."""
+
+    def __init__(self) -> None:
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def confirm(self, asked: Asked) -> Reply:
+        raise AssertionError(f"nothing is to be captured here: {asked}")
+
+    async def read(self, _: Asked) -> Reading:
+        self.asked.set()
+        await self.answer.wait()
+        return Missing()

@@ -1,0 +1,81 @@
+"""The process dies between every two steps of every journey, as by kill -9, and another one takes over.
+
+Two buyers walk at the same time, so that lists hold more than one. After the crash one comes back and repeats whatever
+was not answered, in the same words; the other never does. Nobody helps the shop.
+"""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flow.invariants import check
+from flow.journeys import FINAL, JOURNEYS, Buyer, Journey
+from flow.lives import live, orders_of, run
+from flow.probe import Probe
+from flow.process import bury, day, process
+from world import World
+
+RESOLVED_S = 90
+"""A capture is known this long after the process is back, whatever it died of."""
+
+
+async def whole(journey: Journey, folder: Path) -> Probe:
+    """Every step of the journey, in order, from a run in which nothing dies."""
+    probe = Probe()
+    w = await live(journey, folder, probe, day(), [Buyer(7), Buyer(8)])
+    await check(w)
+    await bury(w)
+    return probe
+
+
+async def crash(journey: Journey, folder: Path, at: int) -> str:
+    """Die at a step, come back, and see. Returns the step."""
+    probe, clock, buyers = Probe(kill_at=at), day(), [Buyer(7), Buyer(8)]
+    w = await live(journey, folder, probe, clock, buyers)
+    assert probe.dead.is_set(), "it was never reached"
+    await bury(w)
+    async with process(folder, clock=clock, seed=2, **journey.settings) as again:
+        await come_back(journey, again, *buyers)
+    return probe.steps[-1]
+
+
+async def come_back(journey: Journey, w: World, back: Buyer, gone: Buyer) -> None:
+    """What must hold after the crash, without anybody's help."""
+    born = w.clock()
+    await journey.walk(w, back)
+    await asyncio.sleep(RESOLVED_S - (w.clock() - born) / 1_000_000)
+    captured = {each["orderId"] for each in (await w.ledger())["payments"] if each["captures"]}
+    for order in await orders_of(w, back) + await orders_of(w, gone):
+        payment = await w.get(f"/v1/orders/{order['order_id']}/payment", user=order["user_id"])
+        assert (payment["payment_id"] in captured) == (order["status"] == "PAID"), f"not resolved in time: {order}"
+    await asyncio.sleep(10)
+    await check(w)
+    for buyer in (back, gone):
+        orders = await orders_of(w, buyer)
+        assert len(orders) == 1 or (buyer is gone and not buyer.order and not orders), f"ordered twice: {orders}"
+        for order in orders:
+            assert order["status"] in FINAL, f"nobody will ever end this order: {order}"
+            promised = {name: buyer.order[name] for name in ("order_id", "lines", "payable")} if buyer.order else {}
+            assert promised.items() <= order.items(), f"what was acknowledged is not there: {buyer.order}"
+            if 200 in (buyer.told.get("first"), buyer.told.get("second")):
+                assert order["status"] == "PAID", "the buyer was told that it is paid"
+            if buyer.told.get("cancel") == 200:
+                assert order["status"] == "CANCELLED", "the buyer was told that it is cancelled"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", JOURNEYS)
+def test_a_crash_between_any_two_steps_costs_nobody_anything(name: str, files: Path, tmp_path: Path) -> None:
+    journey = JOURNEYS[name]
+    probe = run(whole(journey, shutil.copytree(files, tmp_path / "whole")))
+    steps, hit = probe.steps, []
+    for at, step in enumerate(steps):
+        folder = shutil.copytree(files, tmp_path / str(at))
+        try:
+            hit.append(run(crash(journey, folder, at)))
+        except Exception as failure:
+            raise AssertionError(f"after a crash at step {at} of {len(steps)}, {step}: {failure}") from failure
+    print(f"{name}: died at each of {len(steps)} points, between {probe.seen} steps")  # noqa: T201 - the proof
+    assert hit == steps

@@ -1,0 +1,140 @@
+"""Each guard has a scenario that holds with it, and a control in which it alone is switched off and the scenario fails.
+
+The controls prove that the scenarios can see.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from flow import guards
+from flow.staging import cut
+from quickcommerce.kit import idempotency
+from quickcommerce.kit.db import Tx, marks
+from quickcommerce.kit.ids import OrderId
+from quickcommerce.kit.inbox import Inbox
+from quickcommerce.kit.outbox import Message
+from quickcommerce.payment import capture
+from quickcommerce.payment import store as payment_store
+from quickcommerce.payment.attempts import Attempts, Confirming
+from quickcommerce.payment.flow import Payments
+from quickcommerce.payment.model import Found, conclude
+from quickcommerce.stock import store as stock_store
+
+
+async def test_stock_check(tmp_path: Path) -> None:
+    await guards.stock_check(tmp_path)
+
+
+async def test_control_stock_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch, stock_store, "hold", " AND on_hand - reserved - sold >= ?")
+    with pytest.raises(AssertionError, match="sold to two buyers"):
+        await guards.stock_check(tmp_path)
+
+
+async def test_idempotency_row(tmp_path: Path) -> None:
+    await guards.idempotency_row(tmp_path)
+
+
+async def test_control_idempotency_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep(*_: object) -> None:
+        """Forget it."""
+
+    monkeypatch.setattr(idempotency, "keep", keep)
+    with pytest.raises(AssertionError, match="one tap, two orders"):
+        await guards.idempotency_row(tmp_path)
+
+
+async def test_inbox(tmp_path: Path) -> None:
+    await guards.inbox(tmp_path)
+
+
+async def test_control_inbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fresh(_: Inbox, tx: Tx, messages: list[Message]) -> list[Message]:
+        ids = [message.id for message in messages]
+        await tx.run(f"DELETE FROM inbox WHERE event_id IN ({marks(ids)})", ids)
+        return messages
+
+    monkeypatch.setattr(Inbox, "_fresh", fresh)
+    with pytest.raises(AssertionError, match="nobody pays"):
+        await guards.inbox(tmp_path)
+
+
+async def test_lease_token(tmp_path: Path) -> None:
+    await guards.lease_token(tmp_path)
+
+
+async def test_control_lease_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch, payment_store, "move", " AND lease_token = ?")
+    with pytest.raises(AssertionError, match="the buyer is charged, and told that the payment is DECLINED"):
+        await guards.lease_token(tmp_path)
+
+
+async def test_state_in_where(tmp_path: Path) -> None:
+    await guards.state_in_where(tmp_path)
+
+
+async def test_control_state_in_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch, payment_store, "move", " AND status = ?")
+    with pytest.raises(AssertionError, match="charged for goods that went back"):
+        await guards.state_in_where(tmp_path)
+
+
+async def test_amount_check(tmp_path: Path) -> None:
+    await guards.amount_check(tmp_path)
+
+
+async def test_control_amount_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded = Attempts._confirming
+
+    async def believing(self: Attempts, tx: Tx, request: Confirming) -> Any:
+        payment = await payment_store.get(tx, request.payment_id)
+        assert payment
+        return await guarded(self, tx, msgspec.structs.replace(request, amount=payment.amount))
+
+    monkeypatch.setattr(Attempts, "_confirming", believing)
+    with pytest.raises(AssertionError, match="a sum that nobody asked the buyer for"):
+        await guards.amount_check(tmp_path)
+
+
+async def test_amount_read_back(tmp_path: Path) -> None:
+    await guards.amount_read_back(tmp_path)
+
+
+async def test_control_amount_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded = conclude
+
+    def believing(reading: Any, asked: Any, **known: Any) -> Any:
+        if isinstance(reading, Found):
+            reading = msgspec.structs.replace(reading, amount=asked.amount)
+        return guarded(reading, asked, **known)
+
+    monkeypatch.setattr(capture, "conclude", believing)
+    with pytest.raises(AssertionError, match="go out for 100"):
+        await guards.amount_read_back(tmp_path)
+
+
+async def test_read_back_before_repeat(tmp_path: Path) -> None:
+    await guards.read_back(tmp_path)
+
+
+async def test_control_read_back_before_repeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "still_open", lambda *_: True)
+    with pytest.raises(AssertionError, match="charge the card again"):
+        await guards.read_back(tmp_path)
+
+
+async def test_close_before_release(tmp_path: Path) -> None:
+    await guards.close_before_release(tmp_path)
+
+
+async def test_control_close_before_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def close(_: Payments, order_ids: Collection[OrderId]) -> set[OrderId]:
+        return set(order_ids)
+
+    monkeypatch.setattr(Payments, "close", close)
+    with pytest.raises(AssertionError, match="2 were bought, and 0 are held, 0 sold"):
+        await guards.close_before_release(tmp_path)

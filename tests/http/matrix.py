@@ -1,0 +1,174 @@
+"""The matrix: every route, everybody who may come, every problem of the contract. A cell names the test that shows it,
+or says in a sentence why it cannot happen; the first rule that fits decides. A new route has no cells until it is
+named here, and `test_matrix.py` fails until then.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from quickcommerce.kit.auth import Role
+
+from .routes import BUYERS, NOBODY, OWNERS, PEOPLE, STRANGERS, Route, find
+
+PLACE = "POST /v1/orders"
+CANCEL = "POST /v1/orders/{order_id}/cancel"
+CONFIRM = "POST /v1/payments/{payment_id}/confirm"
+REPLAY = "POST /v1/ops/dead-letters/{letter_id}/replay"
+READS = ("GET /v1/orders/{order_id}", "GET /v1/orders/{order_id}/timeline", "GET /v1/orders/{order_id}/payment")
+LISTS = ("GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters")
+PRODUCT = "GET /v1/products/{product_id}"
+COUNTS = "GET /v1/ops/counts"
+READY = "GET /readyz"
+STILL = ("GET /healthz", "GET /metrics", "GET /openapi.json", "GET /static/pay.css")
+PAY, SUCCESS, FAIL = "GET /pay/{order_id}", "GET /pay/success", "GET /pay/fail"
+ALL = (PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, *STILL, PAY, SUCCESS, FAIL)
+TAKING = (PLACE, CANCEL, CONFIRM, REPLAY)
+OWNED = (CANCEL, CONFIRM, *READS, PAY)
+PROTECTED = tuple(name for name in ALL if find(name).roles)
+PUBLIC = tuple(name for name in ALL if not find(name).roles)
+OPERATIONS = tuple(name for name in PROTECTED if find(name).roles == (Role.MASTER,))
+
+LESS = ("user", "seller")
+ANYBODY = tuple(PEOPLE)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """For these routes and people: a test, as `file.function`, or a sentence."""
+
+    routes: tuple[str, ...]
+    people: tuple[str, ...]
+    by: str
+
+    @property
+    def test(self) -> str | None:
+        """The test that is named, if one is."""
+        return None if " " in self.by else self.by
+
+
+FIRST = (
+    Rule(PROTECTED, NOBODY, "Who is nobody is told 401 before."),
+    Rule(OPERATIONS, LESS, "Who may not do this is told 403 before."),
+)
+"""What decides before the body, the query and the state are looked at."""
+FOREIGN = Rule(OWNED, STRANGERS, "To a stranger it is not there: 404 before.")
+
+
+def placing(test: str) -> list[Rule]:
+    """A problem of baskets."""
+    rest = tuple(name for name in ALL if name != PLACE)
+    return [Rule((PLACE,), BUYERS, test), FIRST[0], FIRST[1], Rule(rest, ANYBODY, "It places no order.")]
+
+
+def taking(test: str) -> list[Rule]:
+    """A problem of bodies."""
+    rest = tuple(name for name in ALL if name not in TAKING)
+    return [*FIRST, Rule(TAKING, ANYBODY, test), Rule(rest, ANYBODY, "It reads no body.")]
+
+
+MATRIX: dict[str, list[Rule]] = {
+    "method-not-allowed": [Rule(ALL, ANYBODY, "test_precedence.test_a_method_that_a_path_does_not_have_is_told_first")],
+    "unauthorized": [
+        Rule(PROTECTED, NOBODY, "test_auth.test_without_a_token_nobody_is_served"),
+        Rule(PROTECTED, ANYBODY, "They bring a token that holds; one that does not makes nobody of them."),
+        Rule(PUBLIC, ANYBODY, "Anybody may ask, and no token is looked at."),
+    ],
+    "forbidden": [
+        Rule(OPERATIONS, LESS, "test_auth.test_operations_are_for_a_master_only"),
+        FIRST[0],
+        Rule(PROTECTED, ANYBODY, "Their role may do this: test_auth serves them."),
+        Rule(PUBLIC, ANYBODY, "Anybody may do this."),
+    ],
+    "payload-too-large": taking("test_bodies.test_a_body_beyond_64_kib_is_refused_unread"),
+    "unsupported-media-type": taking("test_bodies.test_a_body_that_is_not_json_by_its_type_is_refused"),
+    "invalid-request": [
+        *FIRST,
+        Rule(TAKING, ANYBODY, "test_bodies.test_what_is_no_json_object_is_refused_and_leaves_no_trace"),
+        Rule(LISTS, ANYBODY, "test_lists.test_a_limit_is_1_to_100"),
+        Rule((SUCCESS,), ANYBODY, "test_return.test_success_without_what_the_pg_sends_is_refused"),
+        Rule((FAIL,), ANYBODY, "test_return.test_fail_refuses_what_no_pg_sends"),
+        Rule((*READS, PRODUCT, PAY), ANYBODY, "It reads an id and no more, and what is no id is 404."),
+        Rule((COUNTS, READY, *STILL), ANYBODY, "It reads nothing that could be wrong."),
+    ],
+    "not-found": [
+        Rule((PAY,), NOBODY, "test_pages.test_a_wrong_token_is_not_found_whoever_brings_it"),
+        *FIRST,
+        Rule(OWNED, ANYBODY, "test_ids.test_absent_and_foreign_are_the_same_answer"),
+        Rule((PLACE,), BUYERS, "test_refusals.test_a_product_that_does_not_exist_is_named_by_its_line"),
+        Rule((PRODUCT, REPLAY), ANYBODY, "test_ids.test_what_is_no_id_names_nothing"),
+        Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_payment_that_is_not_there_is_not_found"),
+        Rule((FAIL,), ANYBODY, "It says what the PG said, of whatever payment."),
+        Rule((*LISTS, COUNTS, READY, *STILL), ANYBODY, "It names nothing that could be absent; a list may be empty."),
+    ],
+    "idempotency-key-reused": [
+        Rule((PLACE,), BUYERS, "test_idempotency.test_a_key_with_another_body_is_refused"),
+        *FIRST,
+        Rule(tuple(name for name in ALL if name != PLACE), ANYBODY, "It reads no Idempotency-Key."),
+    ],
+    "idempotency-in-progress": [
+        Rule((PLACE,), ANYBODY, "Calls with one key share one commit, and its answer: there is no moment between."),
+        Rule(tuple(name for name in ALL if name != PLACE), ANYBODY, "It reads no Idempotency-Key."),
+    ],
+    "out-of-stock": placing("test_refusals.test_each_short_line_is_named_with_what_is_left"),
+    "price-changed": placing("test_refusals.test_a_price_that_is_not_the_one_the_buyer_saw_is_told"),
+    "coupon-not-usable": placing("test_refusals.test_a_coupon_that_cannot_be_used_is_refused_with_the_reason"),
+    "invalid-state": [
+        Rule((CANCEL,), OWNERS, "test_cancel.test_a_paid_order_is_refunded_not_cancelled"),
+        Rule((CONFIRM,), OWNERS, "test_confirm.test_the_payment_of_a_cancelled_order_takes_no_money"),
+        Rule((REPLAY,), ("master",), "test_operations.test_a_letter_that_fails_again_stays"),
+        Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_closed_payment_takes_no_money"),
+        *FIRST,
+        FOREIGN,
+        Rule((PLACE,), ANYBODY, "A new order has no state yet."),
+        Rule((*READS, *LISTS, PRODUCT, COUNTS, READY, *STILL, PAY, FAIL), ANYBODY, "It shows any state as it is."),
+    ],
+    "amount-mismatch": [
+        Rule((CONFIRM,), OWNERS, "test_confirm.test_another_amount_is_refused_first_and_always_without_asking_the_pg"),
+        Rule((SUCCESS,), ANYBODY, "test_return.test_success_with_another_amount_takes_no_money"),
+        *FIRST,
+        FOREIGN,
+        Rule(tuple(name for name in ALL if name not in (CONFIRM, SUCCESS)), ANYBODY, "It is told no amount."),
+    ],
+    "payment-declined": [
+        Rule((CONFIRM,), OWNERS, "test_confirm.test_a_declined_card_is_told_with_the_pgs_words_and_the_same_way_again"),
+        Rule((SUCCESS,), ANYBODY, "test_return.test_success_says_what_the_pg_said_when_it_declined"),
+        *FIRST,
+        FOREIGN,
+        Rule(tuple(name for name in ALL if name not in (CONFIRM, SUCCESS)), ANYBODY, "It takes no payment."),
+    ],
+    "too-many-requests": [Rule(ALL, ANYBODY, "Nobody's calls are counted yet; too many at once are told 503.")],
+    "unavailable": [
+        Rule((PAY,), NOBODY, "test_unavailable.test_the_link_to_the_pay_page_says_later_while_a_store_is_down"),
+        Rule(PROTECTED, NOBODY, "Without a token nothing is asked that could be down: 401."),
+        Rule(OPERATIONS, LESS, "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
+        Rule(STILL, ANYBODY, "It asks nothing that could be down."),
+        Rule(
+            (PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, PAY, SUCCESS, FAIL), ANYBODY,
+            "test_unavailable.test_a_store_that_is_down_is_told_and_what_needs_it_works_again_after",
+        ),
+    ],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What decides about one route, one person and one problem; None where nothing does."""
+
+    route: Route
+    who: str
+    code: str
+    rule: Rule | None
+
+
+def cells(routes: list[Route]) -> Iterator[Cell]:
+    """Every cell of these routes."""
+    for code, rules in MATRIX.items():
+        for route in routes:
+            for who in route.people:
+                fitting = (rule for rule in rules if str(route) in rule.routes and who in rule.people)
+                yield Cell(route, who, code, next(fitting, None))
+
+
+def shown(route: Route) -> set[str]:
+    """The problems of a route that a test shows."""
+    return {cell.code for cell in cells([route]) if cell.rule and cell.rule.test}

@@ -1,0 +1,181 @@
+"""Every route in scope with a request that is right, and everybody who may come with it.
+
+`test_matrix.py` holds this table to the running app: a route that is missing here, or is told differently, fails.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import pytest
+
+from quickcommerce.kit.auth import Role
+from quickcommerce.kit.ids import EventId
+from quickcommerce.kit.inbox import DeadLetters
+from quickcommerce.kit.outbox import Message
+from world import World
+
+EVERYBODY = tuple(Role)
+BASKET = {"lines": [{"product_id": 1, "quantity": 2}]}
+
+PEOPLE: dict[str, tuple[int, Role] | None] = {
+    "nobody": None,
+    "user": (7, Role.USER),
+    "seller": (7, Role.SELLER),
+    "master": (1, Role.MASTER),
+    "owner": (7, Role.USER),
+    "owner-seller": (7, Role.SELLER),
+    "stranger": (8, Role.USER),
+    "stranger-seller": (8, Role.SELLER),
+}
+"""Who comes. The orders of these tests are those of user 7; whose an order is does not matter to a MASTER."""
+
+NOBODY = ("nobody",)
+BUYERS = ("user", "seller", "master")
+OWNERS = ("owner", "owner-seller", "master")
+STRANGERS = ("stranger", "stranger-seller")
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route. `takes`: it reads a body; `stores`: those without which it cannot answer; `query`: what must be there,
+    `knows`: all of it; `page`: HTML, and no part of the description.
+    """
+
+    method: str
+    path: str
+    roles: tuple[Role, ...] = ()
+    status: int = 200
+    takes: bool = False
+    owned: bool = False
+    page: bool = False
+    query: str = ""
+    knows: tuple[str, ...] = ()
+    stores: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Everybody who may come; owners and strangers only where that makes a difference."""
+        return ("nobody", *OWNERS, *STRANGERS) if self.owned else ("nobody", *BUYERS)
+
+    def admits(self, who: str) -> bool:
+        """Whether the role of these people is enough."""
+        person = PEOPLE[who]
+        return not self.roles or (person is not None and person[1] in self.roles)
+
+
+ROUTES = [
+    Route("POST", "/v1/orders", EVERYBODY, 201, takes=True, stores=("shop",)),
+    Route("GET", "/v1/orders", EVERYBODY, knows=("limit", "cursor"), stores=("shop",)),
+    Route("GET", "/v1/orders/{order_id}", EVERYBODY, owned=True, stores=("shop",)),
+    Route("POST", "/v1/orders/{order_id}/cancel", EVERYBODY, takes=True, owned=True, stores=("shop", "payment")),
+    Route("GET", "/v1/orders/{order_id}/timeline", EVERYBODY, owned=True, stores=("shop",)),
+    Route("GET", "/v1/orders/{order_id}/payment", EVERYBODY, owned=True, stores=("payment",)),
+    Route("POST", "/v1/payments/{payment_id}/confirm", EVERYBODY, takes=True, owned=True, stores=("payment",)),
+    Route("GET", "/v1/products", knows=("limit", "cursor", "keyword"), stores=("shop",)),
+    Route("GET", "/v1/products/{product_id}", stores=("shop",)),
+    Route(
+        "GET", "/v1/history/orders", EVERYBODY, stores=("history",),
+        knows=("order_id", "user_id", "keyword", "status", "from", "to", "limit", "cursor"),
+    ),
+    Route("GET", "/healthz"),
+    Route("GET", "/readyz", stores=("shop", "payment", "history")),
+    Route("GET", "/metrics"),
+    Route("GET", "/openapi.json"),
+    Route("GET", "/v1/ops/counts", (Role.MASTER,), stores=("shop", "payment", "history")),
+    Route("GET", "/v1/ops/dead-letters", (Role.MASTER,), knows=("limit", "cursor"), stores=("shop", "payment")),
+    Route("POST", "/v1/ops/dead-letters/{letter_id}/replay", (Role.MASTER,), takes=True, stores=("payment",)),
+    Route("GET", "/pay/{order_id}", EVERYBODY, owned=True, page=True, stores=("shop", "payment")),
+    Route(
+        "GET", "/pay/success", page=True, query="paymentKey={payment_key}&orderId={payment_id}&amount={amount}",
+        knows=("paymentKey", "orderId", "amount"), stores=("payment",),
+    ),
+    Route(
+        "GET", "/pay/fail", page=True, query="code=PAY_PROCESS_CANCELED&message=no&orderId={payment_id}",
+        knows=("code", "message", "orderId"), stores=("payment",),
+    ),
+    Route("GET", "/static/pay.css", page=True),
+]  # fmt: skip
+PROTECTED = [route for route in ROUTES if route.roles]
+PUBLIC = [route for route in ROUTES if not route.roles]
+TAKING = [route for route in ROUTES if route.takes]
+STORED = [route for route in ROUTES if route.stores]
+
+
+def visited(routes: list[Route], *, strangers: bool = True) -> pytest.MarkDecorator:
+    """A case for each route: with everybody whose role is enough. To a public route everybody is nobody."""
+    cases = []
+    for route in routes:
+        admitted = [who for who in route.people if route.admits(who) and (strangers or who not in STRANGERS)]
+        cases.append((route, tuple(admitted if route.roles else NOBODY)))
+    return pytest.mark.parametrize(("route", "people"), cases, ids=[str(route) for route in routes])
+
+
+def find(name: str) -> Route:
+    """A route by its name, such as `GET /healthz`."""
+    return next(route for route in ROUTES if str(route) == name)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An order of user 7, authenticated at the PG and not yet confirmed, and an event that could not be handled."""
+
+    order: dict[str, Any]
+    payment: dict[str, Any]
+    payment_key: str
+    letter_id: str
+
+    def url(self, route: Route) -> str:
+        """A path of this route that names what is there, with the query that it cannot do without."""
+        ids = {
+            "order_id": self.order["order_id"],
+            "payment_id": self.payment["payment_id"],
+            "payment_key": self.payment_key,
+            "amount": self.payment["amount"],
+            "letter_id": self.letter_id,
+            "product_id": 1,
+        }
+        return (f"{route.path}?{route.query}" if route.query else route.path).format(**ids)
+
+    def body(self, route: Route) -> dict[str, Any] | None:
+        """A body that is right for this route; None where it takes none."""
+        if not route.takes:
+            return None
+        confirm = {"payment_key": self.payment_key, "amount": self.payment["amount"]}
+        return {"/v1/orders": BASKET, "/v1/payments/{payment_id}/confirm": confirm}.get(route.path, {})
+
+
+async def scene(w: World) -> Scene:
+    """Set the scene."""
+    order = (await w.order()).json()
+    payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
+    letter_id = await bury(w, "payment", "OrderChanged", order["order_id"])
+    return Scene(order, payment, await w.authenticate(payment), letter_id)
+
+
+async def bury(w: World, consumer: str, event_type: str, order_id: str, *, data: bytes = b"{}") -> str:
+    """Put an event among the dead letters of a consumer, as one that failed. Returns the letter's id."""
+    number = w.app.flows.ids.token()
+    event = Message(EventId(f"evt_{number}"), event_type, "test", order_id, w.clock(), "", data)
+    store = w.app.stores.payment if consumer == "payment" else w.app.stores.shop
+    await store.run(lambda tx: DeadLetters(store, w.clock).add(tx, consumer, event, "it failed", 5))
+    return f"{consumer}.{event.id}"
+
+
+def auth(w: World, who: str) -> dict[str, str]:
+    """The Authorization header of these people, or none."""
+    person = PEOPLE[who]
+    return w.auth(*person) if person else {}
+
+
+async def send(w: World, route: Route, at: Scene, who: str, **changes: Any) -> httpx2.Response:
+    """A request that is right but for the changes: `url`, `content`, `json`, `headers` (added; None: taken away)."""
+    headers = auth(w, who) | changes.pop("headers", {})
+    request: dict[str, Any] = {"url": at.url(route)} | changes
+    if route.takes and not changes.keys() & {"content", "json"}:
+        request["json"] = at.body(route)
+    kept = {name: value for name, value in headers.items() if value is not None}
+    return await w.http.request(route.method, headers=kept, **request)

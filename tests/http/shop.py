@@ -1,0 +1,151 @@
+"""The shop under test. Every answer that any test here receives is held to the contract's manners and to the shop's
+own description: no 5xx but `unavailable`, problems as the contract's table has them, bodies of the described shape.
+"""
+
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from openapi_schema_validator import OAS31Validator
+
+from quickcommerce.catalog.model import Entry
+from quickcommerce.kit.auth import Role
+from quickcommerce.kit.problem import Unavailable
+from world import GOODS, SECRET, World, world
+
+CODES = {
+    "invalid-request": 400,
+    "unauthorized": 401,
+    "payment-declined": 402,
+    "forbidden": 403,
+    "not-found": 404,
+    "method-not-allowed": 405,
+    "out-of-stock": 409,
+    "price-changed": 409,
+    "coupon-not-usable": 409,
+    "invalid-state": 409,
+    "amount-mismatch": 409,
+    "idempotency-in-progress": 409,
+    "payload-too-large": 413,
+    "unsupported-media-type": 415,
+    "idempotency-key-reused": 422,
+    "too-many-requests": 429,
+    "unavailable": 503,
+}
+"""The contract's table of errors."""
+
+HEADER = {
+    "unauthorized": "www-authenticate",
+    "method-not-allowed": "allow",
+    "idempotency-in-progress": "retry-after",
+    "too-many-requests": "retry-after",
+    "unavailable": "retry-after",
+}
+"""The header that a problem is not complete without."""
+
+MEMBERS = {"type", "title", "status", "detail", "instance", "code"}
+MORE = {"payment-declined": {"pg_code", "pg_message"}, "unavailable": {"reasons"}}
+LEAKS = ("Traceback", "Error(", "quickcommerce.", "sqlite", SECRET, "test_gsk_local")
+
+
+@asynccontextmanager
+async def shop(
+    folder: Path, *, seed: int = 1, loops: bool = True, goods: Sequence[Entry] = GOODS, **settings: object
+) -> AsyncIterator[World]:
+    """A running system (see `world`) whose every answer is held to what the contract says of all answers."""
+    async with world(folder, seed=seed, loops=loops, goods=goods, **settings) as w:
+        description = _description(json.dumps(w.app.routes.state.openapi))
+
+        async def check(answer: httpx2.Response) -> None:
+            await answer.aread()
+            if not answer.request.url.path.startswith("/_toss/"):
+                _check_problem(answer)
+                description.check(answer)
+
+        w.http.event_hooks = {"response": [check]}
+        yield w
+
+
+def refused(answer: httpx2.Response) -> str:
+    """The code of a refusal."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    return str(answer.json()["code"])
+
+
+async def counts(w: World) -> dict[str, int]:
+    """How much there is: what a refusal must not change."""
+    found: dict[str, int] = await w.get("/v1/ops/counts", user=1, role=Role.MASTER)
+    return found
+
+
+def down(patch: pytest.MonkeyPatch, w: World, *stores: str) -> None:
+    """From now on these stores do not answer (none named: none of them does)."""
+
+    async def refuse(_work: object) -> None:
+        raise Unavailable("the database cannot be reached")
+
+    for name, database in w.app.stores.every().items():
+        if not stores or name in stores:
+            for call in ("run", "read", "scan"):
+                patch.setattr(database, call, refuse)
+
+
+def _check_problem(answer: httpx2.Response) -> None:
+    kind = answer.headers.get("content-type", "")
+    if kind != "application/problem+json":
+        page = kind == "text/html; charset=utf-8" and answer.url.path.startswith("/pay/")
+        assert answer.status_code < 400 or page, f"{answer} is no problem but {kind}"
+        return
+    body = answer.json()
+    assert answer.status_code == body["status"] == CODES.get(body["code"]), body
+    assert body["type"].rpartition("/")[2] == body["code"]
+    assert body["instance"] == answer.url.path
+    assert set(body) - {"errors"} - MORE.get(body["code"], set()) == MEMBERS, body
+    assert body["title"], body
+    assert body["detail"], body
+    assert all({"pointer", "detail"} <= set(each) for each in body.get("errors", [])), body
+    needed = HEADER.get(body["code"])
+    assert needed is None or answer.headers[needed], answer.headers
+    assert not [leak for leak in LEAKS if leak in answer.text], body
+
+
+class Description:
+    """The served OpenAPI document, and answers held to it."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._components = document["components"]
+        self._paths = {re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): item for path, item in document["paths"].items()}
+        self._validators: dict[str, Any] = {}
+
+    def check(self, answer: httpx2.Response) -> None:
+        """The status, the type and the shape of an answer are described, where its route is."""
+        operation = self._operation(answer)
+        if operation is None or answer.status_code == CODES["method-not-allowed"]:
+            return
+        status, kind = str(answer.status_code), answer.headers["content-type"].partition(";")[0]
+        assert status in operation["responses"], f"{answer} is not described: {answer.text[:300]}"
+        content = operation["responses"][status]["content"]
+        assert list(content) == [kind], f"{answer} is {kind}, but described as {list(content)}"
+        if kind.endswith("json"):
+            self._validator(content[kind]["schema"]).validate(answer.json())
+
+    def _operation(self, answer: httpx2.Response) -> dict[str, Any] | None:
+        path, method = answer.url.path, answer.request.method.lower()
+        found: list[dict[str, Any]] = [item for template, item in self._paths.items() if template.fullmatch(path)]
+        return next((item[method] for item in found if method in item), None)
+
+    def _validator(self, schema: dict[str, Any]) -> Any:
+        key = json.dumps(schema)
+        if key not in self._validators:
+            self._validators[key] = OAS31Validator({**schema, "components": self._components})
+        return self._validators[key]
+
+
+_description = cache(lambda document: Description(json.loads(document)))
+"""Every world serves the same document: its schemas are made once."""

@@ -1,0 +1,189 @@
+"""The pages on which a buyer pays: they show the order to whoever holds its link, and to nobody else."""
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx2
+import pytest
+
+from quickcommerce.catalog.model import Entry
+from world import World
+
+from .routes import OWNERS, PEOPLE, auth
+from .shop import counts, refused, shop
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+HTML = "text/html; charset=utf-8"
+SCRIPT = "<script>alert('\"&')</script>"
+
+
+def is_page(answer: httpx2.Response, status: int = 200) -> str:
+    """The text of a page that runs no script of anybody's, is not kept, and tells no other site where it was."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, HTML), answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert "script" not in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert "<script" not in answer.text
+    assert answer.text.startswith("<!doctype html>")
+    return answer.text
+
+
+async def visit(w: World, url: str, who: str = "nobody") -> httpx2.Response:
+    return await w.http.get(url, headers=BROWSER | auth(w, who))
+
+
+def way_to_pay(text: str) -> str:
+    """Where the button of the pay page leads."""
+    found = re.search(r'<a class="button" href="([^"]+)"', text)
+    assert found, text
+    return html.unescape(found[1])
+
+
+async def success(
+    w: World, payment: dict[str, Any], key: str, *, headers: dict[str, str] = BROWSER, **more: object
+) -> httpx2.Response:
+    query = {"paymentKey": key, "orderId": payment["payment_id"], "amount": payment["amount"], "paymentType": "NORMAL"}
+    return await w.http.get(f"/pay/success?{urlencode(query | more)}", headers=headers)
+
+
+@pytest.mark.parametrize("choice", ["pay", "pay-refused", "decline", "cancel"])
+async def test_from_the_basket_to_the_pg_and_back(tmp_path: Path, choice: str) -> None:
+    """Every link is followed as a browser would; nothing is typed in."""
+    async with shop(tmp_path) as w:
+        order = (await w.order([(1, 2), (3, 1)])).json()
+        text = is_page(await visit(w, order["checkout_url"]))
+        assert "우유 1L" in text
+        assert "9,700원" in text
+        assert "09:10" in text, "until when, in Korea"
+        start = way_to_pay(text)
+        at_pg = await visit(w, start)
+        assert at_pg.status_code == 200
+        form = {name: values[0] for name, values in parse_qs(urlsplit(start).query).items()} | {"choice": choice}
+        back = await w.http.post("/_toss/emulator/checkout", data=form)
+        arrived = await visit(w, back.headers["location"])
+        status = {"pay": 200, "pay-refused": 402, "decline": 200, "cancel": 200}[choice]
+        text = is_page(arrived, status)
+        if choice == "pay":
+            assert "결제가 완료" in text
+            await w.until_status(order["order_id"], "PAID")
+            assert "결제 완료" in is_page(await visit(w, order["checkout_url"]))
+        else:
+            assert way_to_pay(text) == order["checkout_url"], "a way to try again"
+            assert await w.status(order["order_id"]) in ("PLACED", "PAYING")
+        assert await w.captures(form["orderId"]) == (choice == "pay")
+
+
+async def test_the_pay_page_tells_the_pg_the_payment_the_amount_and_the_way_back(tmp_path: Path) -> None:
+    async with shop(tmp_path, public_url="https://shop.example/") as w:
+        order = (await w.order([(1, 2), (3, 1)])).json()
+        start = urlsplit(way_to_pay((await visit(w, order["checkout_url"])).text))
+        payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
+        assert start.path == "/_toss/emulator/checkout"
+        assert parse_qs(start.query) == {
+            "orderId": [payment["payment_id"]],
+            "amount": ["9700"],
+            "orderName": ["우유 1L 외 1건"],
+            "successUrl": ["https://shop.example/pay/success"],
+            "failUrl": ["https://shop.example/pay/fail"],
+        }
+
+
+async def test_the_pay_page_makes_the_payment_before_its_event_arrives(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        order = (await w.order()).json()
+        assert (await counts(w))["payments"] == 0
+        for _ in range(2):
+            way_to_pay(is_page(await visit(w, order["checkout_url"])))
+        assert (await counts(w))["payments"] == 1
+
+
+@pytest.mark.parametrize("who", OWNERS)
+async def test_without_the_link_it_takes_a_token(tmp_path: Path, who: str) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        order = (await w.order()).json()
+        path = order["checkout_url"].partition("?")[0]
+        is_page(await visit(w, path, who))
+        assert "WWW-Authenticate" in (await visit(w, path)).headers
+        assert is_page(await visit(w, path), 401)
+        assert refused(await w.http.get(path)) == "unauthorized"
+
+
+@pytest.mark.parametrize("who", ["nobody", *OWNERS])
+async def test_a_wrong_token_is_not_found_whoever_brings_it(tmp_path: Path, who: str) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        order, other = [(await w.order()).json() for _ in range(2)]
+        path, _, token = order["checkout_url"].partition("?token=")
+        wrong = [
+            "", "x", token[:-1], token + "A", token.swapcase(), token + "%00", "%ff%fe", "%ED%A0%80", "A" * 10_000,
+            "../" + token, other["checkout_url"].partition("?token=")[2],
+        ]  # fmt: skip
+        for bad in wrong:
+            assert refused(await w.http.get(f"{path}?token={bad}", headers=auth(w, who))) == "not-found", bad
+            assert is_page(await visit(w, f"{path}?token={bad}", who), 404), bad
+        absent = path[:-26] + "0" * 26
+        assert refused(await w.http.get(f"{absent}?token={token}", headers=auth(w, who))) == "not-found"
+        is_page(await visit(w, f"{path}?token={token}", who))
+
+
+@pytest.mark.parametrize("end", ["PAYING", "PAID", "CANCELLED", "EXPIRED", "FAILED"])
+async def test_where_there_is_nothing_to_pay_there_is_no_way_to_pay(tmp_path: Path, end: str) -> None:
+    """Else a buyer pays twice, or for an order that has ended."""
+    async with shop(tmp_path, payment_window_s=60) as w:
+        order = (await w.order()).json()
+        payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
+        if end == "PAYING":
+            await w.faults(confirm=[{"kind": "slow", "ms": 30_000}])
+        if end in ("PAYING", "PAID"):
+            await success(w, payment, await w.authenticate(payment))
+        if end == "CANCELLED":
+            await w.http.post(f"/v1/orders/{order['order_id']}/cancel", headers=w.auth())
+        for _ in range(10 if end == "FAILED" else 0):
+            await success(w, payment, await w.authenticate(payment, method="CARD_REFUSED"))
+        await w.until_status(order["order_id"], end)
+        answer = await visit(w, order["checkout_url"])
+        text = is_page(answer)
+        assert "<a " not in text
+        said = {"PAYING": "확인 중", "PAID": "결제 완료", "CANCELLED": "취소", "EXPIRED": "만료", "FAILED": "실패"}
+        assert said[end] in text
+        assert ("refresh" in answer.headers) == (end == "PAYING"), "the page follows by itself"
+
+
+async def test_what_others_wrote_is_shown_and_never_run(tmp_path: Path) -> None:
+    """Names of goods come from sellers, messages from the PG or from whoever wrote the link."""
+    async with shop(tmp_path, goods=[Entry(1, SCRIPT, 1_000, 10)]) as w:
+        order = (await w.order([(1, 1)])).json()
+        payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
+        shown = "&lt;script&gt;alert("
+        assert shown in is_page(await visit(w, order["checkout_url"]))
+        assert shown in is_page(await visit(w, f"/pay/fail?{urlencode({'message': SCRIPT})}"))
+        assert shown in is_page(await visit(w, f"/pay/fail?{urlencode({'code': SCRIPT})}"))
+        said = '{"code":"REJECT_CARD_PAYMENT","message":"<script>alert(1)</script>"}'
+        await w.faults(confirm=[{"kind": "http", "status": 403, "body": said}])
+        assert shown in is_page(await success(w, payment, await w.authenticate(payment)), 402)
+        assert shown in is_page(await success(w, payment, await w.authenticate(payment)))
+        await w.until_status(order["order_id"], "PAID")
+        assert shown in is_page(await visit(w, order["checkout_url"]))
+
+
+async def test_errors_are_pages_only_for_who_reads_pages(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        for accept in ("", "*/*", "application/json", "application/problem+json", "text/plain"):
+            answer = await w.http.get("/pay/ord_x", headers={"Accept": accept})
+            assert refused(answer) == "unauthorized", accept
+        for accept in ("text/html", "application/json;q=0.5, text/html"):
+            is_page(await w.http.get("/pay/ord_x", headers={"Accept": accept}), 401)
+        api = await w.http.get("/v1/orders/ord_x", headers=BROWSER | w.auth(*(PEOPLE["user"] or ())))
+        assert refused(api) == "not-found", "what is no page answers no page"
+
+
+async def test_the_style_is_served_and_may_be_kept(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        answer = await w.http.get("/static/pay.css")
+        assert answer.headers["content-type"] == "text/css; charset=utf-8"
+        assert "max-age" in answer.headers["cache-control"]
+        assert "{" in answer.text

@@ -1,0 +1,157 @@
+"""The commands, as somebody types them: what they do, what they say when they cannot, and their exit status."""
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from quickcommerce.settings import LOCAL_SECRET, Settings
+from system.process import qc, qc_async, until
+from system.shop import running, stock_up
+from system.truth import rows
+
+CATALOG = "product_id,name,price,stock\n1,우유 1L,3100,5\n77,새우깡,1500,40\n"
+BAD = "product_id,name,price,stock\n78,포카칩,1700,10\n79,,1700,10\n80,초코파이,-1,10\n81,꼬북칩,1700,many\n78,또,1,1\n"
+
+
+def test_doctor_finds_a_new_and_a_migrated_shop_fit_and_masks_secrets(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    new = qc(folder, "doctor", jwt_secret="a-secret-of-ours-that-nobody-may-see", pg_secret_key="another-secret")
+    assert new.returncode == 0, new.stderr
+    assert not folder.exists(), "looking at a shop made one"
+    assert "of-ours" not in new.stdout + new.stderr
+    assert "another-secret" not in new.stdout + new.stderr
+    for name in Settings.__struct_fields__:
+        assert f"QC_{name.upper()} " in new.stdout
+    applied = qc(folder, "migrate")
+    assert applied.returncode == 0, applied.stderr
+    assert "applied shop: shop/0001_core" in applied.stdout
+    again = qc(folder, "migrate")
+    assert (again.returncode, again.stdout) == (0, "0 applied; the databases are up to date\n")
+    migrated = qc(folder, "doctor")
+    assert migrated.returncode == 0, migrated.stdout
+    assert migrated.stdout.count("sound, up to date") == 3
+
+
+@pytest.mark.parametrize("damage", ["no database at all", "a page is lost", "cut off"])
+async def test_doctor_names_the_damaged_part(tmp_path: Path, damage: str) -> None:
+    await stock_up(tmp_path)
+    path = tmp_path / "payment.db"
+    data = path.read_bytes()
+    broken = {
+        "no database at all": b"not a database" * 1000,
+        "a page is lost": data[: 4096 * 2] + bytes(range(256)) * 16 * 4 + data[4096 * 6 :],
+        "cut off": data[: len(data) // 2],
+    }
+    path.write_bytes(broken[damage])
+    found = await qc_async(tmp_path, "doctor")
+    assert found.returncode == 1, found.stdout
+    assert re.search(r"database payment +│ NO ", found.stdout), found.stdout
+    assert re.search(r"database shop +│ yes", found.stdout), "the sound parts are not told from the damaged one"
+    assert "Traceback" not in found.stderr
+
+
+async def test_doctor_says_what_is_missing_and_which_pg_does_not_answer(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    await stock_up(tmp_path)
+    (tmp_path / "history.db").write_bytes(b"")
+    found = await qc_async(tmp_path, "doctor", pg_url=nowhere)
+    assert found.returncode == 1, found.stdout
+    assert re.search(r"database history +│ NO .*qc migrate", found.stdout), found.stdout
+    assert re.search(rf"PG +│ NO .*{nowhere}", found.stdout), found.stdout
+
+
+async def test_a_catalog_is_loaded_into_a_shop_that_sells_meanwhile(tmp_path: Path) -> None:
+    file, bad = tmp_path / "catalog.csv", tmp_path / "bad.csv"
+    file.write_text(CATALOG, "utf-8")
+    bad.write_text(BAD, "utf-8")
+    async with running(tmp_path / "shop") as shop:
+        order = await shop.order([(1, 2)])
+        loaded = await qc_async(shop.folder, "catalog", "import", file)
+        assert loaded.returncode == 0, loaded.stderr
+        assert loaded.stdout == "2 products: 1 new, 1 updated\n"
+        refused = await qc_async(shop.folder, "catalog", "import", bad)
+        assert refused.returncode == 1
+        assert re.findall(r"^line (\d+): ", refused.stderr, re.MULTILINE) == ["3", "4", "5", "6"]
+        assert "nothing was loaded" in refused.stderr
+        milk = await shop.get("/v1/products/1")
+        assert (milk["price"], milk["available"]) == (3_100, 998), "a price list changed what is on the shelf"
+        assert (await shop.ask("GET", "/v1/products/78")).status_code == 404, "half a file was loaded"
+        snack = await shop.order([(77, 40)])
+        assert snack["payable"] == 60_000
+        assert (await shop.get(f"/v1/orders/{order['order_id']}"))["payable"] == 5_800, "a placed order changed"
+
+
+def test_tokens_are_given_out_only_where_they_cannot_be_misused(tmp_path: Path) -> None:
+    given = qc(tmp_path, "token", "--user", 7)
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", given.stdout), "a script reads nothing but the token"
+    prod = {"jwt_secret": "s" * 40, "pg_secret_key": "k", "pg_url": "https://pg.test", "allow_sqlite": 1}
+    refused = qc(tmp_path, "token", "--user", 7, "--role", "ROLE_MASTER", profile="prod", **prod)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "tokens are not given out" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        (["--role", "api"], {}, "--role api needs databases and a PG that processes can share"),
+        (["--role", "cook"], {}, "--role cook is none of all, api"),
+        ([], {"payment_window": 60}, "QC_PAYMENT_WINDOW is not a setting"),
+        ([], {"payment_window_s": "ten"}, "QC_PAYMENT_WINDOW_S is wrong"),
+        ([], {"profile": "prod", "jwt_secret": LOCAL_SECRET, "pg_secret_key": "k"}, "QC_JWT_SECRET is the public"),
+        ([], {"bus_url": "kafka://broker"}, "QC_BUS_URL"),
+    ],
+)
+def test_a_shop_that_cannot_work_does_not_open_and_says_why(
+    tmp_path: Path, arguments: list[str], settings: dict[str, object], said: str
+) -> None:
+    folder = tmp_path / "shop"
+    refused = qc(folder, "run", "--port", 0, *arguments, **settings)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert LOCAL_SECRET not in refused.stderr
+    assert "open at" not in refused.stdout
+    assert not folder.exists(), "a refused start left something behind"
+
+
+async def test_a_second_shop_cannot_take_the_first_ones_port_or_data(tmp_path: Path) -> None:
+    async with running(tmp_path / "shop") as shop:
+        port = shop.url.rpartition(":")[2]
+        taken = await qc_async(tmp_path / "other", "run", "--port", port)
+        assert taken.returncode != 0
+        assert "address already in use" in taken.stderr
+        assert port in taken.stderr
+        assert "Traceback" not in taken.stderr
+        same = await qc_async(shop.folder, "run", "--port", 0)
+        assert same.returncode == 2
+        assert f"another shop is running on {shop.folder}" in same.stderr
+        await shop.order()
+
+
+async def test_dead_letters_are_listed_and_handled_again_once_the_cause_is_mended(tmp_path: Path) -> None:
+    async with running(tmp_path) as shop:
+        none = await qc_async(tmp_path, "dead-letters", "list")
+        assert (none.returncode, none.stdout) == (0, "no dead letters\n")
+        rows(tmp_path / "history.db", "ALTER TABLE document RENAME TO mislaid")
+        order = await shop.order()
+
+        async def buried() -> list[dict[str, object]]:
+            return rows(tmp_path / "shop.db", "SELECT letter_id FROM dead_letter")
+
+        [letter] = await until("the event is buried", buried)
+        listed = await qc_async(tmp_path, "dead-letters", "list")
+        assert str(letter["letter_id"]) in listed.stdout
+        assert order["order_id"] in listed.stdout
+        still = await qc_async(tmp_path, "dead-letters", "replay", letter["letter_id"])
+        assert still.returncode == 1, still.stderr
+        rows(tmp_path / "history.db", "ALTER TABLE mislaid RENAME TO document")
+        mended = await qc_async(tmp_path, "dead-letters", "replay", letter["letter_id"])
+        assert mended.returncode == 0, mended.stderr
+        assert rows(tmp_path / "shop.db", "SELECT * FROM dead_letter") == []
+        assert (await shop.get(f"/v1/history/orders?order_id={order['order_id']}"))["total"] == 1
+        gone = await qc_async(tmp_path, "dead-letters", "replay", letter["letter_id"])
+        assert gone.returncode == 1
+        assert "there is no such dead letter" in gone.stderr
