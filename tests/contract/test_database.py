@@ -1,0 +1,259 @@
+"""What every database promises: whole or not at all, once, and an honest answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quickcommerce.kit import db
+from quickcommerce.kit.db import LOCK, Duplicate, Tx, WaitedInTransaction, marks
+from quickcommerce.kit.policy import Backoff
+from stores import STORES, Store, opened
+
+TABLE = "CREATE TABLE pair (name VARCHAR(40) PRIMARY KEY, n BIGINT NOT NULL, CHECK (n >= 0))"
+COUNT = "SELECT COUNT(*) FROM pair"
+
+
+@pytest.fixture(params=list(STORES))
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    async with opened(request.param, tmp_path / f"{request.param}.db") as found:
+        await found.db.run(lambda tx: tx.run(TABLE))
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_between_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
+
+
+async def put(tx: Tx, name: str) -> str:
+    """Two rows, so that half of a transaction would show."""
+    await tx.insert("pair", "name, n", [(f"{name}.left", 1)])
+    await tx.insert("pair", "name, n", [(f"{name}.right", 1)])
+    return name
+
+
+async def count(store: Store) -> int:
+    row = await store.db.read(lambda tx: tx.one(COUNT))
+    assert row
+    return int(row[0])
+
+
+async def test_what_a_unit_of_work_did_is_there_for_every_kind_of_reader_and_outside(store: Store) -> None:
+    assert await store.db.run(lambda tx: put(tx, "milk")) == "milk"
+    for ask in (store.db.run, store.db.read, store.db.scan):
+        assert await ask(lambda tx: tx.all("SELECT name, n FROM pair ORDER BY name")) == [
+            ("milk.left", 1),
+            ("milk.right", 1),
+        ]
+        assert await ask(lambda tx: tx.one("SELECT n FROM pair WHERE name = ?", ("eggs.left",))) is None
+    with pytest.raises(Exception, match="UNIQUE"):
+        store.elsewhere("INSERT INTO pair (name, n) VALUES ('milk.left', 1)")
+
+
+@pytest.mark.parametrize("failure", [ValueError("no"), asyncio.CancelledError(), KeyboardInterrupt()])
+async def test_a_unit_of_work_that_raises_leaves_nothing_and_its_own_exception(
+    store: Store, failure: BaseException
+) -> None:
+    async def work(tx: Tx) -> None:
+        await put(tx, "milk")
+        raise failure
+
+    with pytest.raises(type(failure)) as raised:
+        await store.db.run(work)
+    assert raised.value is failure
+    assert await count(store) == 0
+    await store.db.run(lambda tx: put(tx, "milk"))
+    assert await count(store) == 2
+
+
+async def test_a_rule_of_the_schema_that_is_broken_undoes_everything_and_is_not_tried_again(store: Store) -> None:
+    runs = 0
+
+    async def work(tx: Tx) -> None:
+        nonlocal runs
+        runs += 1
+        await put(tx, "milk")
+        await tx.run("UPDATE pair SET n = n - 2")
+
+    with pytest.raises(Exception, match="CHECK"):
+        await store.db.run(work)
+    assert (runs, await count(store)) == (1, 0)
+
+
+async def test_a_rule_that_only_the_commit_checks_leaves_no_transaction_open(store: Store) -> None:
+    reference = "name VARCHAR(40) REFERENCES pair (name) DEFERRABLE INITIALLY DEFERRED"
+    await store.db.run(lambda tx: tx.run(f"CREATE TABLE child ({reference})"))
+    with pytest.raises(Exception, match="FOREIGN KEY"):
+        await store.db.run(lambda tx: tx.insert("child", "name", [("nobody",)]))
+    store.elsewhere("INSERT INTO pair (name, n) VALUES ('elsewhere', 1)")
+    await store.db.run(lambda tx: put(tx, "milk"))
+    assert await count(store) == 3
+
+
+async def test_a_duplicate_key_of_a_parallel_transaction_is_run_again_and_then_seen(store: Store) -> None:
+    """The first run looked before the other one had committed; the second finds what the other one stored."""
+    await store.db.run(lambda tx: put(tx, "order"))
+    looked: list[str] = []
+
+    async def work(tx: Tx) -> str:
+        if looked and await tx.one("SELECT 1 FROM pair WHERE name = 'order.left'"):
+            return "found"
+        looked.append("too early")
+        await tx.insert("pair", "name, n", [("mine", 1)])
+        await put(tx, "order")
+        return "stored"
+
+    assert await store.db.run(work) == "found"
+    assert looked == ["too early"]
+    assert await count(store) == 2
+
+
+async def test_a_duplicate_key_that_stays_is_told_after_a_bounded_number_of_runs(store: Store) -> None:
+    await store.db.run(lambda tx: put(tx, "order"))
+    runs = 0
+
+    async def work(tx: Tx) -> None:
+        nonlocal runs
+        runs += 1
+        await put(tx, "order")
+
+    with pytest.raises(Duplicate):
+        await store.db.run(work)
+    assert runs == db.REPEATS_MAX + 1
+    assert await count(store) == 2
+
+
+class Elsewhere:
+    """Something else to wait for: a network, a timer, a lock."""
+
+    def __await__(self) -> Any:
+        yield
+
+
+async def test_a_network_call_inside_a_transaction_is_an_error_and_not_a_slow_lock(store: Store) -> None:
+    async def writing(tx: Tx) -> None:
+        await put(tx, "milk")
+        await Elsewhere()
+
+    async def reading(tx: Tx) -> None:
+        await tx.one(COUNT)
+        await Elsewhere()
+
+    for ask, work in ((store.db.run, writing), (store.db.read, reading), (store.db.scan, reading)):
+        with pytest.raises(WaitedInTransaction):
+            await ask(work)
+    assert await count(store) == 0
+    await store.db.run(lambda tx: put(tx, "milk"))
+    assert await count(store) == 2
+
+
+async def test_what_a_reader_writes_is_refused_and_not_forgotten_without_a_word(store: Store) -> None:
+    for ask in (store.db.read, store.db.scan):
+        with pytest.raises(Exception, match="readonly"):
+            await ask(lambda tx: put(tx, "milk"))
+        assert await ask(lambda tx: tx.one(COUNT)) == (0,)
+
+
+async def test_a_transaction_inside_a_transaction_is_an_error_and_not_a_deadlock(store: Store) -> None:
+    # On a thread there is no event loop to wait with, which is a RuntimeError of its own.
+    with pytest.raises(RuntimeError):
+        await store.db.run(lambda _: store.db.run(lambda tx: put(tx, "milk")))
+    await store.db.run(lambda tx: put(tx, "milk"))
+    assert await count(store) == 2
+
+
+async def test_an_update_tells_the_rows_it_matched_even_where_nothing_came_out_different(store: Store) -> None:
+    await store.db.run(lambda tx: put(tx, "milk"))
+    assert await store.db.run(lambda tx: tx.run("UPDATE pair SET n = 1 WHERE n = 1")) == 2
+    assert await store.db.run(lambda tx: tx.run("UPDATE pair SET n = 5 WHERE name = 'milk.left' AND n = 1")) == 1
+    assert await store.db.run(lambda tx: tx.run("UPDATE pair SET n = 5 WHERE name = 'milk.left' AND n = 1")) == 0
+    assert await store.db.run(lambda tx: tx.run("DELETE FROM pair")) == 2
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 127, 128, 129, 300])
+async def test_a_bulk_insert_stores_every_row_whatever_their_number(store: Store, rows: int) -> None:
+    await store.db.run(lambda tx: tx.insert("pair", "name, n", ((f"row {n}", n) for n in range(rows))))
+    stored = await store.db.scan(lambda tx: tx.all("SELECT name, n FROM pair ORDER BY n"))
+    assert stored == [(f"row {n}", n) for n in range(rows)]
+
+
+async def test_a_read_that_locks_its_rows_is_accepted(store: Store) -> None:
+    await store.db.run(lambda tx: put(tx, "milk"))
+    assert await store.db.run(lambda tx: tx.all(f"SELECT n FROM pair ORDER BY name {LOCK}")) == [(1,), (1,)]
+
+
+async def test_an_empty_list_of_keys_finds_nothing(store: Store) -> None:
+    await store.db.run(lambda tx: put(tx, "milk"))
+    assert await store.db.run(lambda tx: tx.all(f"SELECT n FROM pair WHERE name IN ({marks([])})", [])) == []
+    names = ["milk.left", "milk.right"]
+    assert await store.db.run(lambda tx: tx.run(f"DELETE FROM pair WHERE name IN ({marks(names)})", names)) == 2
+
+
+async def test_text_bytes_and_large_numbers_come_back_as_they_were(store: Store) -> None:
+    values = ("한우 등심 🥩 'x' ?", b"\x00\xff", 2**63 - 1, None)
+    assert await store.db.run(lambda tx: tx.one("SELECT ?, ?, ?, ?", values)) == values
+
+
+async def test_a_reader_sees_one_moment_however_long_it_takes(store: Store) -> None:
+    """A page and its total, read in two statements, must not disagree because somebody ordered in between."""
+    await store.db.run(lambda tx: put(tx, "milk"))
+
+    async def work(tx: Tx) -> list[Any]:
+        before = await tx.one(COUNT)
+        store.elsewhere("INSERT INTO pair (name, n) SELECT 'x' || COUNT(*), 1 FROM pair")
+        return [before, await tx.one(COUNT)]
+
+    for ask, seen in ((store.db.read, 2), (store.db.scan, 3)):
+        assert await ask(work) == [(seen,), (seen,)]
+    assert await count(store) == 4
+
+
+async def test_parallel_work_is_all_done_and_no_reader_sees_half_of_any(store: Store) -> None:
+    async def reader(ask: Any) -> set[int]:
+        return {(await ask(lambda tx: tx.one(COUNT)))[0] for _ in range(25)}
+
+    answers = await asyncio.gather(
+        *(store.db.run(lambda tx, name=f"order {n}": put(tx, name)) for n in range(50)),  # type: ignore[misc]
+        reader(store.db.read),
+        reader(store.db.scan),
+    )
+    assert answers[:50] == [f"order {n}" for n in range(50)]
+    assert all(int(str(seen)) % 2 == 0 for each in answers[50:] for seen in each)
+    assert await count(store) == 100
+
+
+async def test_listeners_hear_of_a_commit_that_announced_something_and_of_no_other(store: Store) -> None:
+    heard: list[str] = []
+    store.db.listen(lambda: heard.append("first"))
+    store.db.listen(lambda: heard.append("second"))
+    runs = 0
+
+    async def announcing(tx: Tx) -> None:
+        nonlocal runs
+        runs += 1
+        tx.announce()
+        assert heard == []
+        await put(tx, "milk")
+        if runs == 1:
+            raise Duplicate("a parallel transaction was faster")
+
+    async def failing(tx: Tx) -> None:
+        tx.announce()
+        raise ValueError
+
+    await store.db.run(lambda tx: put(tx, "quiet"))
+    with pytest.raises(ValueError, match=r"^$"):
+        await store.db.run(failing)
+    await store.db.run(announcing)
+    assert (runs, heard) == (2, ["first", "second"])
+
+
+def test_a_database_that_is_not_installed_is_refused_at_the_start(tmp_path: Path) -> None:
+    for url in ("mysql://user@host/shop", "shop.db", "sqlite:///", "postgres:///x"):
+        with pytest.raises(ValueError, match="use sqlite:///PATH"):
+            db.connect(url, rng=None)  # type: ignore[arg-type]
+    found = db.connect(f"sqlite:///{tmp_path}/new/folder/shop.db", rng=None)  # type: ignore[arg-type]
+    assert found.name == "shop"

@@ -1,0 +1,170 @@
+"""A database that cannot be written says so in time, keeps what it has, and works again by itself."""
+
+import asyncio
+import random
+import resource
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from quickcommerce.kit import db
+from quickcommerce.kit.db import Database, Duplicate, Sqlite, Tx
+from quickcommerce.kit.policy import Backoff
+from quickcommerce.kit.problem import Unavailable
+from stores import STORES, Store, metric, opened, until
+
+MIB = 1 << 20
+COUNT = "SELECT COUNT(*) FROM note"
+WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("INSERT INTO note (name, body) VALUES ('elsewhere', '')")
+print("writing", flush=True)
+sys.stdin.readline()
+connection.execute("COMMIT")
+"""
+
+
+@pytest.fixture(params=list(STORES))
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    async with opened(request.param, tmp_path / "store.db") as found:
+        await found.db.run(lambda tx: tx.run("CREATE TABLE note (name VARCHAR(40) PRIMARY KEY, body BLOB NOT NULL)"))
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _short_waits_between_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0.0001, cap_s=0.0001))
+
+
+async def write(tx: Tx, name: str, size: int = 0) -> str:
+    await tx.insert("note", "name, body", [(name, b"x" * size)])
+    return name
+
+
+async def names(database: Database) -> list[str]:
+    return [name for (name,) in await database.read(lambda tx: tx.all("SELECT name FROM note ORDER BY name"))]
+
+
+@asynccontextmanager
+async def another_process_writes(path: Path) -> AsyncIterator[asyncio.StreamWriter]:
+    """It holds the write lock until it is told to commit."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WRITER, path, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    assert process.stdin
+    assert await process.stdout.readline() == b"writing\n"
+    yield process.stdin
+    process.stdin.close()
+    assert await process.wait() == 0
+
+
+def repeated() -> float:
+    return metric("qc_db_transactions_total", db="store", end="repeated")
+
+
+async def test_another_process_that_writes_is_waited_for(store: Store, tmp_path: Path) -> None:
+    async with another_process_writes(tmp_path / "store.db") as other:
+        before = repeated()
+        mine = asyncio.create_task(store.db.run(lambda tx: write(tx, "mine")))
+        await until(lambda: repeated() > before + 3)
+        # Those who only read do not wait.
+        assert await names(store.db) == []
+        assert await store.db.scan(lambda tx: tx.one(COUNT)) == (0,)
+        other.write(b"\n")
+        assert await mine == "mine"
+    assert await names(store.db) == ["elsewhere", "mine"]
+
+
+async def test_another_process_that_writes_for_too_long_is_told_as_unavailable(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "BUSY_WAIT_S", 0.0)
+    async with another_process_writes(tmp_path / "store.db"):
+        with pytest.raises(Unavailable, match="busy"):
+            await store.db.run(lambda tx: write(tx, "mine"))
+        assert await names(store.db) == []
+    assert await store.db.run(lambda tx: write(tx, "mine")) == "mine"
+    assert await names(store.db) == ["elsewhere", "mine"]
+
+
+async def test_a_key_that_the_other_process_took_is_looked_up_again_however_long_it_was_waited_for(
+    store: Store, tmp_path: Path
+) -> None:
+    looked: list[str] = []
+
+    async def work(tx: Tx) -> str:
+        if looked and await tx.one("SELECT 1 FROM note WHERE name = 'elsewhere'"):
+            return "found"
+        looked.append("too early")
+        return await write(tx, "elsewhere")
+
+    async with another_process_writes(tmp_path / "store.db") as other:
+        before = repeated()
+        mine = asyncio.create_task(store.db.run(work))
+        await until(lambda: repeated() > before + db.REPEATS_MAX + 1)
+        other.write(b"\n")
+        assert await mine == "found"
+
+
+async def test_a_key_that_stays_taken_is_not_tried_for_ever(store: Store) -> None:
+    await store.db.run(lambda tx: write(tx, "mine"))
+    with pytest.raises(Duplicate):
+        await store.db.run(lambda tx: write(tx, "mine"))
+
+
+@contextmanager
+def disk_full(at: int) -> Iterator[None]:
+    """No file of this process grows beyond `at` bytes: the write fails as on a full disk, and at the commit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_disk_that_is_full_refuses_the_commit_and_takes_orders_again_when_there_is_space(store: Store) -> None:
+    await store.db.run(lambda tx: write(tx, "before"))
+    with disk_full(2 * MIB):
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="cannot be written") as refused:
+                await store.db.run(lambda tx: write(tx, "large", 4 * MIB))
+            assert refused.value.retry_after_s == 5
+        # What was stored can be read meanwhile, by us and by others, and what still fits is taken.
+        assert await names(store.db) == ["before"]
+        assert await store.db.scan(lambda tx: tx.one(COUNT)) == (1,)
+        assert await store.db.run(lambda tx: write(tx, "small")) == "small"
+    assert await store.db.run(lambda tx: write(tx, "large", 4 * MIB)) == "large"
+    assert await names(store.db) == ["before", "large", "small"]
+
+
+async def test_a_file_that_may_grow_no_more_refuses_the_statement_and_works_again(store: Store) -> None:
+    async def pages(tx: Tx, at_most: int) -> None:
+        await tx.one(f"PRAGMA max_page_count = {at_most}")
+
+    await store.db.run(lambda tx: pages(tx, 1))
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="full"):
+            await store.db.run(lambda tx: write(tx, "large", MIB))
+    assert await names(store.db) == []
+    await store.db.run(lambda tx: pages(tx, 1 << 30))
+    assert await store.db.run(lambda tx: write(tx, "large", MIB)) == "large"
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_a_folder_that_is_not_there_is_unavailable_until_it_is(tmp_path: Path, inline: bool) -> None:
+    folder = tmp_path / "volume"
+    database = Sqlite(folder / "shop.db", rng=random.Random(1), inline=inline)
+    for ask in (database.run, database.read, database.scan):
+        with pytest.raises(Unavailable, match="cannot be written"):
+            await ask(lambda tx: tx.one("SELECT 1"))
+    folder.mkdir()
+    for ask in (database.run, database.read, database.scan):
+        assert await ask(lambda tx: tx.one("SELECT 1")) == (1,)
+    await database.close()

@@ -1,0 +1,236 @@
+"""Group commit: many requests, one transaction, an answer of its own for each."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from quickcommerce.kit.batch import GroupCommit
+from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.telemetry import current_trace, tracing
+from stores import metric, turns
+
+
+@dataclass
+class Till:
+    """Handles lists, one at a time when `open` is cleared; remembers each list and the trace it was handled under."""
+
+    lists: list[list[int]] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
+    effects: list[int] = field(default_factory=list)
+    poison: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    down: bool = False
+    in_flight: int = 0
+    at_once: int = 0
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle(self, requests: list[int]) -> Sequence[str | Exception]:
+        self.lists.append(requests)
+        self.traces.append(current_trace())
+        self.in_flight += 1
+        self.at_once = max(self.at_once, self.in_flight)
+        try:
+            await self.open.wait()
+            if self.down:
+                raise Unavailable("the database is down")
+            if self.poison & set(requests):
+                raise ZeroDivisionError(f"in a list of {len(requests)}")
+        finally:
+            self.in_flight -= 1
+        self.effects += requests
+        return [ValueError(f"refused {each}") if each in self.refused else f"answer {each}" for each in requests]
+
+
+@pytest.fixture
+def till() -> Till:
+    return Till()
+
+
+def commits(till: Till, **options: Any) -> GroupCommit[int, str]:
+    return GroupCommit(
+        options.pop("name", "test"), till.handle, **{"list_max": 100, "queue_max": 1000, "within_s": 30.0, **options}
+    )
+
+
+def submitted(group: GroupCommit[int, str], requests: Sequence[int]) -> list[asyncio.Task[str]]:
+    return [asyncio.create_task(group.submit(request)) for request in requests]
+
+
+async def test_an_idle_shop_commits_a_request_at_once_and_alone(till: Till) -> None:
+    till.open.set()
+    group = commits(till)
+    assert [await group.submit(n) for n in range(3)] == ["answer 0", "answer 1", "answer 2"]
+    assert till.lists == [[0], [1], [2]]
+
+
+async def test_while_one_list_is_in_flight_the_next_fills_up_to_its_bound(till: Till) -> None:
+    group = commits(till, list_max=4)
+    waiting = submitted(group, range(11))
+    await turns()
+    assert till.lists == [[0, 1, 2, 3]]
+    waiting += submitted(group, [11])
+    await turns()
+    till.open.set()
+    assert await asyncio.gather(*waiting) == [f"answer {n}" for n in range(12)]
+    assert till.lists == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert till.at_once == 1
+
+
+async def test_as_many_lists_are_in_flight_as_there_are_runners(till: Till) -> None:
+    group = commits(till, list_max=2, runners=3)
+    waiting = submitted(group, range(10))
+    await turns()
+    assert till.lists == [[0, 1], [2, 3], [4, 5]]
+    till.open.set()
+    assert await asyncio.gather(*waiting) == [f"answer {n}" for n in range(10)]
+    assert till.at_once == 3
+    assert sorted(till.effects) == list(range(10))
+
+
+async def test_a_queue_that_is_full_refuses_at_once_and_takes_again_when_it_has_emptied(till: Till) -> None:
+    group = commits(till, name="full", list_max=1, queue_max=2)
+    waiting = submitted(group, [0])
+    await turns()
+    waiting += submitted(group, [1, 2])
+    await turns()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="too many"):
+            await group.submit(3)
+    assert metric("qc_batch_refused_total", batch="full") == 2
+    till.open.set()
+    await asyncio.gather(*waiting)
+    assert await group.submit(4) == "answer 4"
+    assert till.effects == [0, 1, 2, 4]
+
+
+async def test_a_buyer_who_leaves_before_the_list_is_taken_has_no_effect(till: Till) -> None:
+    group = commits(till, list_max=1)
+    waiting = submitted(group, range(3))
+    await turns()
+    assert waiting[1].cancel()
+    await turns()
+    till.open.set()
+    assert [await waiting[0], await waiting[2]] == ["answer 0", "answer 2"]
+    assert till.lists == [[0], [2]]
+
+
+async def test_a_buyer_who_leaves_after_the_list_was_taken_has_a_whole_effect_and_harms_no_neighbour(
+    till: Till,
+) -> None:
+    group = commits(till)
+    waiting = submitted(group, range(3))
+    await turns()
+    assert till.lists == [[0, 1, 2]]
+    assert waiting[1].cancel()
+    await turns()
+    assert waiting[1].cancelled()
+    till.open.set()
+    assert [await waiting[0], await waiting[2]] == ["answer 0", "answer 2"]
+    assert till.effects == [0, 1, 2]
+
+
+async def test_when_everyone_left_the_next_request_is_still_served(till: Till) -> None:
+    group = commits(till, list_max=2)
+    leaving = submitted(group, range(5))
+    await turns()
+    for each in leaving:
+        each.cancel()
+    await turns()
+    till.open.set()
+    assert await group.submit(5) == "answer 5"
+    assert till.effects == [0, 1, 5]
+
+
+async def test_a_request_that_breaks_its_list_fails_alone(till: Till) -> None:
+    till.open.set()
+    till.poison = {2}
+    group = commits(till)
+    answers = await asyncio.gather(*submitted(group, range(5)), return_exceptions=True)
+    assert till.effects == [0, 1, 3, 4]
+    assert isinstance(answers[2], ZeroDivisionError)
+    assert str(answers[2]) == "in a list of 1"
+    del answers[2]
+    assert answers == ["answer 0", "answer 1", "answer 3", "answer 4"]
+    assert await group.submit(6) == "answer 6"
+
+
+async def test_a_request_that_is_refused_is_not_run_again_and_neither_are_its_neighbours(till: Till) -> None:
+    till.open.set()
+    till.refused = {1}
+    answers = await asyncio.gather(*submitted(commits(till), range(3)), return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["answer 0", "refused 1", "answer 2"]
+    assert till.lists == [[0, 1, 2]]
+
+
+async def test_a_database_that_is_down_is_told_to_all_and_not_asked_once_for_each(till: Till) -> None:
+    till.open.set()
+    till.down = True
+    group = commits(till)
+    answers = await asyncio.gather(*submitted(group, range(50)), return_exceptions=True)
+    assert all(isinstance(answer, Unavailable) for answer in answers)
+    assert till.lists == [list(range(50))]
+    till.down = False
+    assert await group.submit(50) == "answer 50"
+
+
+async def test_a_database_that_goes_down_while_a_list_is_retried_one_by_one_is_told_to_the_rest(till: Till) -> None:
+    handled = till.handle
+
+    async def handle(requests: list[int]) -> Sequence[str | Exception]:
+        till.down = len(till.lists) > 2
+        return await handled(requests)
+
+    till.open.set()
+    till.poison = {0}
+    group: GroupCommit[int, str] = GroupCommit("test", handle, list_max=9, queue_max=9, within_s=30.0)
+    answers = await asyncio.gather(*submitted(group, range(4)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ZeroDivisionError, str, Unavailable, Unavailable]
+    assert till.effects == [1]
+
+
+async def test_no_answer_in_time_is_said_and_what_still_waits_never_happens(till: Till) -> None:
+    slow = commits(till, list_max=1, within_s=0.01)
+    waiting = submitted(slow, [1, 2])
+    async with asyncio.timeout(30):
+        for each in waiting:
+            with pytest.raises(Unavailable, match="no answer yet"):
+                await each
+    till.open.set()
+    await slow.drain()
+    # The first was taken already, which is why the answer says "ask again with the same key" and not "it failed".
+    assert till.effects == [1]
+
+
+async def test_drain_waits_for_every_answer(till: Till) -> None:
+    group = commits(till, list_max=2)
+    waiting = submitted(group, range(5))
+    await turns()
+    draining = asyncio.create_task(group.drain())
+    await turns()
+    assert not draining.done()
+    till.open.set()
+    await draining
+    await turns()
+    assert all(each.done() for each in waiting)
+    await group.drain()
+
+
+async def test_a_hundred_buyers_get_their_own_answers_and_keep_their_own_trace(till: Till) -> None:
+    group = commits(till, list_max=7)
+
+    async def buyer(n: int) -> str:
+        with tracing(f"trace {n}"):
+            await asyncio.sleep(0)
+            answer = await group.submit(n)
+            return f"{answer} under {current_trace()}"
+
+    waiting = [asyncio.create_task(buyer(n)) for n in range(100)]
+    await turns()
+    till.open.set()
+    assert await asyncio.gather(*waiting) == [f"answer {n} under trace {n}" for n in range(100)]
+    # A list belongs to nobody: what it logs must not look like the first buyer's doing.
+    assert set(till.traces) == {""}
+    assert sorted(till.effects) == list(range(100))

@@ -1,0 +1,100 @@
+"""Migrations: each once, in order, whole; one that was edited after it was applied stops the start."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quickcommerce.app import MIGRATIONS
+from quickcommerce.kit import migrate
+from quickcommerce.kit.db import Database
+from quickcommerce.kit.migrate import Migration
+from stores import STORES
+
+FIRST = Migration("test/0001", ("CREATE TABLE shelf (name VARCHAR(9))", "INSERT INTO shelf (name) VALUES ('a')"), "1")
+SECOND = Migration("test/0002", ("INSERT INTO shelf (name) VALUES ('b')",), "2")
+
+
+@pytest.fixture(params=list(STORES))
+async def db(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    store = STORES[request.param](tmp_path / "store.db")
+    yield store.db
+    await store.db.close()
+
+
+async def names(db: Database) -> list[str]:
+    return [name for (name,) in await db.read(lambda tx: tx.all("SELECT name FROM shelf ORDER BY name"))]
+
+
+async def test_what_is_pending_is_applied_in_order_and_once(db: Database) -> None:
+    assert await migrate.pending(db, [FIRST, SECOND]) == [FIRST, SECOND]
+    assert await migrate.migrate(db, [FIRST]) == ["test/0001"]
+    assert await migrate.migrate(db, [FIRST, SECOND]) == ["test/0002"]
+    assert await migrate.migrate(db, [FIRST, SECOND]) == []
+    assert await migrate.pending(db, [FIRST, SECOND]) == []
+    assert await names(db) == ["a", "b"]
+
+
+async def test_a_migration_that_was_edited_after_it_was_applied_stops_before_anything_is_applied(db: Database) -> None:
+    await migrate.migrate(db, [FIRST])
+    edited = replace(FIRST, checksum="other")
+    for ask in (migrate.pending, migrate.migrate):
+        with pytest.raises(ValueError, match="test/0001 of store was edited after it was applied"):
+            await ask(db, [edited, SECOND])
+    assert await names(db) == ["a"]
+    assert await migrate.migrate(db, [FIRST, SECOND]) == ["test/0002"]
+
+
+async def test_a_migration_that_fails_leaves_nothing_and_those_before_it_stay(db: Database) -> None:
+    broken = replace(SECOND, statements=(*SECOND.statements, "INSERT INTO nowhere VALUES (1)"))
+    with pytest.raises(Exception, match="nowhere"):
+        await migrate.migrate(db, [FIRST, broken])
+    assert await names(db) == ["a"]
+    assert await migrate.migrate(db, [FIRST, SECOND]) == ["test/0002"]
+
+
+@pytest.mark.parametrize("name", list(MIGRATIONS))
+async def test_the_schema_of_each_store_is_applied_once(db: Database, name: str) -> None:
+    folders = MIGRATIONS[name]
+    applied = await migrate.migrate(db, migrate.load(*folders))
+    assert applied == sorted(applied, key=lambda entry: folders.index(entry.partition("/")[0]))
+    assert {entry.partition("/")[0] for entry in applied} == set(folders)
+    assert await migrate.migrate(db, migrate.load(*folders)) == []
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "mariadb"])
+def test_each_dialect_gets_its_own_lines_and_no_other(dialect: str) -> None:
+    for migration in migrate.load("events", "cursor", "shop", "payment", "history", dialect=dialect):
+        text = "\n".join(migration.statements)
+        assert "--" not in text
+        assert all(statement and not statement.endswith(";") for statement in migration.statements)
+        assert ("AUTOINCREMENT" in text) == (dialect == "sqlite" and migration.name.startswith("events/"))
+        assert ("AUTO_INCREMENT" in text) == (dialect == "mariadb" and migration.name.startswith("events/"))
+
+
+def test_a_text_is_cut_into_statements_at_semicolons_that_end_a_line() -> None:
+    text = """-- a comment; with a semicolon
+CREATE TABLE a (
+--sqlite   one INTEGER,
+--mariadb   one BIGINT,
+  note TEXT DEFAULT ';'
+);
+
+INSERT INTO a (note) VALUES ('x; y');
+--mariadb ALTER TABLE a ENGINE=InnoDB;
+INSERT INTO a (note) VALUES ('last')"""
+    sqlite = migrate._parse("x/0001", text, "sqlite")
+    assert sqlite.statements == (
+        "CREATE TABLE a (\n  one INTEGER,\n  note TEXT DEFAULT ';'\n)",
+        "INSERT INTO a (note) VALUES ('x; y')",
+        "INSERT INTO a (note) VALUES ('last')",
+    )
+    mariadb = migrate._parse("x/0001", text, "mariadb")
+    assert mariadb.statements[0].splitlines()[1] == "  one BIGINT,"
+    assert mariadb.statements[2] == "ALTER TABLE a ENGINE=InnoDB"
+
+
+def test_any_change_of_a_file_counts_as_an_edit() -> None:
+    checksums = {migrate._parse("x", text, "sqlite").checksum for text in ("A;\n", "A;\n-- why\n", "A;", "B;\n")}
+    assert len(checksums) == 4

@@ -1,0 +1,226 @@
+"""An event that cannot be handled goes to the dead letters with its reason, and holds nobody up."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from quickcommerce.kit import db, inbox, life
+from quickcommerce.kit.clock import rfc3339
+from quickcommerce.kit.db import Tx
+from quickcommerce.kit.inbox import Inbox, Poison
+from quickcommerce.kit.life import Loop, Supervisor
+from quickcommerce.kit.outbox import Message
+from quickcommerce.kit.policy import Backoff
+from quickcommerce.kit.problem import NotFound, Unavailable
+from stores import READERS, Group, Post, drain, message, post, until
+
+BUS = READERS["memory:"]
+TRIES = 5
+LETTER = "group.evt_order-1_1"
+NEIGHBOURS = [message("order-1", 0), message("order-2", 0), message("order-1", 2), message("order-1", 3)]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "_BACKOFF", Backoff(base_s=0, cap_s=0))
+    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
+    monkeypatch.setattr(life, "_BACKOFF", Backoff(base_s=0.0001, cap_s=0.0001))
+
+
+@pytest.fixture(params=["sqlite", "sqlite-inline"])
+async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Post]:
+    async with post(request.param, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def group(wire: Post) -> Group:
+    return wire.group()
+
+
+def breaks(group: Group) -> Message:
+    group.broken.add("evt_order-1_1")
+    return message("order-1", 1)
+
+
+POISON: dict[str, tuple[Callable[[Group], Message], str, int]] = {
+    "a defect of ours": (breaks, "RuntimeError('evt_order-1_1 breaks the handler')", TRIES),
+    "cut off": (lambda _: message("order-1", 1, data=b'{"half": '), "DecodeError", TRIES),
+    "deep": (lambda _: message("order-1", 1, data=b"[" * 100_000), "RecursionError", TRIES),
+    "of the wrong type": (lambda _: message("order-1", 1, data=b'"text"'), "ValidationError", TRIES),
+    "not JSON": (lambda _: message("order-1", 1, data=b"\xff\xfe"), "DecodeError", TRIES),
+    "unknown": (lambda _: message("order-1", 1, kind="OrderEaten"), "unknown event type OrderEaten", 1),
+}
+
+
+@pytest.mark.parametrize(("poison", "reason", "tries"), POISON.values(), ids=POISON)
+async def test_poison_is_put_aside_with_its_reason_and_its_neighbours_go_on(
+    wire: Post, group: Group, poison: Callable[[Group], Message], reason: str, tries: int
+) -> None:
+    event = poison(group)
+    await wire.publish([*NEIGHBOURS[:2], event, *NEIGHBOURS[2:]])
+    reader = BUS(wire.source.db, group.inbox, 256)
+    await drain(reader)
+    await group.had_each_once_in_order(NEIGHBOURS)
+    [letter] = await wire.letters.list()
+    assert (letter.id, letter.consumer, letter.event_type) == (LETTER, "group", event.type)
+    assert (letter.order_id, letter.failed_at) == ("order-1", rfc3339(wire.clock()))
+    assert reason in letter.reason
+    assert letter.tries == tries
+    # One more than its tries: the list, in which nobody knew yet whose fault it was.
+    assert group.handled.count(event.id) <= TRIES + 1
+    kept = await wire.target.db.read(lambda tx: wire.letters.peek(tx, LETTER))
+    assert (kept.id, kept.type, kept.subject, kept.data, kept.trace) == (
+        event.id, event.type, event.subject, event.data, event.trace,
+    )  # fmt: skip
+    # It is behind the group now, and coming again it is a repeat like any other.
+    assert not await reader.step()
+    await group.inbox.deliver([event], nothing)
+    assert [entry.id for entry in await wire.letters.list()] == [LETTER]
+
+
+async def nothing(_tx: Tx) -> None: ...
+
+
+async def test_one_poison_in_a_hundred_keeps_the_other_ninety_nine_in_order(wire: Post, group: Group) -> None:
+    rng = random.Random(3)
+    messages = [message(f"order-{key}", n) for n in range(40) for key in range(10)]
+    group.broken = {one.id for one in rng.sample(messages, 4)}
+    await wire.publish(messages)
+    await drain(BUS(wire.source.db, group.inbox, 256))
+    await group.had_each_once_in_order([one for one in messages if one.id not in group.broken])
+    assert {letter.id for letter in await wire.letters.list()} == {f"group.{broken}" for broken in group.broken}
+
+
+async def test_an_event_that_fails_a_few_times_and_then_works_is_no_poison(wire: Post, group: Group) -> None:
+    failures = iter([True] * (TRIES - 1))
+    whole = group.inbox.handlers["Counted"]
+
+    async def flaky(tx: Tx, messages: list[Message]) -> None:
+        await whole(tx, messages)
+        if next(failures, False):
+            raise TimeoutError
+
+    shaky = Inbox("group", wire.target.db, {"Counted": flaky}, wire.letters, wire.clock, random.Random(1))
+    await shaky.deliver([message("order-1", 0)], nothing)
+    assert await wire.letters.list() == []
+    assert await group.effects() == [("order-1", 0)]
+
+
+async def test_a_handler_that_knows_better_is_believed_at_once(wire: Post) -> None:
+    runs = 0
+
+    async def refusing(_tx: Tx, _messages: list[Message]) -> None:
+        nonlocal runs
+        runs += 1
+        raise Poison("no order has this id, and none ever will" + "!" * 2000)
+
+    knowing = Inbox("group", wire.target.db, {"Counted": refusing}, wire.letters, wire.clock, random.Random(1))
+    await knowing.deliver([message("order-1", 1)], nothing)
+    [letter] = await wire.letters.list()
+    assert (letter.reason[:40], len(letter.reason)) == ("no order has this id, and none ever will", 1000)
+    assert (letter.tries, runs) == (1, 2)
+
+
+async def test_a_dependency_that_is_down_is_waited_for_without_limit_and_is_no_poison(wire: Post, group: Group) -> None:
+    await wire.publish(NEIGHBOURS)
+    group.down = True
+    reader = BUS(wire.source.db, group.inbox, 256)
+    for _ in range(100):
+        with pytest.raises(Unavailable):
+            await reader.step()
+    assert await wire.letters.list() == []
+    assert await group.effects() == []
+    group.down = False
+    await drain(reader)
+    await group.had_each_once_in_order(NEIGHBOURS)
+
+
+async def test_a_dependency_that_goes_down_among_single_tries_buries_nobody(wire: Post, group: Group) -> None:
+    event = breaks(group)
+    whole = group.inbox
+
+    async def down_after_three(tx: Tx, messages: list[Message]) -> None:
+        group.down = group.handled.count(event.id) >= 3
+        await whole.handlers["Counted"](tx, messages)
+
+    falling = Inbox("group", whole.db, {"Counted": down_after_three}, wire.letters, wire.clock, random.Random(1))
+    with pytest.raises(Unavailable):
+        await falling.deliver([event, *NEIGHBOURS[2:]], nothing)
+    assert group.handled == [event.id] * 3
+    assert await wire.letters.list() == []
+    group.down = False
+    await whole.deliver([event, *NEIGHBOURS[2:]], nothing)
+    await group.had_each_once_in_order(NEIGHBOURS[2:])
+    assert [letter.id for letter in await wire.letters.list()] == [LETTER]
+
+
+async def test_the_loop_names_what_it_waits_for_and_goes_on_by_itself(wire: Post, group: Group) -> None:
+    await wire.publish(NEIGHBOURS)
+    group.down = True
+    reader = BUS(wire.source.db, group.inbox, 256)
+    supervisor = Supervisor([Loop("events-group", reader.step, 0.001)], rng=random.Random(1))
+    supervisor.start()
+    await until(lambda: supervisor.stalled() == ["events-group: a dependency is down"])
+    group.down = False
+    await until(lambda: not supervisor.stalled())
+    await supervisor.stop(drain_s=30)
+    await group.had_each_once_in_order(NEIGHBOURS)
+
+
+# Replay
+
+
+async def test_a_replay_after_what_failed_was_mended_has_its_effect_and_removes_the_letter(
+    wire: Post, group: Group
+) -> None:
+    await group.inbox.deliver([breaks(group), message("order-2", 0)], nothing)
+    group.broken.clear()
+    await group.inbox.replay(LETTER)
+    assert await wire.letters.list() == []
+    assert await group.effects() == [("order-2", 0), ("order-1", 1)]
+    with pytest.raises(NotFound):
+        await group.inbox.replay(LETTER)
+    # The event may still come again from the bus.
+    await group.inbox.deliver([message("order-1", 1)], nothing)
+    assert await group.effects() == [("order-2", 0), ("order-1", 1)]
+
+
+async def test_a_replay_that_fails_keeps_the_letter_and_leaves_no_effect(wire: Post, group: Group) -> None:
+    await group.inbox.deliver([breaks(group)], nothing)
+    before = await wire.letters.list()
+    with pytest.raises(RuntimeError, match="breaks the handler"):
+        await group.inbox.replay(LETTER)
+    group.broken.clear()
+    group.down = True
+    with pytest.raises(Unavailable):
+        await group.inbox.replay(LETTER)
+    assert await wire.letters.list() == before
+    assert await group.effects() == []
+    group.down = False
+    await group.inbox.replay(LETTER)
+    assert await group.effects() == [("order-1", 1)]
+
+
+async def test_two_operators_who_replay_the_same_letter_cause_one_effect(group: Group) -> None:
+    await group.inbox.deliver([breaks(group)], nothing)
+    group.broken.clear()
+    answers = await asyncio.gather(*(group.inbox.replay(LETTER) for _ in range(3)), return_exceptions=True)
+    assert sorted(type(answer).__name__ for answer in answers) == ["NoneType", "NotFound", "NotFound"]
+    assert await group.effects() == [("order-1", 1)]
+
+
+async def test_letters_are_listed_oldest_first_and_those_of_two_groups_are_two(wire: Post) -> None:
+    for name, n in (("a later group", 1), ("first", 1), ("first", 2)):
+        group = wire.group(name)
+        group.broken = {message("order-1", n).id}
+        hours = 2 if name == "a later group" else n - 1
+        wire.clock.advance(hours * 3600)
+        await group.inbox.deliver([message("order-1", n)], nothing)
+        wire.clock.advance(-hours * 3600)
+    expected = ["first.evt_order-1_1", "first.evt_order-1_2", "a later group.evt_order-1_1"]
+    assert [letter.id for letter in await wire.letters.list()] == expected
+    assert [letter.id for letter in await wire.letters.list(limit=2)] == expected[:2]

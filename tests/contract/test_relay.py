@@ -1,0 +1,248 @@
+"""The outbox on its way to a broker: everything is sent, in order, by however many relays, some of them frozen."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quickcommerce.kit import db, inbox
+from quickcommerce.kit.db import Params, Row, Tx
+from quickcommerce.kit.ids import Ids
+from quickcommerce.kit.outbox import Message, Relay
+from quickcommerce.kit.policy import Backoff
+from stores import Post, message, post
+
+LEASE_S = 30.0
+MESSAGES = [message(f"order-{key}", n) for n in range(4) for key in range(6)]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "_BACKOFF", Backoff(base_s=0, cap_s=0))
+    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
+
+
+@pytest.fixture(params=["sqlite", "sqlite-inline"])
+async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Post]:
+    async with post(request.param, tmp_path) as found:
+        yield found
+
+
+@dataclass
+class Broker:
+    """A broker that keeps what it was sent, and confirms what it likes."""
+
+    rng: random.Random = field(default_factory=lambda: random.Random(1))
+    received: list[Message] = field(default_factory=list)
+    failing: float = 0.0
+
+    async def publish(self, messages: list[Message]) -> int:
+        for confirmed, one in enumerate(messages):
+            await asyncio.sleep(0)
+            if self.rng.random() < self.failing:
+                return confirmed
+            self.received.append(one)
+            if self.rng.random() < self.failing:
+                # It has arrived, and nobody was told.
+                return confirmed
+        return len(messages)
+
+    def firsts(self) -> list[tuple[str, int]]:
+        """(key, n) in the order in which a consumer that knows repeats sees them."""
+        return list(dict.fromkeys((one.subject, one.time_us) for one in self.received))
+
+    def got_each_in_order(self, messages: list[Message]) -> None:
+        """Asserts that all arrived, and those of one key in their order."""
+        firsts = self.firsts()
+        assert sorted(firsts) == sorted((one.subject, one.time_us) for one in messages)
+        for key in {one.subject for one in messages}:
+            of_key = [n for subject, n in firsts if subject == key]
+            assert of_key == sorted(of_key), f"the events of {key} arrived as {of_key}"
+
+
+def relay(
+    wire: Post, publish: Callable[[list[Message]], Awaitable[int]], *, seed: int = 1, list_max: int = 50
+) -> Relay:
+    return Relay(wire.source.db, publish, wire.clock, Ids(wire.clock, random.Random(seed)), LEASE_S, list_max)
+
+
+async def test_what_the_broker_confirmed_is_sent_once_and_gone_from_the_outbox(wire: Post) -> None:
+    await wire.publish(MESSAGES)
+    broker = Broker()
+    sending = relay(wire, broker.publish, list_max=5)
+    while await sending.step():
+        pass
+    assert len(broker.received) == len(MESSAGES)
+    broker.got_each_in_order(MESSAGES)
+    assert await wire.waiting() == 0
+    assert not await sending.step()
+    assert len(broker.received) == len(MESSAGES)
+
+
+async def test_a_failed_send_stops_its_shard_and_no_other_and_is_sent_again(wire: Post) -> None:
+    await wire.publish(MESSAGES)
+    broker = Broker()
+    stuck = MESSAGES[7]
+
+    async def publish(messages: list[Message]) -> int:
+        bad = next((at for at, one in enumerate(messages) if one.id == stuck.id), len(messages))
+        return await broker.publish(messages[:bad])
+
+    sending = relay(wire, publish)
+    await sending.step()
+    behind = [one for one in MESSAGES if one.shard == stuck.shard and MESSAGES.index(one) >= 7]
+    assert await wire.waiting() == len(behind) > 1
+    broker.got_each_in_order([one for one in MESSAGES if one not in behind])
+    await relay(wire, broker.publish, seed=2).step()
+    broker.got_each_in_order(MESSAGES)
+    assert await wire.waiting() == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_relays_side_by_side_send_everything_and_keep_the_order_of_each_key(wire: Post, seed: int) -> None:
+    rng = random.Random(seed)
+    broker = Broker(rng, failing=0.2)
+    relays = [relay(wire, broker.publish, seed=100 * seed + n, list_max=rng.randrange(1, 12)) for n in range(3)]
+    published: list[Message] = []
+
+    async def run(one: Relay) -> None:
+        while len(published) < len(MESSAGES) or await wire.waiting():
+            await one.step()
+            await asyncio.sleep(0)
+
+    async def write() -> None:
+        for start in range(0, len(MESSAGES), 3):
+            await wire.publish(MESSAGES[start : start + 3])
+            published.extend(MESSAGES[start : start + 3])
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(write(), *(run(one) for one in relays))
+    broker.got_each_in_order(MESSAGES)
+    assert await wire.waiting() == 0
+
+
+async def test_a_relay_that_died_is_followed_by_another_once_its_lease_has_ended(wire: Post) -> None:
+    await wire.publish(MESSAGES)
+
+    async def die(_messages: list[Message]) -> int:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await relay(wire, die).step()
+    broker = Broker()
+    following = relay(wire, broker.publish, seed=2)
+    assert not await following.step()
+    assert broker.received == []
+    wire.clock.advance(LEASE_S - 1)
+    await following.step()
+    assert broker.received == []
+    wire.clock.advance(1)
+    await following.step()
+    broker.got_each_in_order(MESSAGES)
+
+
+async def test_while_one_relay_sends_another_takes_none_of_its_shards(wire: Post) -> None:
+    await wire.publish(MESSAGES)
+    broker, other = Broker(), Broker()
+
+    async def slowly(messages: list[Message]) -> int:
+        assert not await relay(wire, other.publish, seed=2).step()
+        return await broker.publish(messages)
+
+    await relay(wire, slowly).step()
+    assert other.received == []
+    broker.got_each_in_order(MESSAGES)
+    # What it has done with is free at once.
+    await wire.publish([message("order-1", 4)])
+    await relay(wire, other.publish, seed=3).step()
+    assert other.firsts() == [("order-1", 4)]
+
+
+# Frozen past its lease
+
+
+async def a_relay_that_was_frozen_past_its_lease_changes_nothing(wire: Post) -> None:
+    """It sent its list, froze, and wakes while another one is in the middle of sending the same list again."""
+    messages = [message("order-1", n) for n in range(5)]
+    await wire.publish(messages)
+    broker = Broker()
+    asleep, awake, sending, resume = (asyncio.Event() for _ in range(4))
+
+    async def freeze(messages: list[Message]) -> int:
+        confirmed = await broker.publish(messages)
+        asleep.set()
+        await awake.wait()
+        return confirmed
+
+    async def pause(messages: list[Message]) -> int:
+        first = await broker.publish(messages[:2])
+        sending.set()
+        await resume.wait()
+        return first + await broker.publish(messages[2:])
+
+    frozen = asyncio.create_task(relay(wire, freeze).step())
+    await asleep.wait()
+    wire.clock.advance(LEASE_S)
+    following = asyncio.create_task(relay(wire, pause, seed=2).step())
+    await sending.wait()
+    awake.set()
+    await frozen
+    # The rows are the other's now, and so is the lease: a third relay must not begin beside it.
+    try:
+        assert await wire.waiting() == 5
+        third = Broker()
+        await relay(wire, third.publish, seed=3).step()
+        assert third.received == []
+    finally:
+        resume.set()
+        await following
+    assert await wire.waiting() == 0
+    broker.got_each_in_order(messages)
+    assert len(broker.received) == 10
+    group = wire.group()
+    for one in broker.received:
+        await group.inbox.deliver([one], nothing)
+    await group.had_each_once_in_order(messages)
+
+
+async def nothing(_tx: Tx) -> None: ...
+
+
+async def test_a_relay_that_was_frozen_past_its_lease_changes_nothing(wire: Post) -> None:
+    await a_relay_that_was_frozen_past_its_lease_changes_nothing(wire)
+
+
+class Forgetful:
+    """A transaction whose statements do not look at the lease's token."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+
+    async def all(self, sql: str, params: Params = ()) -> list[Row]:
+        return await self._tx.all(self._without_token(sql), params)
+
+    async def run(self, sql: str, params: Params = ()) -> int:
+        return await self._tx.run(self._without_token(sql), params)
+
+    def _without_token(self, sql: str) -> str:
+        return sql.replace("WHERE token = ?", "WHERE ? <> ''")
+
+
+@pytest.mark.parametrize("forgotten", ["the rows", "the lease"])
+async def test_control_without_the_token_a_frozen_relay_deletes_what_is_not_its_own(
+    wire: Post, monkeypatch: pytest.MonkeyPatch, forgotten: str
+) -> None:
+    settle = Relay._settle
+
+    async def settle_without_token(self: Relay, tx: Tx, token: str, confirmed: list[int]) -> None:
+        blind: Any = Forgetful(tx)
+        await settle(self, blind, token, confirmed if forgotten == "the rows" else [])
+
+    monkeypatch.setattr(Relay, "_settle", settle_without_token)
+    with pytest.raises(AssertionError):
+        await a_relay_that_was_frozen_past_its_lease_changes_nothing(wire)
