@@ -4,6 +4,7 @@ Read it from top to bottom: `build` makes each part once, in the order in which 
 the table of which event goes where; `_loops` is all that runs by itself; `_routes` is all that answers.
 """
 
+import asyncio
 import random
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -135,8 +136,12 @@ class App:
         """Finish what is in hand, then let go of everything."""
         self.drain()
         await self.flows.placing.drain()
-        await self.flows.captures.drain(self.settings.drain_s)
-        await self.supervisor.stop(drain_s=self.settings.drain_s)
+        await self.flows.payments.beginning.drain()
+        # Side by side: a platform kills what takes the sum of all graces to stop.
+        await asyncio.gather(
+            self.flows.captures.drain(self.settings.drain_s), self.supervisor.stop(drain_s=self.settings.drain_s)
+        )
+        await self.flows.captures.settling.drain()
         await self.flows.toss.close()
         if self.flows.emulator:
             await self.flows.emulator.stop()

@@ -14,6 +14,8 @@ import msgspec
 Profile = Literal["local", "test", "dev", "prod"]
 PROFILES: tuple[Profile, ...] = ("local", "test", "dev", "prod")
 SECRETS = frozenset({"jwt_secret", "pg_secret_key"})
+DERIVED = frozenset({"history_database_url"})
+"""Follow from other settings, and are not set."""
 EMULATOR = "emulator:"
 LOCAL_SECRET = "quickcommerce-local-secret-not-for-production"  # noqa: S105 - public on purpose; prod refuses it
 
@@ -69,7 +71,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def masked(self) -> dict[str, object]:
         """Every setting as it is in effect, secrets masked."""
         plain: dict[str, object] = msgspec.structs.asdict(self)
-        return {name: "***" if name in SECRETS and value else value for name, value in plain.items()}
+        shown = {name: value for name, value in plain.items() if name not in DERIVED}
+        return {name: "***" if name in SECRETS and value else value for name, value in shown.items()}
 
 
 def load(environment: Mapping[str, str]) -> Settings:
@@ -98,7 +101,7 @@ def load(environment: Mapping[str, str]) -> Settings:
 
 def _name(variable: str) -> str:
     name = variable.removeprefix("QC_").lower()
-    if name not in Settings.__struct_fields__ or name == "history_database_url":
+    if name not in Settings.__struct_fields__ or name in DERIVED:
         raise BadSetting(f"{variable} is not a setting; `qc doctor` lists those that exist")
     return name
 

@@ -176,6 +176,7 @@ class Sqlite:
         self._opened: dict[str, sqlite3.Connection] = {}
         self._listeners: list[Callable[[], None]] = []
         self._turn = asyncio.Lock()
+        self._closed = False
 
     async def run(self, work: Work[T]) -> T:
         """See `Database.run`."""
@@ -222,6 +223,7 @@ class Sqlite:
             for connection in self._opened.values():
                 connection.close()
             self._opened.clear()
+            self._closed = True
 
     async def _write(self, work: Work[T]) -> tuple[T, bool]:
         with self._translating():
@@ -286,6 +288,8 @@ class Sqlite:
             raise
 
     def _connection(self, role: str) -> sqlite3.Connection:
+        if self._closed:
+            raise Unavailable(f"the database {self.name} is closed")
         if role not in self._opened:
             connection = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=0
@@ -310,6 +314,8 @@ class Sqlite:
                 raise Duplicate(str(error)) from error
             if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise Busy(str(error)) from error
+            if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                raise Unavailable(f"the database {self.name} is damaged ({self._path}): {error}") from error
             # A full disk or a folder that went away heals without us; the file itself is untouched.
             if primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                 raise Unavailable(f"the database {self.name} cannot be written: {error}", retry_after_s=5) from error

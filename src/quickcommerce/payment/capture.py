@@ -78,9 +78,12 @@ class Captures:
             await asyncio.sleep(within_s)
 
     async def drain(self, within_s: float) -> None:
-        """Let calls that are under way end; what is left is found by its lease."""
+        """Let calls that are under way end; what is left then is cut off, and found again by its lease."""
         if self._running:
-            await asyncio.wait(self._running.values(), timeout=within_s)
+            _, late = await asyncio.wait(self._running.values(), timeout=within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def due(self) -> bool:
         """Take what is due: leases that ended, unknown outcomes, retries. Returns whether more may be due."""
