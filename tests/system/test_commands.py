@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quickcommerce.settings import LOCAL_SECRET, Settings
+from quickcommerce.settings import DERIVED, LOCAL_SECRET, Settings
 from system.process import qc, qc_async, until
 from system.shop import running, stock_up
 from system.truth import rows
