@@ -28,11 +28,12 @@ HABITS = {"drop-after": 0.15, "drop-before": 0.1, "error:PROVIDER_ERROR": 0.1, "
 
 async def visit(w: World, user: int, rng: random.Random) -> None:
     """One buyer: orders, and pays, thinks again, or forgets."""
-    await asyncio.sleep(rng.uniform(0, 300))
+    # In three crowds, so that lists are long.
+    await asyncio.sleep(rng.choice((0, 100, 200)))
     buyer = Buyer(user)
     lines = [(product, rng.randint(1, 3)) for product in rng.sample([MILK, EGGS, BANANAS], rng.randint(1, 3))]
     buyer.order = (await w.order(lines, user=user)).json()
-    await asyncio.sleep(rng.uniform(0, 30))
+    await asyncio.sleep(rng.choice((1, 10)))
     whim = rng.random()
     if whim < 0.7:
         for card in ("first", "second"):

@@ -3,12 +3,14 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from flow.acts import MILK, calls, kept, order, payment_of, to_pay
 from flow.invariants import check
 from flow.process import process
+from quickcommerce.payment.model import Asked, Reply
 from world import World
 
 Fault = dict[str, Any]
@@ -66,6 +68,36 @@ async def test_a_request_that_never_arrived_is_sent_again_and_charged_once(tmp_p
         assert len((await payment_of(w, {"order_id": order_id, "user_id": 7}))["attempts"]) == 1, (
             "one attempt, repeated"
         )
+
+
+async def test_a_pg_that_takes_its_time_is_asked_once(tmp_path: Path) -> None:
+    """While a worker waits for the PG, the payment is leased to it: nobody else asks."""
+    async with process(tmp_path) as w:
+        order_id, payment, key = await to_pay(w)
+        await w.faults(confirm=[{"kind": "slow", "ms": 50_000}])
+        await w.confirm(payment, key)
+        await ends_paid(w, order_id, payment)
+        assert (await calls(w, "confirm"), await calls(w, "get")) == (1, 0), "two workers on one payment"
+
+
+async def test_a_repeat_is_the_same_request_to_the_pg_and_a_new_attempt_is_another(tmp_path: Path) -> None:
+    """By its Idempotency-Key a PG knows a repeat; with a new one it may charge again."""
+    async with process(tmp_path) as w:
+        order_id, payment, key = await to_pay(w)
+        asked: list[str] = []
+        ask = w.app.flows.toss.confirm
+
+        async def confirm(request: Asked) -> Reply:
+            asked.append(request.idempotency_key)
+            return await ask(request)
+
+        await w.faults(confirm=[{"kind": "drop-before", "repeat": 3}, {"kind": "error", "code": "PROVIDER_ERROR"}])
+        with patch.object(w.app.flows.toss, "confirm", confirm):
+            await w.confirm(payment, key)
+            await ends_paid(w, order_id, payment)
+        first, *repeats, another = asked
+        assert repeats == [first] * 3, "a request that may have arrived was sent again as a new one"
+        assert another != first, "an answer that the PG keeps under its key would be given for ever"
 
 
 async def test_a_pg_slower_than_our_deadline_charges_once(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 `test_matrix.py` holds this table to the running app: a route that is missing here, or is told differently, fails.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -51,7 +51,7 @@ class Route:
     page: bool = False
     query: str = ""
     knows: tuple[str, ...] = ()
-    stores: tuple[str, ...] = field(default=())
+    stores: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -172,10 +172,9 @@ def auth(w: World, who: str) -> dict[str, str]:
 
 
 async def send(w: World, route: Route, at: Scene, who: str, **changes: Any) -> httpx2.Response:
-    """A request that is right but for the changes: `url`, `content`, `json`, `headers` (added; None: taken away)."""
+    """A request that is right but for the changes: `url`, `content`, `json`, `headers` (added to the others)."""
     headers = auth(w, who) | changes.pop("headers", {})
     request: dict[str, Any] = {"url": at.url(route)} | changes
     if route.takes and not changes.keys() & {"content", "json"}:
         request["json"] = at.body(route)
-    kept = {name: value for name, value in headers.items() if value is not None}
-    return await w.http.request(route.method, headers=kept, **request)
+    return await w.http.request(route.method, headers=headers, **request)

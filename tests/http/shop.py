@@ -84,6 +84,12 @@ async def counts(w: World) -> dict[str, int]:
     return found
 
 
+async def pay(w: World, order: dict[str, Any], method: str = "CARD") -> int:
+    """Go through the PG and come back. Returns the status of the confirm."""
+    payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
+    return (await w.confirm(payment, await w.authenticate(payment, method=method))).status_code
+
+
 def down(patch: pytest.MonkeyPatch, w: World, *stores: str) -> None:
     """From now on these stores do not answer (none named: none of them does)."""
 

@@ -9,8 +9,7 @@ import pytest
 from world import World
 
 from .routes import OWNERS, auth
-from .shop import refused, shop
-from .test_orders import pay
+from .shop import pay, refused, shop
 
 owners = pytest.mark.parametrize("who", OWNERS)
 

@@ -9,8 +9,7 @@ import pytest
 from world import World
 
 from .routes import BUYERS, auth
-from .shop import counts, refused, shop
-from .test_orders import pay
+from .shop import counts, pay, refused, shop
 
 TWO_MILK = b'{"lines":[{"product_id":1,"quantity":2}]}'
 DAY_S = 24 * 3600

@@ -3,21 +3,13 @@
 import asyncio
 import re
 from pathlib import Path
-from typing import Any
 
 from quickcommerce.kit.auth import Role
-from world import World
 
-from .shop import shop
+from .shop import pay, shop
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 PLACED_AT, EXPIRES_AT = "2026-01-01T00:00:00.000000Z", "2026-01-01T00:10:00.000000Z"
-
-
-async def pay(w: World, order: dict[str, Any], method: str = "CARD") -> int:
-    """Go through the PG and come back. Returns the status of the confirm."""
-    payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
-    return (await w.confirm(payment, await w.authenticate(payment, method=method))).status_code
 
 
 async def test_the_order_object_is_what_clients_were_promised(tmp_path: Path) -> None:

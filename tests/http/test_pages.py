@@ -1,54 +1,17 @@
 """The pages on which a buyer pays: they show the order to whoever holds its link, and to nobody else."""
 
-import html
-import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import httpx2
 import pytest
 
 from quickcommerce.catalog.model import Entry
-from world import World
 
+from .browser import BROWSER, is_page, success, visit, way_to_pay
 from .routes import OWNERS, PEOPLE, auth
 from .shop import counts, refused, shop
 
-BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-HTML = "text/html; charset=utf-8"
 SCRIPT = "<script>alert('\"&')</script>"
-
-
-def is_page(answer: httpx2.Response, status: int = 200) -> str:
-    """The text of a page that runs no script of anybody's, is not kept, and tells no other site where it was."""
-    assert (answer.status_code, answer.headers["content-type"]) == (status, HTML), answer.text
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
-    assert "script" not in answer.headers["content-security-policy"]
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["referrer-policy"] == "no-referrer"
-    assert "<script" not in answer.text
-    assert answer.text.startswith("<!doctype html>")
-    return answer.text
-
-
-async def visit(w: World, url: str, who: str = "nobody") -> httpx2.Response:
-    return await w.http.get(url, headers=BROWSER | auth(w, who))
-
-
-def way_to_pay(text: str) -> str:
-    """Where the button of the pay page leads."""
-    found = re.search(r'<a class="button" href="([^"]+)"', text)
-    assert found, text
-    return html.unescape(found[1])
-
-
-async def success(
-    w: World, payment: dict[str, Any], key: str, *, headers: dict[str, str] = BROWSER, **more: object
-) -> httpx2.Response:
-    query = {"paymentKey": key, "orderId": payment["payment_id"], "amount": payment["amount"], "paymentType": "NORMAL"}
-    return await w.http.get(f"/pay/success?{urlencode(query | more)}", headers=headers)
 
 
 @pytest.mark.parametrize("choice", ["pay", "pay-refused", "decline", "cancel"])

@@ -8,8 +8,8 @@ import pytest
 
 from world import World
 
+from .browser import BROWSER, is_page, success, visit, way_to_pay
 from .shop import counts, refused, shop
-from .test_pages import BROWSER, is_page, success, visit, way_to_pay
 
 
 async def opened(w: World) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from system.shop import running, stock_up
 from system.truth import rows
 
 CATALOG = "product_id,name,price,stock\n1,우유 1L,3100,5\n77,새우 과자,1500,40\n"
-BAD = "product_id,name,price,stock\n78,감자칩,1700,10\n79,,1700,10\n80,초코 케이크,-1,10\n81,옥수수 과자,1700,many\n78,또,1,1\n"
+BAD = "product_id,name,price,stock\n78,감자칩,1700,10\n79,,1700,10\n80,케이크,-1,10\n81,콘칩,1700,many\n78,또,1,1\n"
 
 
 def test_doctor_finds_a_new_and_a_migrated_shop_fit_and_masks_secrets(tmp_path: Path) -> None:

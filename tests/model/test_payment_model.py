@@ -1,0 +1,247 @@
+"""Money counts only where the PG itself says so, in every fact; what is not known is never called a failure."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quickcommerce.payment.model import (
+    CLOSABLE,
+    ENDED_UNPAID,
+    MONEY_TAKEN,
+    NEXT,
+    OPEN,
+    UNDER_WAY,
+    Asked,
+    Captured,
+    Declined,
+    Doubtful,
+    Found,
+    Later,
+    Missing,
+    Outcome,
+    Reading,
+    Status,
+    Unknown,
+    Unreadable,
+    conclude,
+    still_open,
+)  # fmt: skip
+from quickcommerce.payment.toss import ABSENT, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
+
+ASKED = Asked("key-1", "pay_1", 2_900, "attempt-1")
+DONE = Found("key-1", "pay_1", 2_900, "KRW", "DONE", "", "")
+ANSWERED = Doubtful("PROVIDER_ERROR", "try again later")
+
+
+def found(status: str = "DONE", **facts: object) -> Found:
+    return msgspec.structs.replace(DONE, status=status, **facts)
+
+
+Kind = type[Outcome]
+READINGS: list[tuple[Reading, Kind, Kind]] = [
+    # The reading, what it proves where the PG gave no answer, and where it answered with an error.
+    (DONE, Captured, Captured),
+    (Unreadable("ReadTimeout"), Unknown, Unknown),
+    (Missing(), Declined, Declined),
+    (found("READY"), Unknown, Later),
+    (found("IN_PROGRESS"), Unknown, Later),
+    (found("WAITING_FOR_DEPOSIT"), Unknown, Later),
+    (found("ABORTED"), Declined, Declined),
+    (found("EXPIRED"), Declined, Declined),
+    (found("CANCELED"), Unknown, Unknown),
+    (found("PARTIAL_CANCELED"), Unknown, Unknown),
+    (found("A_STATUS_OF_NEXT_YEAR"), Unknown, Unknown),
+    (found("done"), Unknown, Unknown),
+    (found(""), Unknown, Unknown),
+    (found(amount=2_901), Unknown, Unknown),
+    (found(amount=-2_900), Unknown, Unknown),
+    (found(currency="USD"), Unknown, Unknown),
+    (found(payment_key="key-2"), Unknown, Unknown),
+    (found("IN_PROGRESS", payment_key="key-2"), Declined, Declined),
+    (found("EXPIRED", payment_key="key-2"), Declined, Declined),
+    (found(payment_id="pay_2"), Declined, Declined),
+    (found("IN_PROGRESS", payment_id="pay_2"), Declined, Declined),
+    (found("EXPIRED", payment_id="pay_2"), Declined, Declined),
+]
+
+
+@pytest.mark.parametrize(("reading", "unanswered", "answered"), READINGS)
+def test_what_a_reading_proves(reading: Reading, unanswered: Kind, answered: Kind) -> None:
+    assert type(conclude(reading, ASKED, answered=None)) is unanswered
+    assert type(conclude(reading, ASKED, answered=ANSWERED)) is answered
+
+
+def test_the_buyer_is_told_the_reason_of_the_pg_where_there_is_one() -> None:
+    refused = found("ABORTED", code="REJECT_CARD_COMPANY", message="ask your bank")
+    assert conclude(refused, ASKED, answered=ANSWERED) == Declined("REJECT_CARD_COMPANY", "ask your bank")
+    assert conclude(found("EXPIRED"), ASKED, answered=None) == Declined("EXPIRED", "the PG says EXPIRED")
+    assert conclude(Missing(), ASKED, answered=ANSWERED) == Declined("PROVIDER_ERROR", "the PG knows no such payment")
+    assert conclude(found("READY"), ASKED, answered=ANSWERED) == Later(
+        "PROVIDER_ERROR", "try again later", ours=False, sent=True
+    )
+    assert conclude(Unreadable("ReadTimeout"), ASKED, answered=None) == Unknown("NO_ANSWER", "ReadTimeout")
+    assert conclude(found(amount=1), ASKED, answered=None) == Unknown(
+        "MISMATCH", "the PG captured something else than was asked"
+    )
+
+
+NAMES = st.sampled_from(["", "key-1", "key-2", "KEY-1", "pay_1", "pay_2", " key-1", "KRW", "krw"]) | st.text(max_size=9)
+STATUSES = st.sampled_from(
+    ["DONE", "done", "READY", "ABORTED", "EXPIRED", "CANCELED", "IN_PROGRESS", "", "DONE "]
+) | st.text(max_size=9)
+FOUND = st.builds(
+    Found, payment_key=NAMES, payment_id=NAMES, amount=st.integers(), currency=NAMES, status=STATUSES,
+    code=st.text(max_size=9), message=st.text(max_size=9),
+)  # fmt: skip
+DOUBTS = st.none() | st.builds(Doubtful, code=st.text(max_size=9), message=st.text(max_size=9))
+
+
+@settings(deadline=None)
+@given(reading=FOUND, answered=DOUBTS)
+def test_money_counts_exactly_if_all_five_facts_agree(reading: Found, answered: Doubtful | None) -> None:
+    facts = (reading.payment_key, reading.payment_id, reading.amount, reading.currency, reading.status)
+    agrees = facts == (ASKED.payment_key, ASKED.payment_id, ASKED.amount, "KRW", "DONE")
+    assert isinstance(conclude(reading, ASKED, answered=answered), Captured) == agrees
+
+
+@settings(deadline=None)
+@given(data=st.data(), answered=DOUBTS)
+def test_one_fact_that_differs_is_enough(data: st.DataObject, answered: Doubtful | None) -> None:
+    field = data.draw(st.sampled_from(["payment_key", "payment_id", "amount", "currency", "status"]))
+    values: st.SearchStrategy[int | str] = st.integers() if field == "amount" else NAMES | STATUSES
+    value = data.draw(values.filter(lambda other: other != getattr(DONE, field)))
+    reading = msgspec.structs.replace(DONE, **{field: value})
+    assert not isinstance(conclude(reading, ASKED, answered=answered), Captured)
+    assert isinstance(
+        conclude(msgspec.structs.replace(DONE, code="x", message="y"), ASKED, answered=answered), Captured
+    )
+
+
+@settings(deadline=None)
+@given(reading=FOUND)
+def test_without_an_answer_an_open_payment_is_never_called_a_failure(reading: Found) -> None:
+    """The request may still be on its way, and the stock must be held until it is known."""
+    reading = msgspec.structs.replace(reading, payment_key=ASKED.payment_key, payment_id=ASKED.payment_id)
+    if reading.status not in ENDED_UNPAID:
+        assert not isinstance(conclude(reading, ASKED, answered=None), Declined | Later)
+
+
+@settings(deadline=None)
+@given(reading=FOUND | st.just(Missing()) | st.builds(Unreadable, reason=st.text(max_size=9)))
+def test_asking_again_makes_sense_only_for_this_payment_and_while_it_is_open(reading: Reading) -> None:
+    ours = isinstance(reading, Found) and (reading.payment_key, reading.payment_id) == ("key-1", "pay_1")
+    assert still_open(reading, ASKED) == (ours and isinstance(reading, Found) and reading.status in OPEN)
+
+
+@pytest.mark.parametrize("status", sorted(OPEN))
+def test_an_open_payment_may_be_asked_for_again_and_an_ended_one_may_not(status: str) -> None:
+    assert still_open(found(status), ASKED)
+    assert not still_open(found(status, payment_id="pay_2"), ASKED)
+    assert not still_open(found(status, payment_key="key-2"), ASKED)
+    for other in ("DONE", "ABORTED", "EXPIRED", "CANCELED", "PARTIAL_CANCELED", ""):
+        assert not still_open(found(other), ASKED)
+
+
+# What Toss's error codes mean
+
+
+@pytest.mark.parametrize("code", sorted(REFUSED | REFUSED_REQUEST))
+def test_a_refusal_of_the_issuer_ends_the_attempt(code: str) -> None:
+    assert classify(403, TossError(code, "no")) == Declined(code, "no")
+
+
+@pytest.mark.parametrize("code", sorted(OURS))
+def test_a_refusal_of_the_shop_is_not_the_buyers_fault_and_is_tried_again(code: str) -> None:
+    assert classify(401, TossError(code, "who are you")) == Later(code, "who are you", ours=True, sent=False)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *sorted(ABSENT),
+        "ALREADY_PROCESSED_PAYMENT",
+        "ALREADY_PROCESSING_REQUEST",
+        "PROVIDER_ERROR",
+        "CARD_PROCESSING_ERROR",
+        "FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING",
+        "FAILED_INTERNAL_SYSTEM_PROCESSING",
+        "UNKNOWN_PAYMENT_ERROR",
+        "IDEMPOTENT_REQUEST_PROCESSING",
+        "TOO_MANY_REQUESTS",
+        "A_CODE_OF_NEXT_YEAR",
+        "reject_card_payment",
+    ],
+)
+def test_a_code_that_does_not_say_whether_money_moved_is_read_back(code: str) -> None:
+    for status in (400, 403, 404, 409, 429, 500, 503):
+        assert classify(status, TossError(code, "")) == Doubtful(code, "")
+
+
+def test_the_codes_that_shops_meet_most_mean_what_toss_says() -> None:
+    declined = "REJECT_CARD_PAYMENT REJECT_CARD_COMPANY EXCEED_MAX_DAILY_PAYMENT_COUNT INVALID_STOPPED_CARD".split()
+    assert {type(classify(403, TossError(code, ""))) for code in declined} == {Declined}
+    ours = "INVALID_API_KEY UNAUTHORIZED_KEY FORBIDDEN_REQUEST".split()
+    assert {type(classify(403, TossError(code, ""))) for code in ours} == {Later}
+
+
+def test_an_answer_without_a_code_is_named_by_its_status() -> None:
+    assert classify(502, TossError()) == Doubtful("HTTP_502", "")
+
+
+def test_no_code_means_two_things() -> None:
+    sets = (REFUSED, OURS, REFUSED_REQUEST, ABSENT)
+    assert sum(map(len, sets)) == len(frozenset().union(*sets))
+
+
+@settings(deadline=None)
+@given(status=st.integers(100, 599), code=st.sampled_from(sorted(REFUSED | OURS | ABSENT)) | st.text(max_size=20))
+def test_no_error_answer_is_ever_money_nor_knows_that_it_is_unknown(status: int, code: str) -> None:
+    assert isinstance(classify(status, TossError(code, "")), Declined | Later | Doubtful)
+
+
+# Statuses
+
+
+def reachable(start: Status) -> set[Status]:
+    known: set[Status] = set()
+    ahead = {start}
+    while ahead:
+        known |= ahead
+        ahead = {following for status in ahead for following in NEXT[status]} - known
+    return known
+
+
+def test_every_status_is_known_and_reachable() -> None:
+    assert set(NEXT) == reachable(Status.READY) == set(Status)
+
+
+def test_terminal_states_are_terminal() -> None:
+    assert {status for status, following in NEXT.items() if not following} == {
+        Status.FAILED, Status.CLOSED, Status.REFUNDED,
+    }  # fmt: skip
+
+
+def test_only_a_payment_without_a_capture_under_way_can_be_closed() -> None:
+    """Before stock is given back the payment is closed; one that may yet be captured must refuse."""
+    assert {status for status, following in NEXT.items() if Status.CLOSED in following} == CLOSABLE
+    assert not CLOSABLE & {Status.CAPTURING, Status.UNKNOWN}
+    assert not CLOSABLE & MONEY_TAKEN
+
+
+def test_what_the_due_loop_takes_up_is_neither_ended_nor_waiting_for_the_buyer() -> None:
+    assert {Status.CAPTURING, Status.UNKNOWN, Status.RETRY} == UNDER_WAY
+    assert all(NEXT[status] for status in UNDER_WAY)
+    assert not UNDER_WAY & MONEY_TAKEN
+
+
+def test_money_that_was_taken_stays_in_the_books() -> None:
+    for status in MONEY_TAKEN:
+        assert NEXT[status] <= MONEY_TAKEN
+    assert {status for status, following in NEXT.items() if Status.CAPTURED in following} == {
+        Status.CAPTURING, Status.UNKNOWN,
+    }  # fmt: skip
+
+
+def test_a_capture_begins_only_where_no_other_may_be_under_way() -> None:
+    assert {status for status, following in NEXT.items() if Status.CAPTURING in following} == CLOSABLE

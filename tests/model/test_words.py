@@ -1,0 +1,87 @@
+"""The words by which an order is found: the same however they were typed."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quickcommerce.events import Line, Order, OrderPlaced
+from quickcommerce.history.flow import WORD_MAX, document, words_of
+from quickcommerce.kit.ids import OrderId
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", []),
+        (" \t\n", []),
+        ("서울우유 1L", ["서울우유", "1l"]),
+        (unicodedata.normalize("NFD", "서울우유 1L"), ["서울우유", "1l"]),
+        ("ㄱ ㅏ", ["ㄱ", "ㅏ"]),
+        ("MILK Milk milk", ["milk", "milk", "milk"]),
+        ("Straße CAFÉ", ["strasse", "café"]),
+        ("CAFE\u0301", ["café"]),
+        ("x\u0331y", ["x\u0331y"]),
+        ("1.5kg (5~7입)", ["1", "5kg", "5", "7입"]),
+        ("3,500원/100g", ["3", "500원", "100g"]),
+        ("a_b-c'd\"e", ["a", "b", "c", "d", "e"]),
+        ("무항생제·대란", ["무항생제", "대란"]),
+        ("②호 ½ Ⅳ", ["②호", "½", "ⅳ"]),
+        ("١٢٣", ["١٢٣"]),
+        ("zero\u200bwidth \u202eright", ["zero", "width", "right"]),
+        ("🥩한우🥩", ["한우"]),
+        ("%' OR 1=1; --", ["or", "1", "1"]),
+        ("a\x00b", ["a", "b"]),
+    ],
+)
+def test_words_are_runs_of_letters_digits_and_marks_without_case(text: str, words: list[str]) -> None:
+    assert words_of(text) == words
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_composed_and_decomposed_text_have_the_same_words(text: str) -> None:
+    """A Mac sends Hangul as separate letters; the buyer sees no difference."""
+    assert words_of(unicodedata.normalize("NFD", text)) == words_of(unicodedata.normalize("NFC", text))
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(categories=["Lu", "Ll", "Nd", "Zs"], max_codepoint=0x17F, exclude_characters="İıŉſµ")))
+def test_case_makes_no_difference(text: str) -> None:
+    assert words_of(text.upper()) == words_of(text.lower()) == words_of(text)
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_a_word_is_never_empty_and_holds_nothing_that_parts_words(text: str) -> None:
+    for word in words_of(text):
+        assert word
+        assert all(unicodedata.category(char)[0] in "LNM" for char in word)
+
+
+@settings(deadline=None)
+@given(st.text(), st.text())
+def test_the_words_of_two_texts_are_those_of_each(one: str, other: str) -> None:
+    """A word of an order's second line is found as one of its first."""
+    assert words_of(one + " | " + other) == words_of(one) + words_of(other)
+
+
+def told(*names: str, names_en: list[str]) -> OrderPlaced:
+    lines = [Line(number, name, 1, 100, 0, 100, None) for number, name in enumerate(names, 1)]
+    at = "2026-01-01T00:00:00.000001Z"
+    order = Order(OrderId("ord_1"), 7, "PLACED", 1, lines, 200, 0, 200, 0, 0, "KRW", at, at, at)
+    return OrderPlaced(order, names_en, "buyer")
+
+
+def test_an_order_is_found_by_the_names_of_its_lines_in_both_languages() -> None:
+    found = document(told("우유 1L", "달걀", names_en=["Milk 1L", "Eggs"]))
+    assert found.words == {"우유", "1l", "달걀", "milk", "eggs"}
+    assert (found.order_id, found.version, found.user_id, found.status) == ("ord_1", 1, 7, "PLACED")
+    assert found.placed_us == 1_767_225_600_000_001
+
+
+def test_a_word_is_kept_as_far_as_its_column_reaches() -> None:
+    found = document(told("x" * 150, names_en=[]))
+    assert found.words == {"x" * WORD_MAX}
+    assert WORD_MAX == 100
