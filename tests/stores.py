@@ -65,6 +65,24 @@ WAITING = ("sqlite", "sqlite-threaded")
 """Those that give way to the event loop while they commit or scan."""
 
 
+_migrated: dict[tuple[str, ...], bytes] = {}
+
+
+def _made_once(path: Path, folders: tuple[str, ...]) -> None:
+    """A new SQLite file with these migrations. To copy it waits for the disk less often than to make it again."""
+    if folders not in _migrated:
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            connection.execute(
+                "CREATE TABLE schema_migration (name VARCHAR(100) PRIMARY KEY, checksum VARCHAR(64) NOT NULL)"
+            )
+            for each in migrate.load(*folders):
+                connection.executescript(";".join(each.statements))
+                connection.execute("INSERT INTO schema_migration VALUES (?, ?)", (each.name, each.checksum))
+            _migrated[folders] = connection.serialize()
+    if not path.exists():
+        path.write_bytes(_migrated[folders])
+
+
 @asynccontextmanager
 async def opened(kind: str, path: Path, *folders: str) -> AsyncIterator[Store]:
     """A database with the migrations of these folders."""

@@ -104,7 +104,11 @@ def _alone(folder: Path) -> Iterator[None]:
     The embedded stores are made for one process: two would read the same events. The lock ends with the process,
     however it ends.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "running.lock").touch()
+    except OSError as error:
+        raise BadSetting(f"the data folder {folder} cannot be used: {error.strerror}") from error
     with (folder / "running.lock").open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from quickcommerce.kit.auth import secret_bytes
+
 Profile = Literal["local", "test", "dev", "prod"]
 PROFILES: tuple[Profile, ...] = ("local", "test", "dev", "prod")
 SECRETS = frozenset({"jwt_secret", "pg_secret_key"})
@@ -19,6 +21,7 @@ DERIVED = frozenset({"history_database_url"})
 EMULATOR = "emulator:"
 LOCAL_SECRET = "quickcommerce-local-secret-not-for-production"  # noqa: S105 - public on purpose; prod refuses it
 
+LOCAL_PG_KEY = "test_gsk_local"
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -119,6 +122,10 @@ def _check(settings: Settings) -> None:
     """Refuse what cannot work, and in production what must not."""
     if not settings.jwt_secret and not settings.jwks_url:
         raise BadSetting("QC_JWT_SECRET or QC_JWKS_URL must be set in this profile")
+    try:
+        secret_bytes(settings.jwt_secret)
+    except ValueError as error:
+        raise BadSetting("QC_JWT_SECRET is not Base64 after base64:") from error
     if not settings.pg_secret_key:
         raise BadSetting("QC_PG_SECRET_KEY must be set in this profile")
     if settings.pg_url != EMULATOR and not settings.pg_url.startswith(("http://", "https://")):
@@ -136,9 +143,13 @@ def _check(settings: Settings) -> None:
 
 def _check_prod(settings: Settings) -> None:
     """Refuse what is fit for trying out, and unfit for money."""
-    if settings.jwt_secret == LOCAL_SECRET:
+    if secret_bytes(settings.jwt_secret) == LOCAL_SECRET.encode():
         raise BadSetting("QC_JWT_SECRET is the public default; prod needs a secret of its own")
+    if settings.pg_secret_key == LOCAL_PG_KEY:
+        raise BadSetting("QC_PG_SECRET_KEY is the public default; prod needs a key of its own")
     if settings.pg_url == EMULATOR:
         raise BadSetting("QC_PG_URL is the emulator; prod needs the real PG")
+    if not settings.pg_url.startswith("https://"):
+        raise BadSetting("QC_PG_URL must be an https address in prod")
     if settings.database_url.startswith("sqlite:") and not settings.allow_sqlite:
         raise BadSetting("QC_DATABASE_URL is SQLite; prod needs QC_ALLOW_SQLITE=1 to accept one machine as enough")

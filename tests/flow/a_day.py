@@ -11,6 +11,7 @@ import random
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
@@ -20,6 +21,7 @@ from flow.journeys import Buyer
 from flow.lives import run
 from flow.process import process
 from flow.truth import rest, rows, state
+from quickcommerce import app
 from quickcommerce.kit.telemetry import configure_logs
 from world import World
 
@@ -45,18 +47,26 @@ async def visit(w: World, user: int, rng: random.Random) -> None:
 
 
 async def a_day(seed: int, folder: Path) -> dict[str, Any]:
-    """Everything that came of it: rows, ids of events, the calls that the PG saw."""
+    """Everything that came of it: rows, every event, the calls that the PG saw."""
     rng = random.Random(seed)
-    async with process(folder, seed=seed, payment_window_s=120) as w:
-        await w.faults(confirm=[{"mix": HABITS, "seed": seed}], get=[{"mix": {"drop-before": 0.3}, "seed": seed}])
-        await asyncio.gather(*(visit(w, user, rng) for user in range(1, 31)))
-        await asyncio.sleep(400)
-        await rest(w)
-        await check(w)
-        stores = (w.app.stores.shop, w.app.stores.payment)
-        ids = [await rows(store, "event_id consumer at_us", "inbox") for store in stores]
-        payments = await rows(w.app.stores.payment, "payment_id order_id updated_us trace", "payment")
-        return await state(w) | {"ids": ids, "payments": payments, "calls": (await w.ledger())["calls"]}
+    # Nothing is pruned, so that every event can be seen.
+    with patch.object(app, "PRUNE_EVERY_S", 86_400.0):
+        async with process(folder, seed=seed, payment_window_s=120) as w:
+            await w.faults(confirm=[{"mix": HABITS, "seed": seed}], get=[{"mix": {"drop-before": 0.3}, "seed": seed}])
+            await asyncio.gather(*(visit(w, user, rng) for user in range(1, 31)))
+            await asyncio.sleep(400)
+            await rest(w)
+            await check(w)
+            return await trace(w)
+
+
+async def trace(w: World) -> dict[str, Any]:
+    """All rows, with the ids that chance makes."""
+    stores = {"shop": w.app.stores.shop, "payment": w.app.stores.payment}
+    event = "seq event_id subject type time_us trace"
+    told = {name: await rows(store, event, "outbox") for name, store in stores.items()}
+    payments = await rows(stores["payment"], "payment_id order_id updated_us trace", "payment")
+    return await state(w) | {"told": told, "payments": payments, "calls": (await w.ledger())["calls"]}
 
 
 def digest(seed: int, folder: Path) -> str:

@@ -38,12 +38,15 @@ def shop_files(folder: Path) -> Path:
     return folder
 
 
-async def live(journey: Journey, folder: Path, probe: Probe, clock: Clock, buyers: list[Buyer]) -> World:
-    """Walk a journey until it is over, history and all, or until the probe ends the process."""
-    w = await start(folder, probe, clock, **journey.settings)
+async def live(
+    journey: Journey, folder: Path, probe: Probe, clock: Clock, buyers: list[Buyer], *, number: int = 1
+) -> World:
+    """Walk a journey until it is over, history and all, or until the probe ends this life of the process."""
+    w = await start(folder, probe, clock, seed=number, **journey.settings)
     await asyncio.sleep(0.5)
-    await w.http.post("/_toss/emulator/reset", json={})
-    await w.faults(**journey.faults)
+    if number == 1:
+        await w.http.post("/_toss/emulator/reset", json={})
+        await w.faults(**journey.faults)
     probe.armed = True
 
     async def walk() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from quickcommerce.kit.db import Params, Row, Tx
 from quickcommerce.payment import store as payment_store
-from quickcommerce.payment.model import Asked, Missing, Reading, Reply
+from quickcommerce.payment.model import Asked, Found, Reading, Reply
 from quickcommerce.payment.store import Payment
 from quickcommerce.stock.flow import Stock
 
@@ -77,7 +77,7 @@ def stale_payment(reading: Payment) -> Iterator[None]:
 
 
 class Misinformed:
-    """A PG that answers when it is let, and then that it has never heard of the payment."""
+    """A PG that answers when it is let, and then that the payment was given up."""
 
     def __init__(self) -> None:
         self.asked, self.answer = asyncio.Event(), asyncio.Event()
@@ -85,7 +85,7 @@ class Misinformed:
     async def confirm(self, asked: Asked) -> Reply:
         raise AssertionError(f"nothing is to be captured here: {asked}")
 
-    async def read(self, _: Asked) -> Reading:
+    async def read(self, asked: Asked) -> Reading:
         self.asked.set()
         await self.answer.wait()
-        return Missing()
+        return Found(asked.payment_key, asked.payment_id, asked.amount, "KRW", "ABORTED", "", "")

@@ -5,6 +5,7 @@ was not answered, in the same words; the other never does. Nobody helps the shop
 """
 
 import asyncio
+import random
 import shutil
 from pathlib import Path
 
@@ -79,3 +80,36 @@ def test_a_crash_between_any_two_steps_costs_nobody_anything(name: str, files: P
             raise AssertionError(f"after a crash at step {at} of {len(steps)}, {step}: {failure}") from failure
     print(f"{name}: died at each of {len(steps)} points, between {probe.seen} steps")  # noqa: T201 - the proof
     assert hit == steps
+
+
+DEATHS = 6
+
+
+async def dies_often(journey: Journey, folder: Path, rng: random.Random) -> int:
+    """Let processes die at random steps, then one live; buyers do not give up. Returns how many died."""
+    clock, buyers = day(), [Buyer(7), Buyer(8)]
+    for number in range(1, DEATHS + 2):
+        probe = Probe(kill_at=rng.randint(1, 40) if number <= DEATHS else None)
+        w = await live(journey, folder, probe, clock, buyers, number=number)
+        if not probe.dead.is_set():
+            break
+        await bury(w)
+    await check(w)
+    for buyer in buyers:
+        orders = await orders_of(w, buyer)
+        assert [order["order_id"] for order in orders] == [buyer.order["order_id"]], f"ordered twice: {orders}"
+    await bury(w)
+    return number - 1
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", ["paid", "cancelled", "reply lost, then paid"])
+def test_a_process_that_dies_again_and_again_costs_nobody_anything(name: str, files: Path, tmp_path: Path) -> None:
+    died = 0
+    for seed in range(15):
+        folder = shutil.copytree(files, tmp_path / str(seed))
+        try:
+            died += run(dies_often(JOURNEYS[name], folder, random.Random(seed)))
+        except Exception as failure:
+            raise AssertionError(f"seed {seed}: {failure}") from failure
+    assert died > 15, "they hardly died"

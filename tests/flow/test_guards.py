@@ -122,7 +122,7 @@ async def test_read_back_before_repeat(tmp_path: Path) -> None:
 
 
 async def test_control_read_back_before_repeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "still_open", lambda *_: True)
+    monkeypatch.setattr(capture, "may_ask_again", lambda *_: True)
     with pytest.raises(AssertionError, match="charge the card again"):
         await guards.read_back(tmp_path)
 

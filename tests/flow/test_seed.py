@@ -17,7 +17,7 @@ def test_the_same_seed_is_the_same_day_and_another_is_another(tmp_path: Path) ->
         assert first[part] == again[part], part
     statuses = {order["status"] for order in first["shop.orders"]}
     assert statuses == {"PAID", "CANCELLED", "EXPIRED"}, "the day is too quiet to tell anything"
-    for part in ("ids", "payments", "calls", "shop.orders"):
+    for part in ("told", "payments", "calls", "shop.orders"):
         assert first[part] != other[part], f"the seed does not reach {part}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quickcommerce import events
@@ -121,6 +121,7 @@ def test_every_event_has_a_name_of_its_own_and_says_what_it_is_about() -> None:
 
 @settings(deadline=None)
 @given(st.lists(LINES, min_size=1, max_size=60), st.text(min_size=1, max_size=200))
+@example([Line(2, "b", 1, 1, 0, 1, None)] * 49, "가" * 200)
 def test_a_title_names_the_first_good_and_fits_the_pg(lines: list[Line], name: str) -> None:
     lines = [Line(1, name, 1, 1, 0, 1, None), *lines]
     text = title(lines)

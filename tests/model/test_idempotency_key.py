@@ -1,7 +1,7 @@
 """An Idempotency-Key as it may be sent, whose it is, and which request it stands for."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quickcommerce.kit.idempotency import KEY_MAX, Claim, Kept, check_key, fingerprint, reused
@@ -60,6 +60,8 @@ def test_a_fingerprint_tells_requests_apart_and_stays_as_it_is() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 2**53 - 1), st.integers(1, 2**53 - 1), VISIBLE, VISIBLE)
+@example(1, 12, "23", "3")
+@example(1, 1, "k", "k")
 def test_a_key_belongs_to_its_user(one: int, other: int, key: str, other_key: str) -> None:
     """No user can name another's key, whatever characters they put into their own."""
     mine, yours = Claim(one, key, "f"), Claim(other, other_key, "f")

@@ -1,5 +1,6 @@
 """A setting that is wrong stops the start with a sentence that says which and why, and tells no secret."""
 
+import base64
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from quickcommerce.settings import DERIVED, LOCAL_SECRET, PROFILES, SECRETS, BadSetting, Settings, load
 
 SECRET = "a-secret-that-must-not-be-told-0123456789"
+LOCAL_IN_BASE64 = "base64:" + base64.b64encode(LOCAL_SECRET.encode()).decode()
 PROD = {
     "QC_PROFILE": "prod",
     "QC_JWT_SECRET": SECRET,
@@ -99,6 +101,9 @@ def test_a_part_that_is_not_installed_is_refused_by_its_setting(variable: str, v
     ("change", "reason"),
     [
         ({"QC_JWT_SECRET": LOCAL_SECRET}, "QC_JWT_SECRET is the public default"),
+        ({"QC_JWT_SECRET": LOCAL_IN_BASE64}, "QC_JWT_SECRET is the public default"),
+        ({"QC_PG_SECRET_KEY": load({}).pg_secret_key}, "QC_PG_SECRET_KEY is the public default"),
+        ({"QC_PG_URL": "http://pg.test"}, "QC_PG_URL must be an https address"),
         ({"QC_JWT_SECRET": ""}, "QC_JWT_SECRET or QC_JWKS_URL must be set"),
         ({"QC_PG_SECRET_KEY": ""}, "QC_PG_SECRET_KEY must be set"),
         ({"QC_PG_URL": "emulator:"}, "QC_PG_URL is the emulator"),
@@ -108,6 +113,11 @@ def test_a_part_that_is_not_installed_is_refused_by_its_setting(variable: str, v
 def test_production_refuses_what_is_fit_for_trying_out_only(change: dict[str, str], reason: str) -> None:
     assert load(PROD).profile == "prod"
     assert reason in refusal(PROD | change)
+
+
+@pytest.mark.parametrize("secret", ["base64:", "base64:abcde", "base64:not base64"])
+def test_a_secret_that_cannot_be_read_stops_the_start(secret: str) -> None:
+    assert "QC_JWT_SECRET" in refusal({"QC_JWT_SECRET": secret})
 
 
 @pytest.mark.parametrize("profile", ["prod", "dev"])
@@ -134,6 +144,7 @@ def test_secrets_are_masked_wherever_settings_are_shown() -> None:
     "broken",
     [
         {"QC_PORT": "x"},
+        {"QC_JWT_SECRET": f"base64:{SECRET}!"},
         {"QC_PROT": "1"},
         {"QC_PROFILE": "x"},
         {"QC_PG_URL": "emulator:"},

@@ -26,7 +26,7 @@ from quickcommerce.order.book import OrderBook
 from quickcommerce.order.model import CLOSED, HOLDING, NEXT, Status
 from quickcommerce.order.place import Reservations, message
 
-LEASE_S = 5.0
+LEASE_S = 2.0
 """How long an expiry in progress keeps others away; also the wait before a refused one is tried again."""
 EXPIRE_MAX = 200
 BUSY_RETRY_AFTER_S = 3

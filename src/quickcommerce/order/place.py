@@ -13,7 +13,14 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.idempotency import Claim
 from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.outbox import Message
-from quickcommerce.kit.problem import CouponNotUsable, NotFound, OutOfStock, PriceChanged, Problem
+from quickcommerce.kit.problem import (
+    CouponNotUsable,
+    IdempotencyInProgress,
+    NotFound,
+    OutOfStock,
+    PriceChanged,
+    Problem,
+)
 from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.order import model, store
 from quickcommerce.order.model import Basket, Offer, Priced, Refusal, Status
@@ -243,6 +250,9 @@ def message(ids: Ids, row: store.Row, event: events.OrderEvent, trace: str) -> M
 def _follow(request: Placing, leader: Placing, answer: Answer) -> Answer:
     """The answer for a request whose key stands earlier in the same list."""
     if request.claim and leader.claim and request.claim.fingerprint != leader.claim.fingerprint:
+        if isinstance(answer, Problem):
+            # The leader stored nothing, so the key is free again; this request only came too early.
+            return IdempotencyInProgress("the first call with this key was still running", retry_after_s=1)
         return idempotency.reused(request.claim, idempotency.Kept(leader.claim.fingerprint, "")) or answer
     return Placed(answer.order_id, answer.body, replayed=True) if isinstance(answer, Placed) else answer
 

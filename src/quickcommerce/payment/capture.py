@@ -28,7 +28,7 @@ from quickcommerce.payment.model import (
     Status,
     Unknown,
     conclude,
-    still_open,
+    may_ask_again,
 )  # fmt: skip
 from quickcommerce.payment.store import Attempt, Payment
 
@@ -99,7 +99,7 @@ class Captures:
         asked = attempt.asked(payment.amount)
         reading = await self.pg.read(asked)
         held_us = self.clock() - payment.unknown_us
-        if still_open(reading, asked) and held_us < self.unknown_hold_s * SECOND_US:
+        if may_ask_again(reading, asked) and held_us < self.unknown_hold_s * SECOND_US:
             # Not captured: the same request again, under the same Idempotency-Key, cannot capture twice.
             outcome = await self._ask(asked)
         else:

@@ -176,6 +176,8 @@ class Payments:
         held_us = now - payment.unknown_us
         # In time, a RETRY is still tried again.
         waits = payment.status is Status.UNKNOWN or (payment.status is Status.RETRY and now >= payment.expires_us)
+        # Under a lease a capture may be on its way this moment.
+        waits = waits and not payment.lease_token
         return waits and payment.unknown_us > 0 and held_us >= self.unknown_hold_s * SECOND_US
 
     async def _ensure(self, tx: Tx, order_id: OrderId, order: Payable, status: Status) -> Payment:

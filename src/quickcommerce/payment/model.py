@@ -96,10 +96,14 @@ class Unknown(msgspec.Struct, frozen=True):
 
 
 class Doubtful(msgspec.Struct, frozen=True):
-    """The PG answered with an error that does not say whether money moved. Read back before anything else."""
+    """The PG answered with an error that does not say whether money moved. Read back before anything else.
+
+    `absent`: it says that it knows no such payment.
+    """
 
     code: str
     message: str
+    absent: bool = False
 
 
 Outcome = Captured | Declined | Later | Unknown
@@ -156,7 +160,9 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
         case Unreadable(reason):
             return Unknown(code, reason)
         case Missing():
-            return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment")
+            # A reading may lag behind; two answers that agree do not.
+            absent = answered is not None and answered.absent
+            return Declined(code, "the PG knows no such payment") if absent else Unknown(code, "not found when read")
         case Found() if reading.payment_id != asked.payment_id:
             return Declined("NOT_FOUND_PAYMENT_SESSION", "the payment key belongs to another payment")
         case Found() if reading.payment_key != asked.payment_key and reading.status in OPEN | ENDED_UNPAID:
@@ -172,8 +178,10 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
     return Unknown("MISMATCH", f"the PG says {reading.status}")
 
 
-def still_open(reading: Reading, asked: Asked) -> bool:
-    """Whether the PG can be read, knows the payment as asked, and has not captured it: asking again makes sense."""
+def may_ask_again(reading: Reading, asked: Asked) -> bool:
+    """Whether the PG can be read and shows no money for this attempt, so that the same request again makes sense."""
+    if isinstance(reading, Missing):
+        return True
     if not isinstance(reading, Found) or reading.status not in OPEN:
         return False
     return (reading.payment_key, reading.payment_id) == (asked.payment_key, asked.payment_id)

@@ -5,6 +5,7 @@ our own classification. A code that is in no list means that nothing is known.
 """
 
 import base64
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -52,6 +53,13 @@ REFUSED_REQUEST = frozenset({"INVALID_REQUEST", "BELOW_MINIMUM_AMOUNT"})
 
 ABSENT = frozenset({"NOT_FOUND_PAYMENT_SESSION", "NOT_FOUND_PAYMENT", "NOT_FOUND"})
 """The key or the session is not there (any more): read back once, then the attempt is over."""
+
+
+REFUSALS = range(400, 500)
+"""Of the statuses of an error, those with which the PG says no; any other may come from something before it."""
+
+KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
+"""What may stand in a path as a payment key. A buyer's client brings the key, and must not choose what is read."""
 
 
 class TossError(msgspec.Struct):
@@ -125,6 +133,8 @@ class Toss:
 
     async def read(self, asked: Asked) -> Reading:
         """Read a payment back, by its key or, where that names nothing, by its order id."""
+        if not KEY.fullmatch(asked.payment_key):
+            return await self._read(f"/v1/payments/orders/{asked.payment_id}")
         by_key = await self._read(f"/v1/payments/{quote(asked.payment_key, safe='')}")
         return (
             by_key if not isinstance(by_key, Missing) else await self._read(f"/v1/payments/orders/{asked.payment_id}")
@@ -145,11 +155,12 @@ class Toss:
 
 def classify(status: int, error: TossError) -> Reply:
     """What an error answer to a confirm means."""
-    if error.code in REFUSED or error.code in REFUSED_REQUEST:
+    refused = status in REFUSALS
+    if refused and (error.code in REFUSED or error.code in REFUSED_REQUEST):
         return Declined(error.code, error.message)
-    if error.code in OURS:
+    if refused and error.code in OURS:
         return Later(error.code, error.message, ours=True, sent=False)
-    return Doubtful(error.code or f"HTTP_{status}", error.message)
+    return Doubtful(error.code or f"HTTP_{status}", error.message, absent=refused and error.code in ABSENT)
 
 
 def _payment(content: bytes) -> Found | Unreadable:

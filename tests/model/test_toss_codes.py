@@ -1,0 +1,63 @@
+"""What Toss's error codes mean for the buyer and for the shop; none of them ever means money."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quickcommerce.payment.model import Declined, Doubtful, Later
+from quickcommerce.payment.toss import ABSENT, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
+
+
+@pytest.mark.parametrize("code", sorted(REFUSED | REFUSED_REQUEST))
+def test_a_refusal_of_the_issuer_ends_the_attempt(code: str) -> None:
+    assert classify(403, TossError(code, "no")) == Declined(code, "no")
+
+
+@pytest.mark.parametrize("code", sorted(OURS))
+def test_a_refusal_of_the_shop_is_not_the_buyers_fault_and_is_tried_again(code: str) -> None:
+    assert classify(401, TossError(code, "who are you")) == Later(code, "who are you", ours=True, sent=False)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *sorted(ABSENT),
+        "ALREADY_PROCESSED_PAYMENT",
+        "ALREADY_PROCESSING_REQUEST",
+        "PROVIDER_ERROR",
+        "CARD_PROCESSING_ERROR",
+        "FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING",
+        "FAILED_INTERNAL_SYSTEM_PROCESSING",
+        "UNKNOWN_PAYMENT_ERROR",
+        "IDEMPOTENT_REQUEST_PROCESSING",
+        "TOO_MANY_REQUESTS",
+        "A_CODE_OF_NEXT_YEAR",
+        "reject_card_payment",
+    ],
+)
+def test_a_code_that_does_not_say_whether_money_moved_is_read_back(code: str) -> None:
+    for status in (400, 403, 404, 409, 429, 500, 503):
+        absent = code in ABSENT and 400 <= status < 500
+        assert classify(status, TossError(code, "")) == Doubtful(code, "", absent=absent)
+
+
+def test_the_codes_that_shops_meet_most_mean_what_toss_says() -> None:
+    declined = "REJECT_CARD_PAYMENT REJECT_CARD_COMPANY EXCEED_MAX_DAILY_PAYMENT_COUNT INVALID_STOPPED_CARD".split()
+    assert {type(classify(403, TossError(code, ""))) for code in declined} == {Declined}
+    ours = "INVALID_API_KEY UNAUTHORIZED_KEY FORBIDDEN_REQUEST".split()
+    assert {type(classify(403, TossError(code, ""))) for code in ours} == {Later}
+
+
+def test_an_answer_without_a_code_is_named_by_its_status() -> None:
+    assert classify(502, TossError()) == Doubtful("HTTP_502", "")
+
+
+def test_no_code_means_two_things() -> None:
+    sets = (REFUSED, OURS, REFUSED_REQUEST, ABSENT)
+    assert sum(map(len, sets)) == len(frozenset().union(*sets))
+
+
+@settings(deadline=None)
+@given(status=st.integers(100, 599), code=st.sampled_from(sorted(REFUSED | OURS | ABSENT)) | st.text(max_size=20))
+def test_no_error_answer_is_ever_money_nor_knows_that_it_is_unknown(status: int, code: str) -> None:
+    assert isinstance(classify(status, TossError(code, "")), Declined | Later | Doubtful)
