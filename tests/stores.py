@@ -68,26 +68,21 @@ WAITING = ("sqlite", "sqlite-threaded")
 _migrated: dict[tuple[str, ...], bytes] = {}
 
 
-def _made_once(path: Path, folders: tuple[str, ...]) -> None:
-    """A new SQLite file with these migrations. To copy it waits for the disk less often than to make it again."""
-    if folders not in _migrated:
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-            connection.execute(
-                "CREATE TABLE schema_migration (name VARCHAR(100) PRIMARY KEY, checksum VARCHAR(64) NOT NULL)"
-            )
-            for each in migrate.load(*folders):
-                connection.executescript(";".join(each.statements))
-                connection.execute("INSERT INTO schema_migration VALUES (?, ?)", (each.name, each.checksum))
-            _migrated[folders] = connection.serialize()
-    if not path.exists():
+def _copied(path: Path, folders: tuple[str, ...]) -> None:
+    """Start a new SQLite file as one that was migrated before: that waits for the disk less often."""
+    if folders in _migrated and not path.exists():
         path.write_bytes(_migrated[folders])
 
 
 @asynccontextmanager
 async def opened(kind: str, path: Path, *folders: str) -> AsyncIterator[Store]:
     """A database with the migrations of these folders."""
+    _copied(path, folders)
     store = STORES[kind](path)
     await migrate.migrate(store.db, migrate.load(*folders))
+    if folders not in _migrated:
+        with closing(sqlite3.connect(path)) as connection:
+            _migrated[folders] = connection.serialize()
     try:
         yield store
     finally:
@@ -199,7 +194,8 @@ class Group:
     async def had_each_once_in_order(self, messages: Sequence[Message]) -> None:
         """Asserts that these events, and no others, had one effect each, and those of one key in their order."""
         effects = await self.effects()
-        assert sorted(effects) == sorted((one.subject, one.time_us) for one in messages)
+        expected = sorted((one.subject, one.time_us) for one in messages)
+        assert sorted(effects) == expected, f"{len(effects)} effects of {len(expected)} events"
         for key in {one.subject for one in messages}:
             of_key = [n for subject, n in effects if subject == key]
             assert of_key == sorted(of_key), f"the events of {key} were handled as {of_key}"

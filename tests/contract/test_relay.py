@@ -194,10 +194,10 @@ async def a_relay_that_was_frozen_past_its_lease_changes_nothing(wire: Post) -> 
     await frozen
     # The rows are the other's now, and so is the lease: a third relay must not begin beside it.
     try:
-        assert await wire.waiting() == 5
+        assert await wire.waiting() == 5, "it deleted what another one is sending"
         third = Broker()
         await relay(wire, third.publish, seed=3).step()
-        assert third.received == []
+        assert third.received == [], "it gave away another one's lease"
     finally:
         resume.set()
         await following
@@ -244,5 +244,6 @@ async def test_control_without_the_token_a_frozen_relay_deletes_what_is_not_its_
         await settle(self, blind, token, confirmed if forgotten == "the rows" else [])
 
     monkeypatch.setattr(Relay, "_settle", settle_without_token)
-    with pytest.raises(AssertionError):
+    reason = "it deleted" if forgotten == "the rows" else "it gave away"
+    with pytest.raises(AssertionError, match=reason):
         await a_relay_that_was_frozen_past_its_lease_changes_nothing(wire)

@@ -106,7 +106,8 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(tuple(name for name in ALL if name != PLACE), ANYBODY, "It reads no Idempotency-Key."),
     ],
     "idempotency-in-progress": [
-        Rule((PLACE,), ANYBODY, "Calls with one key share one commit, and its answer: there is no moment between."),
+        Rule((PLACE,), BUYERS, "test_idempotency.test_another_body_beside_a_first_that_is_refused_came_too_early"),
+        *FIRST,
         Rule(tuple(name for name in ALL if name != PLACE), ANYBODY, "It reads no Idempotency-Key."),
     ],
     "out-of-stock": placing("test_refusals.test_each_short_line_is_named_with_what_is_left"),

@@ -130,13 +130,16 @@ class Description:
         self._validators: dict[str, Any] = {}
 
     def check(self, answer: httpx2.Response) -> None:
-        """The status, the type and the shape of an answer are described, where its route is."""
+        """The status, the code, the type and the shape of an answer are described, where its route is."""
         operation = self._operation(answer)
         if operation is None or answer.status_code == CODES["method-not-allowed"]:
             return
         status, kind = str(answer.status_code), answer.headers["content-type"].partition(";")[0]
         assert status in operation["responses"], f"{answer} is not described: {answer.text[:300]}"
         content = operation["responses"][status]["content"]
+        told = answer.json().get("code") if status >= "400" and kind.endswith("json") else None
+        codes = operation["responses"][status]["description"].split(" or ")
+        assert told is None or told in codes, f"{answer} is {told}, but described as {codes}"
         assert list(content) == [kind], f"{answer} is {kind}, but described as {list(content)}"
         if kind.endswith("json"):
             self._validator(content[kind]["schema"]).validate(answer.json())

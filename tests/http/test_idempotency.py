@@ -113,6 +113,18 @@ async def test_two_bodies_under_one_key_in_one_commit_are_one_order_and_one_refu
         assert (await w.stock(1), await w.stock(2)) == ((1_000, 2, 0), (1_000, 0, 0))
 
 
+@pytest.mark.parametrize("who", BUYERS)
+async def test_another_body_beside_a_first_that_is_refused_came_too_early(tmp_path: Path, who: str) -> None:
+    """The key is free again, so `reused` would be untrue; the client is told to try again, and that works."""
+    short, good = b'{"lines":[{"product_id":4,"quantity":6}]}', b'{"lines":[{"product_id":4,"quantity":1}]}'
+    async with shop(tmp_path, loops=False) as w:
+        answers = await asyncio.gather(order(w, "k", short, who=who), order(w, "k", good, who=who))
+        assert [refused(answer) for answer in answers] == ["out-of-stock", "idempotency-in-progress"]
+        assert int(answers[1].headers["retry-after"]) >= 1
+        assert (await counts(w))["orders"] == 0
+        assert (await order(w, "k", good, who=who)).status_code == 201
+
+
 async def test_a_short_basket_sent_twice_at_once_is_short_twice(tmp_path: Path) -> None:
     body = b'{"lines":[{"product_id":4,"quantity":6}]}'
     async with shop(tmp_path, loops=False) as w:

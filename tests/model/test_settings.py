@@ -43,7 +43,7 @@ def test_the_environment_wins_over_the_profile_and_values_are_read_as_their_type
             "QC_ANSWER_WITHIN_S": "0.5",
             "QC_ALLOW_SQLITE": "true",
             "QC_PAYMENT_DATABASE_URL": "sqlite:///elsewhere/pay.db",
-            "HOME": "/root",
+            "HOME": "/home/somebody",
             "QUICKCOMMERCE_PORT": "1",
         }
     )

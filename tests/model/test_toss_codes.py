@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quickcommerce.payment.model import Declined, Doubtful, Later
-from quickcommerce.payment.toss import ABSENT, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
+from quickcommerce.payment.toss import ABSENT, KEY, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
 
 
 @pytest.mark.parametrize("code", sorted(REFUSED | REFUSED_REQUEST))
@@ -39,6 +39,47 @@ def test_a_code_that_does_not_say_whether_money_moved_is_read_back(code: str) ->
     for status in (400, 403, 404, 409, 429, 500, 503):
         absent = code in ABSENT and 400 <= status < 500
         assert classify(status, TossError(code, "")) == Doubtful(code, "", absent=absent)
+
+
+@pytest.mark.parametrize("code", ["REJECT_CARD_PAYMENT", "INVALID_REQUEST", "INVALID_API_KEY"])
+def test_a_refusal_counts_only_with_a_status_that_says_no(code: str) -> None:
+    """A 5xx may come from something before the PG, or after it: the capture may be under way all the same."""
+    for status in (200, 302, 399, 500, 502, 504):
+        assert classify(status, TossError(code, "")) == Doubtful(code, "")
+    for status in (400, 499):
+        assert isinstance(classify(status, TossError(code, "")), Declined | Later)
+
+
+@pytest.mark.parametrize(
+    "key", ["5zJ4xY7m0kODnyRpQWGrN2xqGlNvLrKwv1M9ENjbeoPaZdL6", "test_key-1", "a", "orders1", "confirmed", "a=="]
+)
+def test_a_key_of_the_pg_may_stand_in_a_path(key: str) -> None:
+    assert KEY.fullmatch(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "confirm",
+        "orders",
+        "key-in",
+        "orders/pay_1",
+        "../v2",
+        "a%2Fb",
+        "a?b",
+        "a#b",
+        "a b",
+        "a;b",
+        ".",
+        "..",
+        "a\n",
+        "키",
+        "a/cancel",
+    ],
+)
+def test_what_a_buyer_invents_never_chooses_what_is_read(key: str) -> None:
+    assert not KEY.fullmatch(key)
 
 
 def test_the_codes_that_shops_meet_most_mean_what_toss_says() -> None:

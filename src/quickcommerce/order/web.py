@@ -19,6 +19,7 @@ from quickcommerce.kit.ids import Ids, OrderId, is_id
 from quickcommerce.kit.openapi import EVERY_ROLE, Doc
 from quickcommerce.kit.problem import (
     CouponNotUsable,
+    IdempotencyInProgress,
     IdempotencyKeyReused,
     InvalidRequest,
     InvalidState,
@@ -124,7 +125,15 @@ def path_id(order_id: str) -> OrderId:
             EVERY_ROLE,
             takes=Basket,
             gives={201: OrderView},
-            problems=(NotFound, OutOfStock, PriceChanged, CouponNotUsable, IdempotencyKeyReused, Unavailable),
+            problems=(
+                NotFound,
+                OutOfStock,
+                PriceChanged,
+                CouponNotUsable,
+                IdempotencyInProgress,
+                IdempotencyKeyReused,
+                Unavailable,
+            ),
             headers=("Idempotency-Key",),
         )
     },

@@ -95,7 +95,7 @@ class Payments:
         found = (await self.db.read(lambda tx: store.of_orders(tx, [order_id]))).get(order_id)
         if found is None:
             order = (await self.orders.rows([order_id])).get(order_id)
-            if order is None or order.payable == 0:
+            if order is None or order.payable == 0 or (caller and not caller.may_see(order.user_id)):
                 raise NotFound("this order has no payment")
             found = await self.db.run(lambda tx: self._ensure(tx, order_id, order, Status.READY))
         if (caller and not caller.may_see(found.user_id)) or found.amount == 0:

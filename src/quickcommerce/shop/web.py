@@ -150,7 +150,10 @@ async def fail(request: AnyRequest, state: State) -> Response[Any]:
     again = None
     if is_id("pay", payment_id):
         with suppress(NotFound):
-            again = pages.checkout.url((await pages.payments.get(PaymentId(payment_id))).order_id)
+            payment = await pages.payments.get(PaymentId(payment_id))
+            if payment.status in MONEY_TAKEN:
+                return pages.render("paid.html", 200, payment=payment, known=True)
+            again = pages.checkout.url(payment.order_id)
     return pages.render("declined.html", 200, reason=reason, again=again)
 
 
