@@ -65,7 +65,7 @@ class OrderEvent(msgspec.Struct, frozen=True):
 
 
 class OrderPlaced(OrderEvent, frozen=True):
-    """Stock is held; to be paid by `expires_us`."""
+    """Stock is held; to be paid by `expires_at`."""
 
 
 class OrderChanged(OrderEvent, frozen=True):
