@@ -41,9 +41,10 @@ from quickcommerce.order.place import Place, Placed, Placing
 from quickcommerce.order.web import Checkout
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment import web as payment_web
-from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined, Result
+from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
+from quickcommerce.payment.outcomes import Outcomes, Result, Settled
 from quickcommerce.payment.toss import Toss
 from quickcommerce.settings import EMULATOR, Settings
 from quickcommerce.shop import web as shop_web
@@ -230,9 +231,10 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         read_deadline_s=settings.pg_read_deadline_s,
         transport=AppTransport(emulator.asgi) if emulator else None,
     )
-    attempts = Attempts(stores.payment, clock, ids, rng, settings.capture_lease_s)
-    settling: GroupCommit[Result, bool] = GroupCommit(
-        "outcomes", attempts.settle, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
+    attempts = Attempts(stores.payment, clock, ids, settings.capture_lease_s)
+    outcomes = Outcomes(stores.payment, clock, ids, rng, settings.unknown_hold_s)
+    settling: GroupCommit[Result, Settled] = GroupCommit(
+        "outcomes", outcomes.settle, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
     )
     captures = Captures(attempts, settling, toss, clock, settings.unknown_hold_s)
     beginning: GroupCommit[Confirming, Begun | Joined] = GroupCommit(

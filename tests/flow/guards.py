@@ -74,18 +74,19 @@ async def lease_token(folder: Path) -> None:
         await w.faults(confirm=[{"kind": "drop-before"}], get=[{"kind": "drop-before"}])
         assert (await w.confirm(payment, key)).json()["status"] == "UNKNOWN"
         pg = Misinformed()
-        frozen = dataclasses.replace(w.app.flows.captures, pg=pg)
+        captures = w.app.flows.captures
+        frozen = dataclasses.replace(captures, pg=pg, _running={})
         w.clock.jump(5)
-        first = asyncio.create_task(frozen.due())
+        await frozen.due()
         await pg.asked.wait()
         w.clock.jump(100)
         gate = probe.hold("pg confirm")
-        second = asyncio.create_task(w.app.flows.captures.due())
+        await captures.due()
         await gate.reached.wait()
         pg.answer.set()
-        await first
+        await frozen.drain(60)
         gate.open.set()
-        await second
+        await captures.drain(60)
         assert await w.captures(payment["payment_id"]) == 1
         now = await payment_of(w, {"order_id": order_id, "user_id": 7})
         assert now["status"] == "CAPTURED", f"the buyer is charged, and told that the payment is {now['status']}"

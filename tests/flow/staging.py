@@ -89,3 +89,5 @@ class Misinformed:
         self.asked.set()
         await self.answer.wait()
         return Found(asked.payment_key, asked.payment_id, asked.amount, "KRW", "ABORTED", "", "")
+
+    read_order = read

@@ -69,7 +69,7 @@ async def letters(w: World) -> object:
     return (await w.get("/v1/ops/dead-letters", role=Role.MASTER))["items"]
 
 
-@pytest.mark.parametrize("step", ["Attempts.begin", "pg confirm", "Attempts.settle"])
+@pytest.mark.parametrize("step", ["Attempts.begin", "pg confirm", "Outcomes.settle"])
 async def test_a_buyer_who_pays_and_meanwhile_cancels_gets_one_of_both(step: str, tmp_path: Path) -> None:
     """The whole cancel happens while the payment is at this step."""
     probe = Probe()

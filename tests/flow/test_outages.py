@@ -67,7 +67,7 @@ async def test_an_outcome_that_cannot_be_stored_is_found_again(tmp_path: Path) -
     probe = Probe()
     async with process(tmp_path, probe, payment_window_s=30) as w:
         order_id, payment, key = await to_pay(w)
-        gate = probe.hold("Attempts.settle")
+        gate = probe.hold("Outcomes.settle")
         confirming = asyncio.create_task(w.confirm(payment, key))
         await gate.reached.wait()
         probe.down["payment"] = "the payment store is down"

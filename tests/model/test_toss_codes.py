@@ -38,7 +38,8 @@ def test_a_refusal_of_the_shop_is_not_the_buyers_fault_and_is_tried_again(code: 
 def test_a_code_that_does_not_say_whether_money_moved_is_read_back(code: str) -> None:
     for status in (400, 403, 404, 409, 429, 500, 503):
         absent = code in ABSENT and 400 <= status < 500
-        assert classify(status, TossError(code, "")) == Doubtful(code, "", absent=absent)
+        taken = code == "ALREADY_PROCESSED_PAYMENT" and status < 500
+        assert classify(status, TossError(code, "")) == Doubtful(code, "", absent=absent, taken=taken)
 
 
 @pytest.mark.parametrize("code", ["REJECT_CARD_PAYMENT", "INVALID_REQUEST", "INVALID_API_KEY"])

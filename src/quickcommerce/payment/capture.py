@@ -6,7 +6,6 @@ lease, and reads back before it repeats anything.
 """
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,11 +13,11 @@ from prometheus_client import Counter
 
 from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.ids import PaymentId
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log, tracing
-from quickcommerce.payment.attempts import Attempts, Begun, Result
+from quickcommerce.payment.attempts import Attempts
 from quickcommerce.payment.model import (
+    MISMATCH,
     Asked,
     Doubtful,
     Later,
@@ -28,12 +27,14 @@ from quickcommerce.payment.model import (
     Status,
     Unknown,
     conclude,
+    let_go,
     may_ask_again,
 )  # fmt: skip
+from quickcommerce.payment.outcomes import Result, Settled
 from quickcommerce.payment.store import Attempt, Payment
 
-DUE_MAX = 50
-"""How many payments one pass of the due loop takes; they are worked on side by side."""
+RUNNING_MAX = 50
+"""So many payments are worked on side by side; beyond these the due loop takes none."""
 
 OUTCOMES = Counter("qc_payment_outcomes_total", "What attempts to capture came to", ["outcome"])
 ALERTS = Counter("qc_payment_alerts_total", "Outcomes that somebody must look at", ["code"])
@@ -50,28 +51,32 @@ class Pg(Protocol):
         """Read a payment back."""
         ...
 
+    async def read_order(self, asked: Asked) -> Reading:
+        """Read what there is of the payment, under whichever key."""
+        ...
+
 
 @dataclass(frozen=True)
 class Captures:
     """Works on attempts: right after a confirm, and again from the due loop until each is known."""
 
     attempts: Attempts
-    settling: GroupCommit[Result, bool]
+    settling: GroupCommit[Result, Settled]
     pg: Pg
     clock: Clock
     unknown_hold_s: int
-    _running: dict[PaymentId, asyncio.Task[None]] = field(default_factory=dict)
+    _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """By lease token."""
 
-    def launch(self, begun: Begun) -> None:
-        """Call the PG in a task of its own: a buyer who leaves does not stop it."""
-        payment_id = begun.payment.payment_id
-        task = asyncio.create_task(self._capture(begun.payment, begun.attempt), name=f"capture {payment_id}")
-        self._running[payment_id] = task
-        task.add_done_callback(lambda _: self._running.pop(payment_id, None))
+    def launch(self, payment: Payment, attempt: Attempt) -> None:
+        """Work on an attempt in a task of its own: a buyer who leaves does not stop it, a slow one delays no other."""
+        task = asyncio.create_task(self._work(payment, attempt), name=f"capture {payment.payment_id}")
+        self._running[payment.lease_token] = task
+        task.add_done_callback(lambda _: self._running.pop(payment.lease_token))
 
-    async def settled(self, payment_id: PaymentId, within_s: float) -> None:
+    async def settled(self, payment: Payment, within_s: float) -> None:
         """Wait until this process's work on a payment is done, or for `within_s` where another does it."""
-        task = self._running.get(payment_id)
+        task = self._running.get(payment.lease_token)
         if task:
             await asyncio.wait([task], timeout=within_s)
         else:
@@ -86,35 +91,43 @@ class Captures:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def due(self) -> bool:
-        """Take what is due: leases that ended, unknown outcomes, retries. Returns whether more may be due."""
-        jobs = await self.attempts.take_due(DUE_MAX)
-        await asyncio.gather(*(self._look(payment, attempt) for payment, attempt in jobs))
-        return len(jobs) == DUE_MAX
+        """Start on what is due: leases that ended, unknown outcomes, retries. Returns whether more may be due."""
+        free = max(0, RUNNING_MAX - len(self._running))
+        jobs = await self.attempts.take_due(free) if free else []
+        for payment, attempt in jobs:
+            self.launch(payment, attempt)
+        return 0 < len(jobs) == free
 
-    async def _look(self, payment: Payment, attempt: Attempt) -> None:
-        """One job of the due loop: a fresh attempt is captured, an unknown one is read back before any repeat."""
-        if payment.status is Status.CAPTURING:
-            await self._capture(payment, attempt)
-            return
+    async def _work(self, payment: Payment, attempt: Attempt) -> None:
+        """A fresh attempt is captured; one whose outcome is unknown is read back before any repeat."""
         asked = attempt.asked(payment.amount)
-        reading = await self.pg.read(asked)
-        held_us = self.clock() - payment.unknown_us
-        if may_ask_again(reading, asked) and held_us < self.unknown_hold_s * SECOND_US:
-            # Not captured: the same request again, under the same Idempotency-Key, cannot capture twice.
-            outcome = await self._ask(asked)
-        else:
-            outcome = conclude(reading, asked, answered=None)
-        await self._settle(payment, outcome)
+        with tracing(payment.trace):
+            try:
+                fresh = payment.status is Status.CAPTURING
+                outcome = await self._ask(asked) if fresh else await self._look(payment, asked)
+                settled = await self.settling.submit(Result(payment, outcome))
+            except Unavailable:
+                # The outcome cannot be stored now: the lease ends, and the due loop reads it back.
+                return
+            except Exception:  # noqa: BLE001 - logged whole; the lease ends, and the due loop reads it back
+                log.exception("payment.crashed", payment_id=payment.payment_id)
+                return
+            self._report(payment, settled)
 
-    async def _capture(self, payment: Payment, attempt: Attempt) -> None:
-        with tracing(payment.trace), suppress(Unavailable):
-            # If the outcome cannot be stored now, the lease ends and the due loop reads it back.
-            await self._settle(payment, await self._ask(attempt.asked(payment.amount)))
+    async def _look(self, payment: Payment, asked: Asked) -> Outcome:
+        reading = await self.pg.read(asked)
+        over = let_go(payment.unknown_us, self.clock(), self.unknown_hold_s * SECOND_US)
+        if may_ask_again(reading, asked) and not over:
+            # Not captured: the same request again, under the same Idempotency-Key, cannot capture twice.
+            return await self._ask(asked)
+        return conclude(reading, asked, answered=None)
 
     async def _ask(self, asked: Asked) -> Outcome:
         """Capture; where the reply leaves a doubt, read back at once."""
         reply = await self.pg.confirm(asked)
         match reply:
+            case Doubtful(taken=True):
+                return conclude(await self.pg.read_order(asked), asked, answered=reply)
             case Doubtful():
                 return conclude(await self.pg.read(asked), asked, answered=reply)
             case Unknown():
@@ -122,19 +135,18 @@ class Captures:
             case _:
                 return reply
 
-    async def _settle(self, payment: Payment, outcome: Outcome) -> None:
-        with tracing(payment.trace):
-            mine = await self.settling.submit(Result(payment, outcome))
-            OUTCOMES.labels(type(outcome).__name__).inc()
-            code = getattr(outcome, "code", None)
-            alert = (isinstance(outcome, Later) and outcome.ours) or code == "MISMATCH"
-            if alert:
-                ALERTS.labels(code).inc()
-            (log.error if alert else log.info)(
-                "payment.outcome",
-                payment_id=payment.payment_id,
-                order_id=payment.order_id,
-                outcome=type(outcome).__name__,
-                code=code,
-                mine=mine,
-            )
+    def _report(self, payment: Payment, settled: Settled) -> None:
+        outcome = settled.outcome
+        OUTCOMES.labels(type(outcome).__name__).inc()
+        code = getattr(outcome, "code", None)
+        alert = (isinstance(outcome, Later) and outcome.ours) or code == MISMATCH.code
+        if alert:
+            ALERTS.labels(code).inc()
+        (log.error if alert else log.info)(
+            "payment.outcome",
+            payment_id=payment.payment_id,
+            order_id=payment.order_id,
+            outcome=type(outcome).__name__,
+            code=code,
+            mine=settled.mine,
+        )

@@ -20,9 +20,9 @@ from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import NotFound, Unavailable
 from quickcommerce.payment import store
-from quickcommerce.payment.attempts import Begun, Confirming, Joined, declined
+from quickcommerce.payment.attempts import Begun, Confirming, Joined, declined, paid_otherwise
 from quickcommerce.payment.capture import Captures
-from quickcommerce.payment.model import CLOSABLE, Ended, Status
+from quickcommerce.payment.model import CLOSABLE, MONEY_TAKEN, Ended, Status, let_go
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
 
 POLL_S = 0.1
@@ -134,9 +134,9 @@ class Payments:
         PaymentDeclined, Unavailable (the PG refuses us, not the buyer), NotFound.
         """
         await self.get(payment_id, caller)
-        begun = await self.beginning.submit(Confirming(payment_id, payment_key, amount, trace))
+        begun = await self.beginning.submit(Confirming(payment_id, payment_key, amount, trace, self.ids.token()))
         if isinstance(begun, Begun):
-            self.captures.launch(begun)
+            self.captures.launch(begun.payment, begun.attempt)
         return await self._known(payment_id, payment_key)
 
     async def _known(self, payment_id: PaymentId, payment_key: str) -> Payment:
@@ -147,8 +147,10 @@ class Payments:
             left_s = deadline - asyncio.get_running_loop().time()
             if payment.status not in (Status.CAPTURING, Status.UNKNOWN) or left_s <= 0:
                 break
-            await self.captures.settled(payment_id, min(POLL_S, left_s))
+            await self.captures.settled(payment, min(POLL_S, left_s))
         tried = {attempt.payment_key: attempt for attempt in await self.attempts(payment_id)}[payment_key]
+        if payment.status in MONEY_TAKEN and payment.payment_key != payment_key:
+            raise paid_otherwise()
         if tried.outcome is Ended.DECLINED:
             raise declined(tried)
         if payment.status is Status.RETRY and tried.outcome is Ended.MISCONFIGURED:
@@ -173,12 +175,11 @@ class Payments:
         return closed
 
     def _let_go(self, payment: Payment, now: int) -> bool:
-        held_us = now - payment.unknown_us
         # In time, a RETRY is still tried again.
         waits = payment.status is Status.UNKNOWN or (payment.status is Status.RETRY and now >= payment.expires_us)
         # Under a lease a capture may be on its way this moment.
         waits = waits and not payment.lease_token
-        return waits and payment.unknown_us > 0 and held_us >= self.unknown_hold_s * SECOND_US
+        return waits and let_go(payment.unknown_us, now, self.unknown_hold_s * SECOND_US)
 
     async def _ensure(self, tx: Tx, order_id: OrderId, order: Payable, status: Status) -> Payment:
         found = (await store.of_orders(tx, [order_id], locked=True)).get(order_id)

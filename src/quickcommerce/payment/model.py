@@ -64,7 +64,12 @@ class Ended(StrEnum):
 
 
 class Captured(msgspec.Struct, frozen=True):
-    """The PG has exactly this money for exactly this payment; every fact was compared."""
+    """The PG has exactly this money for exactly this payment; every fact was compared.
+
+    `payment_key` is the key it was captured under: of this attempt, or of another one of the same payment.
+    """
+
+    payment_key: str
 
 
 class Declined(msgspec.Struct, frozen=True):
@@ -98,12 +103,14 @@ class Unknown(msgspec.Struct, frozen=True):
 class Doubtful(msgspec.Struct, frozen=True):
     """The PG answered with an error that does not say whether money moved. Read back before anything else.
 
-    `absent`: it says that it knows no such payment.
+    `absent`: it says that it knows no such payment. `taken`: it says that this payment is paid already, without
+    saying under which key.
     """
 
     code: str
     message: str
     absent: bool = False
+    taken: bool = False
 
 
 Outcome = Captured | Declined | Later | Unknown
@@ -143,6 +150,9 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 Reading = Found | Missing | Unreadable
 
+MISMATCH = Unknown("MISMATCH", "the PG captured something else than was asked")
+"""Somebody must look; until then the payment stays unknown, and its order keeps what it holds."""
+
 OPEN = frozenset({"READY", "IN_PROGRESS", "WAITING_FOR_DEPOSIT"})
 """What the PG calls a payment that is not captured, but may be."""
 ENDED_UNPAID = frozenset({"ABORTED", "EXPIRED"})
@@ -153,7 +163,8 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
 
     `answered` is the error that the PG gave to the attempt, if it gave one. Where it gave none the request may still
     be on its way, so "not captured yet" proves nothing; where it gave one, the attempt is over.
-    Money counts only if key, payment, amount, currency and status all agree.
+    Money counts only if payment, amount, currency and status all agree; whether the key is one that was asked for is
+    for the attempts' journal to say.
     """
     code, message = (answered.code, answered.message) if answered else ("NO_ANSWER", "the PG did not answer")
     match reading:
@@ -165,17 +176,25 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
             return Declined(code, "the PG knows no such payment") if absent else Unknown(code, "not found when read")
         case Found() if reading.payment_id != asked.payment_id:
             return Declined("NOT_FOUND_PAYMENT_SESSION", "the payment key belongs to another payment")
+        case Found() if answered and answered.taken and reading.status in OPEN | ENDED_UNPAID:
+            # It says that this is paid already, and does not show it. Answers are kept under their keys: ask anew.
+            return Later(code, message, ours=False, sent=True)
         case Found() if reading.payment_key != asked.payment_key and reading.status in OPEN | ENDED_UNPAID:
             # Found by its order id: another key of the same payment. The one asked for does not exist.
             return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment key")
         case Found(status="DONE"):
-            same = (reading.payment_key, reading.amount, reading.currency) == (asked.payment_key, asked.amount, "KRW")
-            return Captured() if same else Unknown("MISMATCH", "the PG captured something else than was asked")
+            same = (reading.amount, reading.currency) == (asked.amount, "KRW")
+            return Captured(reading.payment_key) if same else MISMATCH
         case Found() if reading.status in ENDED_UNPAID:
             return Declined(reading.code or reading.status, reading.message or f"the PG says {reading.status}")
         case Found() if reading.status in OPEN:
             return Later(code, message, ours=False, sent=True) if answered else Unknown(code, message)
-    return Unknown("MISMATCH", f"the PG says {reading.status}")
+    return Unknown(MISMATCH.code, f"the PG says {reading.status}")
+
+
+def let_go(unknown_us: int, now_us: int, hold_us: int) -> bool:
+    """Whether an outcome has been unknown (since `unknown_us`; 0: it is not) for longer than it holds its order."""
+    return unknown_us > 0 and now_us - unknown_us >= hold_us
 
 
 def may_ask_again(reading: Reading, asked: Asked) -> bool:

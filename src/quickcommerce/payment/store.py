@@ -107,16 +107,15 @@ async def start(tx: Tx, attempt: Attempt) -> None:
     await tx.insert("payment_attempt", _ATTEMPT, [msgspec.structs.astuple(attempt)])
 
 
-async def end(tx: Tx, payment: Payment, outcome: Ended, code: str | None, message: str | None, at_us: int) -> None:
-    """Write what came of the payment's current attempt; one that was to be looked at later may still be captured."""
+async def end(
+    tx: Tx, payment_id: PaymentId, attempt: int, outcome: Ended, code: str | None, message: str | None, at_us: int
+) -> None:
+    """Write what came of an attempt. One that took no money when last seen may still be captured, never the reverse."""
     await tx.run(
         "UPDATE payment_attempt SET outcome = ?, code = ?, message = ?, ended_us = ?"
-        " WHERE payment_id = ? AND attempt = ? AND (outcome IS NULL OR outcome NOT IN (?, ?))",
-        (
-            outcome, code and code[:100], message and message[:600], at_us, payment.payment_id, payment.attempt,
-            Ended.CAPTURED, Ended.DECLINED,
-        ),
-    )  # fmt: skip
+        " WHERE payment_id = ? AND attempt = ? AND (outcome IS NULL OR outcome <> ?)",
+        (outcome, code and code[:100], message and message[:600], at_us, payment_id, attempt, Ended.CAPTURED),
+    )
 
 
 async def move(tx: Tx, old: Payment, new: Payment) -> bool:

@@ -4,6 +4,7 @@ Codes are those of Toss's error list (https://docs.tosspayments.com/reference/er
 our own classification. A code that is in no list means that nothing is known.
 """
 
+import asyncio
 import base64
 import re
 from typing import Any
@@ -54,9 +55,13 @@ REFUSED_REQUEST = frozenset({"INVALID_REQUEST", "BELOW_MINIMUM_AMOUNT"})
 ABSENT = frozenset({"NOT_FOUND_PAYMENT_SESSION", "NOT_FOUND_PAYMENT", "NOT_FOUND"})
 """The key or the session is not there (any more): read back once, then the attempt is over."""
 
-
+TAKEN = frozenset({"ALREADY_PROCESSED_PAYMENT"})
+"""The payment is paid, under this key or another: read back by its order id."""
 REFUSALS = range(400, 500)
 """Of the statuses of an error, those with which the PG says no; any other may come from something before it."""
+
+CONNECT_S = 5.0
+"""How long a call waits for a connection."""
 
 KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
 """What may stand in a path as a payment key. A buyer's client brings the key, and must not choose what is read."""
@@ -100,12 +105,14 @@ class Toss:
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         credentials = base64.b64encode(f"{secret_key}:".encode()).decode()
-        self._confirm_deadline = httpx2.Timeout(confirm_deadline_s, connect=5)
-        self._read_deadline = httpx2.Timeout(read_deadline_s, connect=5)
+        self._confirm_deadline_s = confirm_deadline_s
+        self._read_deadline_s = read_deadline_s
         self._http = httpx2.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Basic {credentials}", "Accept-Language": "en-US"},
             transport=transport,
+            # Each step of a call; the whole call has a deadline of its own.
+            timeout=httpx2.Timeout(confirm_deadline_s, connect=CONNECT_S, pool=CONNECT_S),
             limits=httpx2.Limits(max_connections=64, max_keepalive_connections=16),
         )
 
@@ -118,32 +125,35 @@ class Toss:
         body = {"paymentKey": asked.payment_key, "orderId": asked.payment_id, "amount": asked.amount}
         headers = {"Idempotency-Key": asked.idempotency_key}
         try:
-            answer = await self._http.post(
-                "/v1/payments/confirm", json=body, headers=headers, timeout=self._confirm_deadline
-            )
+            async with asyncio.timeout(self._confirm_deadline_s):
+                answer = await self._http.post("/v1/payments/confirm", json=body, headers=headers)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
             return Later("NOT_SENT", type(error).__name__, ours=False, sent=False)
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             return Unknown("NO_ANSWER", type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
-            # The answer is held to the same five comparisons as any reading.
+            # The answer is held to the same comparisons as any reading.
             outcome = conclude(_payment(answer.content), asked, answered=None)
-            return outcome if isinstance(outcome, Captured) else Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
+            same = outcome == Captured(asked.payment_key)
+            return outcome if same else Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
         return classify(answer.status_code, _error(answer.content))
 
     async def read(self, asked: Asked) -> Reading:
         """Read a payment back, by its key or, where that names nothing, by its order id."""
         if not KEY.fullmatch(asked.payment_key):
-            return await self._read(f"/v1/payments/orders/{asked.payment_id}")
+            return await self.read_order(asked)
         by_key = await self._read(f"/v1/payments/{quote(asked.payment_key, safe='')}")
-        return (
-            by_key if not isinstance(by_key, Missing) else await self._read(f"/v1/payments/orders/{asked.payment_id}")
-        )
+        return by_key if not isinstance(by_key, Missing) else await self.read_order(asked)
+
+    async def read_order(self, asked: Asked) -> Reading:
+        """Read what the PG has for the payment, under whichever key."""
+        return await self._read(f"/v1/payments/orders/{asked.payment_id}")
 
     async def _read(self, path: str) -> Reading:
         try:
-            answer = await self._http.get(path, timeout=self._read_deadline)
-        except httpx2.HTTPError as error:
+            async with asyncio.timeout(self._read_deadline_s):
+                answer = await self._http.get(path)
+        except (httpx2.HTTPError, TimeoutError) as error:
             return Unreadable(type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
             return _payment(answer.content)
@@ -160,7 +170,12 @@ def classify(status: int, error: TossError) -> Reply:
         return Declined(error.code, error.message)
     if refused and error.code in OURS:
         return Later(error.code, error.message, ours=True, sent=False)
-    return Doubtful(error.code or f"HTTP_{status}", error.message, absent=refused and error.code in ABSENT)
+    return Doubtful(
+        error.code or f"HTTP_{status}",
+        error.message,
+        absent=refused and error.code in ABSENT,
+        taken=refused and error.code in TAKEN,
+    )
 
 
 def _payment(content: bytes) -> Found | Unreadable:

@@ -1,0 +1,136 @@
+"""Outcomes of attempts, committed under the lease that they were found under."""
+
+import random
+from dataclasses import dataclass
+
+import msgspec
+
+from quickcommerce import events
+from quickcommerce.kit.clock import SECOND_US, Clock
+from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.ids import Ids, OrderId, PaymentId
+from quickcommerce.kit.policy import Backoff
+from quickcommerce.payment import store
+from quickcommerce.payment.attempts import move, tell
+from quickcommerce.payment.model import (
+    DECLINES_MAX,
+    MISMATCH,
+    Captured,
+    Declined,
+    Ended,
+    Later,
+    Outcome,
+    Status,
+    Unknown,
+    let_go,
+)  # fmt: skip
+from quickcommerce.payment.store import NEVER_US, Payment
+
+BACKOFF = Backoff(base_s=1, cap_s=20)
+"""1-2 s, 2-4 s, 4-8 s, 8-16 s, then 20-40 s: an outcome is known soon after the PG answers again."""
+LET_GO = Backoff(base_s=600, cap_s=600)
+"""10-20 minutes: no order waits any more for an outcome that has let go of it."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What came of working on a payment, as it was when its lease was taken."""
+
+    payment: Payment
+    outcome: Outcome
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """An outcome as it was committed; `mine` is False where the lease was another's by then, and nothing was."""
+
+    outcome: Outcome
+    mine: bool
+
+
+class _Change(msgspec.Struct, frozen=True):
+    """What an outcome makes of a payment: its new row, how its attempt ended (if it did), and what is told."""
+
+    new: Payment
+    ended: Ended | None = None
+    told: events.PaymentEvent | None = None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The transactions on store B that end attempts."""
+
+    db: Database
+    clock: Clock
+    ids: Ids
+    rng: random.Random
+    unknown_hold_s: int
+
+    async def settle(self, results: list[Result]) -> list[Settled]:
+        """Commit outcomes as one transaction."""
+
+        async def work(tx: Tx) -> list[Settled]:
+            return [await self._settle(tx, result.payment, result.outcome) for result in results]
+
+        return await self.db.run(work)
+
+    async def _settle(self, tx: Tx, old: Payment, outcome: Outcome) -> Settled:
+        attempt = old.attempt
+        if isinstance(outcome, Captured) and outcome.payment_key != old.payment_key:
+            # The PG has the money under another key: of an attempt that was taken for declined, or of nobody's.
+            asked = {each.payment_key: each.attempt for each in await store.attempts(tx, old.payment_id)}
+            attempt = asked.get(outcome.payment_key, old.attempt)
+            outcome = outcome if outcome.payment_key in asked else MISMATCH
+        change = self._change(old, outcome)
+        if not await move(tx, old, change.new):
+            return Settled(outcome, mine=False)
+        at_us = change.new.updated_us
+        if attempt != old.attempt:
+            await store.end(tx, old.payment_id, old.attempt, Ended.DECLINED, "PAID", "paid under another key", at_us)
+        if change.ended:
+            code, message = getattr(outcome, "code", None), getattr(outcome, "message", None)
+            await store.end(tx, old.payment_id, attempt, change.ended, code, message, at_us)
+        if change.told:
+            await tell(tx, self.ids, change.new, change.told)
+        return Settled(outcome, mine=True)
+
+    def _change(self, old: Payment, outcome: Outcome) -> _Change:
+        now = self.clock()
+        base = msgspec.structs.replace(old, updated_us=now, lease_token="", due_us=NEVER_US)
+        match outcome:
+            case Captured(payment_key):
+                new = msgspec.structs.replace(
+                    base,
+                    status=Status.CAPTURED,
+                    version=old.version + 1,
+                    payment_key=payment_key,
+                    captured=old.amount,
+                    unknown_us=0,
+                )
+                return _Change(new, Ended.CAPTURED, events.PaymentSettled(*_facts(new)))
+            case Declined(code, _):
+                declines = old.declines + 1
+                final = declines >= DECLINES_MAX
+                status = Status.FAILED if final else Status.DECLINED
+                new = msgspec.structs.replace(
+                    base, status=status, version=old.version + 1, declines=declines, unknown_us=0
+                )
+                kind = events.PaymentFailed if final else events.PaymentDeclined
+                return _Change(new, Ended.DECLINED, kind(*_facts(new), code))
+            case Later(ours=ours, sent=sent):
+                new = self._again(base, Status.RETRY, old.unknown_us or (now if sent else 0))
+                return _Change(new, Ended.MISCONFIGURED if ours else Ended.LATER)
+            case Unknown():
+                return _Change(self._again(base, Status.UNKNOWN, old.unknown_us or now))
+
+    def _again(self, payment: Payment, status: Status, unknown_us: int) -> Payment:
+        """The payment, to be looked at again at a time."""
+        now = payment.updated_us
+        backoff = LET_GO if let_go(unknown_us, now, self.unknown_hold_s * SECOND_US) else BACKOFF
+        due_us = now + int(backoff.delay_s(payment.tries, self.rng) * SECOND_US)
+        return msgspec.structs.replace(
+            payment, status=status, tries=payment.tries + 1, unknown_us=unknown_us, due_us=due_us
+        )
+
+
+def _facts(payment: Payment) -> tuple[PaymentId, OrderId, int, int]:
+    """What every payment event begins with."""
+    return payment.payment_id, payment.order_id, payment.version, payment.amount

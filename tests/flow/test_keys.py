@@ -1,0 +1,56 @@
+"""Two payment keys of one order: the money is taken once, whichever key it came under, and nobody is told otherwise."""
+
+import asyncio
+from pathlib import Path
+from unittest.mock import patch
+
+from flow.acts import MILK, kept, payment_of, to_pay
+from flow.invariants import check
+from flow.process import process
+from quickcommerce.payment.model import Asked, Declined, Reply
+from quickcommerce.settings import LOCAL_PG_KEY
+
+
+async def test_money_under_a_key_that_was_taken_for_declined_is_found_and_pays_the_order(tmp_path: Path) -> None:
+    """The PG refuses a key, captures it all the same, and says so only when the buyer comes with another card."""
+    async with process(tmp_path) as w:
+        order_id, payment, key = await to_pay(w)
+        ask = w.app.flows.toss.confirm
+
+        async def liar(asked: Asked) -> Reply:
+            await ask(asked)
+            return Declined("REJECT_CARD_COMPANY", "refused")
+
+        async with kept(w, MILK, 2):
+            with patch.object(w.app.flows.toss, "confirm", liar):
+                assert (await w.confirm(payment, key)).status_code == 402
+            second = await w.authenticate(payment)
+            answer = await w.confirm(payment, second)
+            assert (answer.status_code, answer.json()["code"]) == (409, "invalid-state"), (
+                "it is paid, by the first card"
+            )
+            await w.until_status(order_id, "PAID", within_s=5)
+        now = await payment_of(w, {"order_id": order_id, "user_id": 7})
+        assert (now["status"], now["pg_payment_key"]) == ("CAPTURED", key), "a refund would ask for the wrong payment"
+        assert [each["outcome"] for each in now["attempts"]] == ["captured", "declined"]
+        assert (await w.confirm(payment, key)).status_code == 200
+        assert (await w.confirm(payment, second)).status_code == 409
+        await w.at_rest()
+        assert await w.captures(payment["payment_id"]) == 1
+        await check(w)
+
+
+async def test_money_under_a_key_that_nobody_brought_is_for_a_person_to_look_at(tmp_path: Path) -> None:
+    """Somebody captured this payment past the shop. The goods stay held; nothing is called paid or declined."""
+    async with process(tmp_path) as w:
+        order_id, payment, key = await to_pay(w)
+        stray = await w.authenticate(payment)
+        body = {"paymentKey": stray, "orderId": payment["payment_id"], "amount": payment["amount"]}
+        taken = await w.http.post("/_toss/v1/payments/confirm", json=body, auth=(LOCAL_PG_KEY, ""))
+        assert taken.status_code == 200, taken.text
+        async with kept(w, MILK, 2):
+            assert (await w.confirm(payment, key)).status_code == 202
+            await asyncio.sleep(60)
+            assert await w.status(order_id) == "PAYING"
+        metrics = (await w.http.get("/metrics")).text
+        assert 'qc_payment_alerts_total{code="MISMATCH"}' in metrics, "nobody is told"
