@@ -71,6 +71,10 @@ async def test_the_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
         series = 'qc_http_seconds_count{method="POST",route="/v1/orders",status="201"}'
         assert float(next(line for line in lines if line.startswith(series)).rpartition(" ")[2]) >= 1
         assert "ord_" not in answer.text, "an id in a label is a series for each order"
+        await w.http.request("FOO", "/v1/orders")
+        text = (await w.http.get("/metrics")).text
+        assert "FOO" not in text, "a method that a client made up is a series for each"
+        assert 'method="OTHER",route="",status="405"' in text
 
 
 async def test_the_counts_count(tmp_path: Path) -> None:

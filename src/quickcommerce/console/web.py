@@ -165,7 +165,7 @@ async def replay(request: AnyRequest, state: State, letter_id: FromPath[str]) ->
     """Handle a dead letter again, after what made it fail was mended."""
     operations: Operations = state.operations
     (await web.caller(request)).need(*MASTER)
-    web.decode(await web.raw_body(request) or b"{}", web.Nothing)
+    await web.nothing(request)
     await operations.replay(letter_id)
     return web.answer(Health("replayed"))
 
