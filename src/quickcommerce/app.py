@@ -31,7 +31,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, SystemRandom
 from quickcommerce.kit.inbox import DeadLetters, Handler, Inbox
 from quickcommerce.kit.life import Loop, Supervisor
-from quickcommerce.kit.middleware import Telemetry
+from quickcommerce.kit.middleware import Drain, Telemetry
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Problem
 from quickcommerce.order import store as order_store
@@ -123,9 +123,9 @@ class App:
     draining: list[str]
 
     @property
-    def asgi(self) -> Telemetry:
+    def asgi(self) -> Drain:
         """The ASGI application, for a server that speaks lifespan."""
-        return Telemetry(self.routes, self.flows.ids)
+        return Drain(Telemetry(self.routes, self.flows.ids))
 
     async def start(self) -> None:
         """Start the emulator, if it is ours, and every loop."""

@@ -1,7 +1,10 @@
-"""What stands around every route: its trace and its time."""
+"""What stands around every route: its trace, its time, and the end of a body that nobody read."""
 
+import asyncio
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
 
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +16,8 @@ from quickcommerce.kit.telemetry import trace_of, tracing
 
 METHODS = frozenset(HttpMethod)
 """Those that may be a metric's label; the others are whatever a client writes, and each would be a series."""
+DRAIN_MAX_BYTES = 4 * 1024 * 1024
+DRAIN_S = 3.0
 
 LATENCY = Histogram(
     "qc_http_seconds",
@@ -53,3 +58,45 @@ class Telemetry:
         route = str(scope.get("path_template", "")) if status != NotFound.status else ""
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         LATENCY.labels(method, route, status).observe(time.perf_counter() - started)
+
+
+class Drain:
+    """ASGI middleware: behind an answer that did not wait for the request's body, read what still comes of it.
+
+    A connection that is closed while bytes come in is reset, and a client that writes its whole body before it reads
+    loses the answer (RFC 9112 section 9.6). The answer is not held back: only its end is, for at most
+    `DRAIN_MAX_BYTES` and `DRAIN_S`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        framing = (b"content-length", b"transfer-encoding")
+        if scope["type"] != ScopeType.HTTP or not any(name in framing for name, _ in scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+        more = True
+
+        async def receiving() -> Any:
+            nonlocal more
+            message: Any = await receive()
+            more = bool(message.get("more_body"))
+            return message
+
+        async def sending(message: Message) -> None:
+            if more and message["type"] == "http.response.body" and not message["more_body"]:
+                await send({**message, "more_body": True})
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(DRAIN_S):
+                        await drain()
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+            await send(message)
+
+        async def drain() -> None:
+            left = DRAIN_MAX_BYTES
+            while more and left > 0:
+                left -= len((await receiving()).get("body", b""))
+
+        await self._app(scope, receiving, sending)
