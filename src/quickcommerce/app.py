@@ -31,6 +31,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, SystemRandom
 from quickcommerce.kit.inbox import DeadLetters, Handler, Inbox
 from quickcommerce.kit.life import Loop, Supervisor
+from quickcommerce.kit.middleware import Drain, Telemetry
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Problem
 from quickcommerce.order import store as order_store
@@ -123,9 +124,9 @@ class App:
     draining: list[str]
 
     @property
-    def asgi(self) -> web.Telemetry:
+    def asgi(self) -> Drain:
         """The ASGI application, for a server that speaks lifespan."""
-        return web.Telemetry(self.routes, self.flows.ids)
+        return Drain(Telemetry(self.routes, self.flows.ids))
 
     async def start(self) -> None:
         """Start the emulator, if it is ours, and every loop."""
@@ -341,6 +342,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app = Litestar(
         handlers,
         openapi_config=None,
+        before_request=web.before_request,
         exception_handlers={Problem: web.on_problem, HTTPException: web.on_http, Exception: web.on_defect},
         logging_config=None,
     )

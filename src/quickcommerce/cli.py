@@ -167,7 +167,7 @@ def doctor(data_dir: DataDir = None) -> None:
 @letters_cli.command("list")
 def letters_list(data_dir: DataDir = None) -> None:
     """Those of all stores, the oldest first."""
-    letters = _once(_settings(data_dir=data_dir), lambda app: app.operations.dead_letters())
+    letters = _once(_settings(data_dir=data_dir), lambda app: app.operations.all_dead_letters())
     table = Table("id", "consumer", "event", "order", "reason", "tries", "failed at")
     for letter in letters:
         table.add_row(*map(str, astuple(letter)))

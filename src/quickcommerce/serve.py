@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import math
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,13 +11,16 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 import uvicorn
 import uvloop
 from rich.console import Console
 
 from quickcommerce.app import App, build
 from quickcommerce.catalog.flow import read_file
+from quickcommerce.kit.problem import InvalidRequest
 from quickcommerce.kit.telemetry import configure_logs
+from quickcommerce.kit.web import PROBLEM_JSON
 from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.server import CuttableProtocol
 
@@ -26,26 +30,64 @@ KEEP_ALIVE_S = 75
 OPEN_FILES_MAX = 65_536
 HEAD_MAX_BYTES = 64 * 1024
 """The longest head of a request: its line and its headers."""
+METHODS = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT".split())
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?= )")
 
 
 class Protocol(CuttableProtocol):
-    """uvicorn's HTTP protocol with a bound on what is no body: its parser would gather headers as long as they come."""
+    """uvicorn's HTTP protocol with bounds, and with the shop's own answers to what its parser refuses.
+
+    The parser would gather headers as long as they come; it refuses most methods that are not `METHODS`.
+    """
 
     _idle_bytes = 0
     _progress = False
+    _between = True
+    _method = b""
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """A head has ended."""
         self._progress = True
         super().on_headers_complete()
+        if self._method:
+            # The application runs only after this, and refuses the method as it does any that an address does not take.
+            self.scope["method"] = self._method.decode()
+            self._method = b""
 
     def on_body(self, body: bytes) -> None:
         """Part of a body, which whoever reads it bounds."""
         self._progress = True
+        if self.cycle.response_complete:
+            # `Drain` has read on behind the answer as far as it may.
+            self.transport.close()
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        """A request has ended."""
+        self._between = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the signature is uvicorn's
+        """What is no HTTP is refused like anything else, and ends the connection."""
+        body = msgspec.json.encode(InvalidRequest("this is not an HTTP request").body(""))
+        head = f"content-type: {PROBLEM_JSON}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head.encode() + body)
+        self.transport.close()
+
     def data_received(self, data: bytes) -> None:
-        """Take bytes; refuse a head, or trailers, that are over the bound and still go on."""
+        """Take bytes; refuse a head, or trailers, that are over the bound and still go on.
+
+        For the parser a method that it may not know becomes one that it knows.
+        """
+        named = _METHOD.match(data) if self._between else None
+        if named and named[0] not in METHODS:
+            self._method = named[0]
+            data = b"GET" + data[named.end() :]
         self._progress = False
         super().data_received(data)
         self._idle_bytes = 0 if self._progress else self._idle_bytes + len(data)

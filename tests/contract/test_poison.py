@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quickcommerce.kit import db, inbox, life
-from quickcommerce.kit.clock import rfc3339
+from quickcommerce.kit.clock import from_rfc3339, rfc3339
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.inbox import Inbox, Poison
 from quickcommerce.kit.life import Loop, Supervisor
@@ -224,3 +224,5 @@ async def test_letters_are_listed_oldest_first_and_those_of_two_groups_are_two(w
     expected = ["first.evt_order-1_1", "first.evt_order-1_2", "a later group.evt_order-1_1"]
     assert [letter.id for letter in await wire.letters.list()] == expected
     assert [letter.id for letter in await wire.letters.list(limit=2)] == expected[:2]
+    last = (await wire.letters.list(limit=2))[-1]
+    assert [letter.id for letter in await wire.letters.list((from_rfc3339(last.failed_at), last.id))] == expected[2:]

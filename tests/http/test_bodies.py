@@ -1,5 +1,7 @@
 """Bodies that are not what a route takes: told what is wrong with them, and nothing of them is stored."""
 
+import gzip
+import json
 from collections.abc import AsyncIterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -88,7 +90,7 @@ NUMBERS = [
     '""',
     '"\\u0000"',
 ]
-BASKETS: dict[str, tuple[bytes, str | None]] = {
+BASKETS: dict[str, tuple[bytes, str]] = {
     "empty object": (b"{}", ""),
     "no lines": (b'{"lines":[]}', "/lines"),
     "lines null": (b'{"lines":null}', "/lines"),
@@ -111,9 +113,11 @@ BASKETS: dict[str, tuple[bytes, str | None]] = {
     "an unknown member of a line": (line(price="1"), "/lines/0"),
     "a price of the buyer's own": (line(unit_price="1"), "/lines/0"),
     "a user of the buyer's own": (b'{"user_id":8,"lines":[{"product_id":1,"quantity":2}]}', ""),
-    "a member twice": (b'{"lines":[{"product_id":1,"quantity":1}],"lines":[{"product_id":1,"quantity":2}]}', None),
-    "a member of a line twice": (line(**{"quantity ": "1"}).replace(b"quantity ", b"quantity"), None),
-    "a member twice, once escaped": (line().replace(b'"quantity":2', b'"quantity":2,"\\u0071uantity":3'), None),
+    "a member twice": (b'{"lines":[{"product_id":1,"quantity":1}],"lines":[{"product_id":1,"quantity":2}]}', "/lines"),
+    "a member of a line twice": (line(**{"quantity ": "1"}).replace(b"quantity ", b"quantity"), "/lines/0/quantity"),
+    "a member twice, once escaped": (
+        line().replace(b'"quantity":2', b'"quantity":2,"\\u0071uantity":3'), "/lines/0/quantity",
+    ),
 } | {f"quantity {text}": (line(quantity=text), "/lines/0/quantity") for text in NUMBERS} | {
     f"product {text}": (line(product_id=text), "/lines/0/product_id") for text in NUMBERS if text != "null"
 }  # fmt: skip
@@ -208,6 +212,30 @@ async def test_a_body_that_is_not_json_by_its_type_is_refused(
         assert await everything(w, at) == before
 
 
+@visited(TAKING)
+async def test_a_body_that_is_encoded_is_refused_and_not_read_as_if_it_were_not(
+    tmp_path: Path, route: Route, people: tuple[str, ...]
+) -> None:
+    """Whoever decodes it in front of us would see another body than we do."""
+    async with shop(tmp_path, loops=False) as w:
+        at = await scene(w)
+        before = await everything(w, at)
+        good = json.dumps(at.body(route)).encode()
+        for who in people:
+            for encoding in ("gzip", "GZIP", "br", "x", "identity, gzip"):
+                headers = JSON | {"Content-Encoding": encoding}
+                answer = await send(w, route, at, who, content=gzip.compress(good), headers=headers)
+                assert refused(answer) == "unsupported-media-type", f"{encoding} by {who}"
+                assert "Content-Encoding" in answer.json()["detail"]
+                answer = await send(w, route, at, who, content=b" " * (MAX + 1), headers=headers)
+                assert refused(answer) == "payload-too-large", "the size is told first"
+        assert await everything(w, at) == before
+        for encoding in ("identity", "Identity", ""):
+            headers = JSON | {"Content-Encoding": encoding}
+            answer = await send(w, route, at, people[-1], content=b"{", headers=headers)
+            assert refused(answer) == "invalid-request", "it is read"
+
+
 async def test_json_may_say_its_charset_and_be_as_long_as_the_limit(tmp_path: Path) -> None:
     async with shop(tmp_path, loops=False) as w:
         at = await scene(w)
@@ -231,7 +259,7 @@ async def test_a_basket_that_is_not_right_is_told_where(tmp_path: Path) -> None:
         for name, (body, _) in BASKETS.items():
             answer = await send(w, find("POST /v1/orders"), at, "user", content=body, headers=JSON)
             assert refused(answer) == "invalid-request", name
-            pointers[name] = answer.json().get("errors", [{"pointer": None}])[0]["pointer"]
+            pointers[name] = answer.json()["errors"][0]["pointer"]
         assert pointers == {name: pointer for name, (_, pointer) in BASKETS.items()}
         assert await counts(w) == before
 

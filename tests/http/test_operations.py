@@ -1,16 +1,22 @@
 """What operators and their tools rely on: is it alive, is it ready, how much is there, what could not be handled."""
 
+import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import structlog
 
 from quickcommerce.kit import outbox
 from quickcommerce.kit.auth import Role
+from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import EventId
+from quickcommerce.kit.inbox import LETTERS_MAX, DeadLetters
 from quickcommerce.kit.outbox import Message
+from quickcommerce.kit.telemetry import configure_logs
 from world import World
 
 from .routes import PEOPLE, bury
@@ -71,6 +77,10 @@ async def test_the_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
         series = 'qc_http_seconds_count{method="POST",route="/v1/orders",status="201"}'
         assert float(next(line for line in lines if line.startswith(series)).rpartition(" ")[2]) >= 1
         assert "ord_" not in answer.text, "an id in a label is a series for each order"
+        await w.http.request("FOO", "/v1/orders")
+        text = (await w.http.get("/metrics")).text
+        assert "FOO" not in text, "a method that a client made up is a series for each"
+        assert 'method="OTHER",route="",status="405"' in text
 
 
 async def test_the_counts_count(tmp_path: Path) -> None:
@@ -135,6 +145,59 @@ async def test_a_letter_that_fails_again_stays(tmp_path: Path, consumer: str) ->
         for _ in range(2):
             assert refused(await replay(w, letter_id)) == "invalid-state"
         assert [letter["id"] for letter in await letters(w)] == [letter_id]
+
+
+@pytest.mark.parametrize(
+    ("consumer", "event_type", "why"),
+    [
+        ("payment", "OrderTeleported", "unknown event type OrderTeleported"),
+        ("payment", "OrderPlaced", "the log says why"),
+        ("history", "OrderTeleported", "the log says why"),
+    ],
+)
+async def test_a_letter_that_fails_again_is_one_warning_and_no_alarm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], consumer: str, event_type: str, why: str
+) -> None:
+    """An operator who tries too early is told so; nobody else is woken."""
+    async with shop(tmp_path, loops=False) as w:
+        letter_id = await bury(w, consumer, event_type, "ord_" + "0" * 26)
+        quiet = structlog.get_config()
+        configure_logs("INFO", machine=True)
+        try:
+            answer = await replay(w, letter_id)
+        finally:
+            structlog.configure(**quiet)
+        assert refused(answer) == "invalid-state"
+        assert answer.json()["detail"] == f"it cannot be handled now either: {why}"
+        [line] = [json.loads(each) for each in capsys.readouterr().err.splitlines()]
+        assert (line["log.level"], line["message"], line["letter_id"]) == ("warning", "event.dead_again", letter_id)
+        assert line["reason"]
+        assert "Traceback" not in str(line)
+
+
+async def test_no_letter_is_beyond_the_list_however_many_there_are(tmp_path: Path) -> None:
+    """More in each store than are read at once, many of them of the same moment."""
+    async with shop(tmp_path, loops=False) as w:
+        stores, made = w.app.stores, []
+
+        async def bury_all(tx: Tx, letters: DeadLetters, consumer: str) -> None:
+            for number in range(LETTERS_MAX + 50):
+                event = Message(EventId(f"evt_{number:05}"), "OrderPlaced", "test", "ord_1", 0, "", b"{}")
+                await letters.add(tx, consumer, event, "it failed", 5)
+                made.append(f"{consumer}.{event.id}")
+                w.clock.jump(number % 3 // 2)
+
+        for store, consumer in ((stores.shop, "order"), (stores.payment, "payment")):
+            await store.run(partial(bury_all, letters=DeadLetters(store, w.clock), consumer=consumer))
+        found: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await w.get(f"{LETTERS}?limit=100{cursor and f'&cursor={cursor}'}", user=1, role=Role.MASTER)
+            found += page["items"]
+            cursor = page["next_cursor"]
+        assert sorted(letter["id"] for letter in found) == sorted(made)
+        assert [letter["failed_at"] for letter in found] == sorted(letter["failed_at"] for letter in found)
+        assert [letter.id for letter in await w.app.operations.all_dead_letters()] == [each["id"] for each in found]
 
 
 async def test_the_letters_of_all_stores_are_one_list_the_oldest_first(tmp_path: Path) -> None:

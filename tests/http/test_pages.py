@@ -76,6 +76,18 @@ async def test_without_the_link_it_takes_a_token(tmp_path: Path, who: str) -> No
         assert refused(await w.http.get(path)) == "unauthorized"
 
 
+async def test_a_buyer_without_link_or_token_is_told_what_to_do_and_not_what_a_program_would_do(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        path = (await w.order()).json()["checkout_url"].partition("?")[0]
+        text = is_page(await visit(w, path), 401)
+        assert "주문에서 받은 결제 링크를 열거나 로그인해 주세요." in text
+        assert "Open the payment link from your order, or sign in." in text
+        assert "Bearer" not in text
+        assert "token" not in text
+        stale = await w.http.get(path, headers=BROWSER | {"Authorization": "Bearer stale"})
+        assert is_page(stale, 401) == text
+
+
 @pytest.mark.parametrize("who", ["nobody", *OWNERS])
 async def test_a_wrong_token_is_not_found_whoever_brings_it(tmp_path: Path, who: str) -> None:
     async with shop(tmp_path, loops=False) as w:

@@ -1,6 +1,7 @@
 """What is for sale: public, in full, and true to the second."""
 
 import asyncio
+import unicodedata
 from pathlib import Path
 from urllib.parse import quote
 
@@ -45,22 +46,32 @@ KEYWORDS = {
     "words are and-ed": ("우유 1l", [1]),
     "in both names": ("우유 milk", [1]),
     "nothing": ("없는것", []),
-    "empty": ("", [1, 2, 3, 4, 5]),
+    "empty": ("", [1, 2, 3, 4, 5, 6]),
     "a per cent sign": ("100%", [5]),
     "no wildcard": ("1%0", []),
     "an underscore": ("1_", []),
     "the escape character": ("!", [5]),
     "a quote": ("'", []),
+    "letters apart, as a Mac sends them": (unicodedata.normalize("NFD", "등심"), [4]),
+    "letters apart in the catalog": ("치즈", [6]),
+    "capitals with accents": ("CRÈME", [6]),
+    "capitals of another script": ("МОЛОКО", [6]),
+    "a letter whose capital is two": ("STRASSE", [6]),
+    "a capital that only has case when taken apart": ("ΐ".upper(), [6]),
+    "a category": ("Meat", [4]),
+    "a name and a category": ("한우 meat", [4]),
+    "across two fields": ("1LMilk", []),
 }
 
 
 async def test_goods_are_found_by_words_of_their_names(tmp_path: Path) -> None:
     goods = [
-        Entry(1, "우유 1L", 2_900, 9, "Milk 1L"),
+        Entry(1, "우유 1L", 2_900, 9, "Milk 1L", "dairy"),
         Entry(2, "달걀 30구", 8_900, 9, "Eggs 30"),
         Entry(3, "바나나 1송이", 3_900, 9, "Bananas"),
-        Entry(4, "한우 등심 200g", 25_900, 5, "Korean beef sirloin"),
+        Entry(4, "한우 등심 200g", 25_900, 5, "Korean beef sirloin", "meat"),
         Entry(5, "100% 주스!", 1_900, 9),
+        Entry(6, unicodedata.normalize("NFD", "치즈 молоко"), 4_900, 9, "crème straße ΐ"),
     ]
     async with shop(tmp_path, loops=False, goods=goods) as w:
         found = {}
@@ -68,6 +79,14 @@ async def test_goods_are_found_by_words_of_their_names(tmp_path: Path) -> None:
             answer = (await w.http.get(f"/v1/products?keyword={quote(words)}")).json()
             found[name] = [item["product_id"] for item in answer["items"]]
         assert found == {name: right for name, (_, right) in KEYWORDS.items()}
+
+
+async def test_goods_are_found_by_the_names_that_they_have_now(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False, goods=[Entry(1, "우유", 2_900, 9, "Milk", "dairy")]) as w:
+        await w.app.flows.catalog.put([Entry(1, "두유", 2_900, 9, "Soy drink", "vegan")])
+        for keyword, right in {"우유": [], "milk": [], "dairy": [], "두유 soy VEGAN": [1]}.items():
+            items = (await w.http.get(f"/v1/products?keyword={quote(keyword)}")).json()["items"]
+            assert [item["product_id"] for item in items] == right, keyword
 
 
 async def test_names_come_back_as_they_are(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The words by which an order is found: the same however they were typed."""
 
+import sys
 import unicodedata
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import strategies as st
 from quickcommerce.events import Line, Order, OrderPlaced
 from quickcommerce.history.flow import WORD_MAX, document, words_of
 from quickcommerce.kit.ids import OrderId
+from quickcommerce.kit.text import fold
+
+DOTLESS = "\u0131"
+"""The i of Turkish: its capital is that of another letter."""
 
 
 @pytest.mark.parametrize(
@@ -47,9 +52,23 @@ def test_composed_and_decomposed_text_have_the_same_words(text: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(categories=["Lu", "Ll", "Nd", "Zs"], max_codepoint=0x17F, exclude_characters="İıŉſµ")))
+@given(st.text(st.characters(categories=["Lu", "Ll", "Nd", "Zs"], max_codepoint=0x17F, exclude_characters=DOTLESS)))
 def test_case_makes_no_difference(text: str) -> None:
     assert words_of(text.upper()) == words_of(text.lower()) == words_of(text)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs", "Mn"], exclude_characters=DOTLESS)))
+def test_folded_text_stays_as_it_is_and_no_script_has_case_in_it(text: str) -> None:
+    """Loose marks are left out: a capital may change places with them."""
+    assert fold(fold(text)) == fold(text) == fold(text.upper())
+    assert fold(unicodedata.normalize("NFD", text)) == fold(text)
+    assert unicodedata.is_normalized("NFC", fold(text))
+
+
+def test_folding_makes_no_character_longer_than_its_column_allows() -> None:
+    """The catalog's search text has room for names and category three times over."""
+    assert max(len(fold(chr(code))) for code in range(sys.maxunicode + 1)) == 3
 
 
 @settings(deadline=None)

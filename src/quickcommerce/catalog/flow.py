@@ -14,6 +14,7 @@ from quickcommerce.catalog.model import Entry, Offer, Product
 from quickcommerce.kit.clock import Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.problem import NotFound
+from quickcommerce.kit.text import fold
 
 COLUMNS = ("product_id", "name", "price", "stock")
 CHUNK = 500
@@ -56,8 +57,8 @@ class Catalog:
         return product
 
     async def page(self, keyword: str, after: int, limit: int) -> list[Product]:
-        """Products in the order of their ids, whose names hold every word of `keyword`, in either language."""
-        return await self.db.scan(lambda tx: store.page(tx, keyword.split(), after, limit))
+        """Products in the order of their ids, whose names or category hold every word of `keyword`, in any case."""
+        return await self.db.scan(lambda tx: store.page(tx, fold(keyword).split(), after, limit))
 
     async def put(self, entries: Sequence[Entry], progress: Callable[[int], None] = lambda _: None) -> int:
         """Load entries in one transaction, all or none; known products keep their stock. Returns how many are new.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from quickcommerce.catalog.model import Entry, Offer, Product
 from quickcommerce.kit.db import LOCK, Tx, marks
+from quickcommerce.kit.text import fold
 
 _SHOWN = "product_id, name, price, on_hand - reserved - sold"
 
@@ -26,19 +27,23 @@ async def get(tx: Tx, product_id: int) -> Product | None:
 
 
 async def page(tx: Tx, words: Sequence[str], after: int, limit: int) -> list[Product]:
-    """Products in the order of their ids, behind `after`, whose names hold every word."""
-    where = " AND (LOWER(name) LIKE ? ESCAPE '!' OR LOWER(name_en) LIKE ? ESCAPE '!')" * len(words)
-    patterns = [pattern for word in words for pattern in [_contains(word)] * 2]
+    """Products in the order of their ids, behind `after`, whose search text holds every word; words are folded."""
+    where = " AND search_text LIKE ? ESCAPE '!'" * len(words)
     rows = await tx.all(
         f"SELECT {_SHOWN} FROM product WHERE product_id > ? {where} ORDER BY product_id LIMIT ?",
-        [after, *patterns, limit],
+        [after, *map(_contains, words), limit],
     )
     return [Product(*row) for row in rows]
 
 
 def _contains(word: str) -> str:
-    escaped = word.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    escaped = word.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f"%{escaped}%"
+
+
+def _search_text(entry: Entry) -> str:
+    """What keywords are looked for in. A word holds no line end, so none is found across two fields."""
+    return fold(f"{entry.name}\n{entry.name_en}\n{entry.category}")
 
 
 async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
@@ -48,15 +53,18 @@ async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
     new = [entry for entry in entries if entry.product_id not in known]
     await tx.insert(
         "product",
-        "product_id, name, name_en, category, price, price_version, on_hand, reserved, sold, created_us",
-        [(one.product_id, one.name, one.name_en, one.category, one.price, 1, 0, 0, 0, now_us) for one in new],
+        "product_id, name, name_en, category, search_text, price, price_version, on_hand, reserved, sold, created_us",
+        [
+            (one.product_id, one.name, one.name_en, one.category, _search_text(one), one.price, 1, 0, 0, 0, now_us)
+            for one in new
+        ],
     )
     for one in entries:
         if one.product_id in known:
             moved = known[one.product_id].price != one.price
             await tx.run(
-                "UPDATE product SET name = ?, name_en = ?, category = ?, price = ?,"
+                "UPDATE product SET name = ?, name_en = ?, category = ?, search_text = ?, price = ?,"
                 " price_version = price_version + ? WHERE product_id = ?",
-                (one.name, one.name_en, one.category, one.price, int(moved), one.product_id),
+                (one.name, one.name_en, one.category, _search_text(one), one.price, int(moved), one.product_id),
             )
     return new

@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -14,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import from_rfc3339
-from quickcommerce.kit.inbox import DeadLetter, DeadLetters, Poison
+from quickcommerce.kit.inbox import LETTERS_MAX, DeadLetter, DeadLetters, Poison
 from quickcommerce.kit.openapi import Doc
 from quickcommerce.kit.problem import InvalidState, NotFound, Problem, Unavailable
 from quickcommerce.kit.telemetry import log
@@ -43,10 +45,17 @@ class Operations:
     letters: tuple[DeadLetters, ...]
     consumers: Mapping[str, Replays]
 
-    async def dead_letters(self, after: tuple[int, str] | None = None) -> list[DeadLetter]:
-        """Those of all stores behind `after`, the oldest first."""
-        found = [letter for letters in self.letters for letter in await letters.list()]
-        return sorted((letter for letter in found if after is None or _position(letter) > after), key=_position)
+    async def dead_letters(self, after: tuple[int, str] | None, limit: int) -> list[DeadLetter]:
+        """At most `limit` of all stores behind `after`, the oldest first."""
+        found = [await letters.list(after or (0, ""), limit=limit) for letters in self.letters]
+        return list(islice(merge(*found, key=_position), limit))
+
+    async def all_dead_letters(self) -> list[DeadLetter]:
+        """All of all stores, the oldest first."""
+        found: list[DeadLetter] = []
+        while more := await self.dead_letters(_position(found[-1]) if found else None, LETTERS_MAX):
+            found += more
+        return found
 
     async def replay(self, letter_id: str) -> None:
         """Handle a dead letter again. Raises NotFound, and InvalidState where it cannot be handled this time either."""
@@ -58,8 +67,9 @@ class Operations:
         except Problem:
             raise
         except Exception as failure:
-            log.exception("event.dead_again", letter_id=letter_id)
-            reason = str(failure) if isinstance(failure, Poison) else "the log says why"
+            poison = isinstance(failure, Poison)
+            log.warning("event.dead_again", letter_id=letter_id, reason=str(failure) if poison else repr(failure))
+            reason = str(failure) if poison else "the log says why"
             raise InvalidState(f"it cannot be handled now either: {reason}") from failure
 
 
@@ -144,7 +154,7 @@ async def dead_letters(request: AnyRequest, state: State) -> Response[bytes]:
     operations: Operations = state.operations
     (await web.caller(request)).need(*MASTER)
     limit, after = web.page_limit(request), web.cursor(request)
-    letters, last = web.paged(await operations.dead_letters(after), limit)
+    letters, last = web.paged(await operations.dead_letters(after, limit + 1), limit)
     return web.answer(DeadLetterList(letters, web.next_cursor(_position(last)) if last else None))
 
 
@@ -165,7 +175,7 @@ async def replay(request: AnyRequest, state: State, letter_id: FromPath[str]) ->
     """Handle a dead letter again, after what made it fail was mended."""
     operations: Operations = state.operations
     (await web.caller(request)).need(*MASTER)
-    web.decode(await web.raw_body(request) or b"{}", web.Nothing)
+    await web.nothing(request)
     await operations.replay(letter_id)
     return web.answer(Health("replayed"))
 

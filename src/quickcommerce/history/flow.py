@@ -17,6 +17,7 @@ from quickcommerce.kit.inbox import TRIES_MAX, DeadLetters, Settle
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log, tracing
+from quickcommerce.kit.text import fold
 
 WORD_MAX = 100
 
@@ -71,8 +72,7 @@ class Index(Protocol):
 
 def words_of(text: str) -> list[str]:
     """The tokens of a text: runs of letters, digits and combining marks, NFC, caseless, in order."""
-    plain = unicodedata.normalize("NFC", text).casefold()
-    return "".join(char if unicodedata.category(char)[0] in "LNM" else " " for char in plain).split()
+    return "".join(char if unicodedata.category(char)[0] in "LNM" else " " for char in fold(text)).split()
 
 
 def document(event: events.OrderEvent) -> Document:

@@ -23,6 +23,8 @@ from quickcommerce.kit.problem import NotFound, Unavailable
 from quickcommerce.kit.telemetry import log, tracing
 
 TRIES_MAX = 5
+LETTERS_MAX = 1_000
+"""Dead letters that are read at once."""
 _BACKOFF = Backoff(base_s=0.02, cap_s=0.2)
 
 CONSUMED = Counter("qc_events_total", "Events by what became of them", ["consumer", "end"])
@@ -112,13 +114,15 @@ class DeadLetters:
             ],
         )
 
-    async def list(self, limit: int = 1000) -> list[DeadLetter]:
-        """The oldest first."""
+    async def list(self, after: tuple[int, str] = (0, ""), *, limit: int = LETTERS_MAX) -> list[DeadLetter]:
+        """The oldest first, behind `after`: the time in microseconds and the id of the last that was seen."""
+        at, letter_id = after
         rows = await self.db.scan(
             lambda tx: tx.all(
                 "SELECT letter_id, consumer, event_type, subject, reason, tries, failed_at_us FROM dead_letter"
+                " WHERE failed_at_us > ? OR (failed_at_us = ? AND letter_id > ?)"
                 " ORDER BY failed_at_us, letter_id LIMIT ?",
-                (limit,),
+                (at, at, letter_id, limit),
             )
         )
         return [DeadLetter(*row) for row in ((*facts, rfc3339(at)) for *facts, at in rows)]

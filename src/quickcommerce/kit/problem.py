@@ -108,6 +108,16 @@ class MethodNotAllowed(Problem):
 
     status, code, title = 405, "method-not-allowed", "This method is not allowed here"
 
+    def __init__(self, allowed: Sequence[str]) -> None:
+        """`allowed`: every method that the path has."""
+        named = sorted(method for method in allowed if method != "OPTIONS")
+        super().__init__(f"this address takes {', '.join(named)}")
+        self.allowed = sorted(allowed)
+
+    def headers(self) -> dict[str, str]:
+        """RFC 9110 section 15.5.6 asks for them."""
+        return {"Allow": ", ".join(self.allowed)}
+
 
 class OutOfStock(Problem):
     """At least one line asks for more than is left; nothing of the basket was taken."""
@@ -152,9 +162,9 @@ class PayloadTooLarge(Problem):
 
 
 class UnsupportedMediaType(Problem):
-    """The body is not JSON by its type."""
+    """The body is not JSON by its type, or encoded."""
 
-    status, code, title = 415, "unsupported-media-type", "The body must be application/json"
+    status, code, title = 415, "unsupported-media-type", "The body must be plain application/json"
 
 
 class IdempotencyKeyReused(Problem):

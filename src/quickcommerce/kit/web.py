@@ -6,23 +6,27 @@ that order: `caller`, `Caller.need`, `body`, then its flow.
 
 import base64
 import json
-import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
-from litestar.enums import ScopeType
+from litestar.enums import HttpMethod, MediaType
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import Histogram
+from litestar.routes import HTTPRoute
 
-from quickcommerce.kit import problem
 from quickcommerce.kit.auth import Caller, Verifier
-from quickcommerce.kit.ids import Ids
-from quickcommerce.kit.problem import InvalidRequest, PayloadTooLarge, Problem, UnsupportedMediaType
-from quickcommerce.kit.telemetry import log, trace_of, tracing
+from quickcommerce.kit.problem import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    Problem,
+    UnsupportedMediaType,
+)  # fmt: skip
+from quickcommerce.kit.telemetry import log
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, State]
@@ -32,13 +36,10 @@ PAGE_DEFAULT = 20
 PAGE_MAX = 100
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
-
-LATENCY = Histogram(
-    "qc_http_seconds",
-    "Time to answer, by route",
-    ["method", "route", "status"],
-    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
-)
+ENCODING = "content-encoding"
+UNFIT = "the body does not fit"
+FAULTS_MAX = 50
+"""How many are told at once: an answer is not many times as long as its request."""
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +74,14 @@ async def raw_body(request: AnyRequest, limit: int = BODY_MAX_BYTES) -> bytes:
     essence = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if body and essence != JSON:
         raise UnsupportedMediaType("send Content-Type: application/json")
+    if body and any(each.strip().lower() not in ("", "identity") for each in request.headers.getall(ENCODING, [])):
+        raise UnsupportedMediaType("send the body as it is, without Content-Encoding")
     return body
+
+
+async def nothing(request: AnyRequest) -> None:
+    """Read a body that may only be absent or `{}`. Raises as `raw_body` and `decode` do."""
+    decode(await raw_body(request) or b"{}", Nothing)
 
 
 def decode(body: bytes, shape: type[T]) -> T:
@@ -84,36 +92,58 @@ def decode(body: bytes, shape: type[T]) -> T:
         json.loads(body, object_pairs_hook=_unique)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
+    except _RepeatedKey as error:
+        raise InvalidRequest(UNFIT, errors=_faults(body)) from error
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("the body is not valid JSON") from error
-    if b"\\u0000" in body and _has_nul(msgspec.json.decode(body)):
-        raise InvalidRequest("NUL is not a character of any text here")
+    if b"\\u0000" in body and (errors := _faults(body)):
+        raise InvalidRequest(UNFIT, errors=errors)
     return value
+
+
+class _RepeatedKey(ValueError):
+    """A key stands twice in one object."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise _RepeatedKey
     return found
 
 
-def _has_nul(value: Any) -> bool:
+class _Members(list[tuple[str, Any]]):
+    """An object's members as they stand, where a dict would keep the last of two equal keys."""
+
+
+def _faults(body: bytes) -> list[dict[str, str]]:
+    """What the shape of a body cannot forbid, each with its pointer: keys that stand twice, and NUL."""
+    return list(islice(_faults_of(json.loads(body, object_pairs_hook=_Members), ""), FAULTS_MAX))
+
+
+def _faults_of(value: Any, pointer: str) -> Iterator[dict[str, str]]:
     match value:
-        case str():
-            return "\0" in value
+        case str() if "\0" in value:
+            yield {"pointer": pointer, "detail": "NUL is not a character of any text here"}
+        case _Members():
+            seen: set[str] = set()
+            for key, each in value:
+                at = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+                if key in seen:
+                    yield {"pointer": at, "detail": "this key stands twice in its object"}
+                seen.add(key)
+                yield from _faults_of(key, at)
+                yield from _faults_of(each, at)
         case list():
-            return any(map(_has_nul, value))
-        case dict():
-            return any(map(_has_nul, value)) or any(map(_has_nul, value.values()))
-    return False
+            for index, each in enumerate(value):
+                yield from _faults_of(each, f"{pointer}/{index}")
 
 
 def _invalid(text: str) -> InvalidRequest:
     """Msgspec says `Expected ... - at `$.lines[0].quantity``; the contract wants a JSON pointer."""
     detail, _, path = text.partition(" - at `")
     pointer = path.rstrip("`").removeprefix("$").replace("[", "/").replace("]", "").replace(".", "/")
-    return InvalidRequest("the body does not fit", errors=[{"pointer": pointer or "", "detail": detail}])
+    return InvalidRequest(UNFIT, errors=[{"pointer": pointer or "", "detail": detail}])
 
 
 def integer(request: AnyRequest, name: str, *, low: int, high: int) -> int | None:
@@ -179,48 +209,25 @@ def on_problem(request: AnyRequest, error: Problem) -> Response[bytes]:
 
 
 def on_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-    """What the framework refuses by itself: no such route, or not this method."""
-    allow = (error.headers or {}).get("Allow") or (error.headers or {}).get("allow")
-    known: dict[int, type[Problem]] = {404: problem.NotFound, 405: problem.MethodNotAllowed, 400: InvalidRequest}
-    response = on_problem(request, known.get(error.status_code, InvalidRequest)("no such route or method"))
-    if allow:
-        response.headers["Allow"] = allow
-    return response
+    """What the framework refuses by itself: no such route, not this method, or what it cannot read."""
+    if error.status_code == NotFound.status:
+        return on_problem(request, NotFound("there is no such address"))
+    if error.status_code == MethodNotAllowed.status:
+        return on_problem(request, MethodNotAllowed((error.headers or {})["allow"].split(", ")))
+    return on_problem(request, InvalidRequest("the request cannot be read"))
+
+
+async def before_request(request: AnyRequest) -> Response[None] | None:
+    """Answer OPTIONS: the framework's own answer knows only the methods of a path's first handler."""
+    if request.method != HttpMethod.OPTIONS:
+        return None
+    path = request.scope["path_template"]
+    routes = [route for route in request.app.routes if isinstance(route, HTTPRoute) and route.path_format == path]
+    methods = {method for route in routes for method in route.methods}
+    return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(methods))}, media_type=MediaType.TEXT)
 
 
 def on_defect(request: AnyRequest, _error: Exception) -> Response[bytes]:
     """A defect of ours: logged whole, told to the client in one sentence."""
     log.exception("http.defect", method=request.method, path=request.url.path)
     return on_problem(request, Problem("an unexpected error; it has been logged"))
-
-
-class Telemetry:
-    """ASGI middleware: a trace id for each request, its time by route, and headers that every answer has."""
-
-    def __init__(self, app: ASGIApp, ids: Ids, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self._app = app
-        self._ids = ids
-        self._headers = list(headers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
-            return
-        given = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
-        trace_id = trace_of(given.decode("latin-1")) or self._ids.token()
-        started = time.perf_counter()
-        status = 0
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                extra = [*self._headers, (b"x-trace-id", trace_id.encode())]
-                message["headers"] = [*message.get("headers", []), *extra]
-            await send(message)
-
-        with tracing(trace_id):
-            await self._app(scope, receive, sending)
-        route = str(scope.get("path_template", "")) if status != problem.NotFound.status else ""
-        LATENCY.labels(scope["method"], route, status).observe(time.perf_counter() - started)

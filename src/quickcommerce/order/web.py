@@ -211,8 +211,7 @@ async def cancel(request: AnyRequest, state: State, order_id: FromPath[str]) -> 
     parts: Web = state.orders_web
     caller = await web.caller(request)
     identity = path_id(order_id)
-    raw = await web.raw_body(request)
-    web.decode(raw or b"{}", web.Nothing)
+    await web.nothing(request)
     return web.answer(parts.body(await parts.orders.cancel(identity, caller, current_trace())))
 
 

@@ -73,11 +73,16 @@ def _wants_html(request: AnyRequest) -> bool:
 
 
 def on_problem(request: AnyRequest, problem: Problem) -> Response[Any]:
-    """A problem as a page for those who ask for one, and as problem+json for the others."""
+    """A problem as a page for those who ask for one, and as problem+json for the others.
+
+    Details are written for programs; the page says in a buyer's words what a buyer can mend.
+    """
     if not _wants_html(request):
         return web.on_problem(request, problem)
     pages: Pages = request.app.state.pages
-    page = pages.render("problem.html", problem.status, title=problem.title, detail=problem.detail)
+    page = pages.render(
+        "problem.html", problem.status, status=problem.status, title=problem.title, detail=problem.detail
+    )
     page.headers.update(problem.headers())
     return page
 
