@@ -1,5 +1,6 @@
 """Tokens that somebody else signs: their public keys are read over HTTP, and can be used for nothing else."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -20,7 +21,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from quickcommerce.kit.auth import Caller, Role, Verifier
 from quickcommerce.kit.clock import SECOND_US
 from quickcommerce.kit.problem import Unauthorized, Unavailable
-from stores import Clock
+from stores import Clock, turns, until
 
 SECRET = "the-secret-of-a-shop-that-is-long-enough"
 CLAIMS = {"id": 7, "role": "ROLE_USER", "exp": Clock().now_us // SECOND_US + 10_000}
@@ -62,6 +63,8 @@ class Keys:
     body: bytes = b"{}"
     status: int = 200
     asked: int = 0
+    answering: threading.Event = field(default_factory=threading.Event)
+    """Cleared: those who ask wait."""
     url: str = field(default="", init=False)
 
     def publish(self, *keys: dict[str, Any]) -> None:
@@ -76,6 +79,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keys]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found.asked += 1
+            found.answering.wait(60)
             self.send_response(found.status)
             self.send_header("Content-Length", str(len(found.body)))
             self.end_headers()
@@ -89,7 +93,9 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keys]:
         thread.start()
         found.url = f"http://127.0.0.1:{server.server_port}/keys"
         found.publish(public("rsa-1"), public("ec-1"))
+        found.answering.set()
         yield found
+        found.answering.set()
         server.shutdown()
         thread.join()
 
@@ -181,12 +187,10 @@ async def test_a_key_that_was_withdrawn_lets_nobody_in_after_a_minute(
 ) -> None:
     stolen = signed("rsa-1")
     assert await caller(verifier, stolen) == USER
-    keys.publish(public("ec-1"), public("rsa-3"))
-    clock.advance(30)
-    with pytest.raises(Unauthorized):
-        await caller(verifier, signed("rsa-3"))
-    clock.advance(30)
-    assert await caller(verifier, signed("rsa-3")) == USER
+    keys.publish(public("ec-1"))
+    clock.advance(59)
+    assert await caller(verifier, signed("rsa-1", id=8)) == Caller(8, Role.USER)
+    clock.advance(1)
     with pytest.raises(Unauthorized):
         await caller(verifier, stolen)
     assert await caller(verifier, signed("ec-1")) == USER
@@ -225,13 +229,15 @@ async def test_a_token_remembered_under_old_keys_is_forgotten_when_new_ones_come
     ],
 )
 async def test_keys_that_cannot_be_read_are_our_trouble_and_not_the_callers(
-    verifier: Verifier, keys: Keys, status: int, body: bytes
+    verifier: Verifier, keys: Keys, clock: Clock, status: int, body: bytes
 ) -> None:
     keys.status, keys.body = status, body
     for _ in range(2):
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as refused:
             await caller(verifier, signed("rsa-1"))
+        assert (refused.value.retry_after_s, keys.asked) == (5, 1), "they are asked again and again"
     keys.publish(public("rsa-1"))
+    clock.advance(5)
     assert await caller(verifier, signed("rsa-1")) == USER
 
 
@@ -257,3 +263,78 @@ async def test_keys_for_other_uses_in_the_set_are_left_alone(verifier: Verifier,
         await caller(verifier, jwt.encode(CLAIMS, SECRET, "HS256", headers={"kid": "oct-1"}))
     with pytest.raises(Unauthorized):
         await caller(verifier, signed("rsa-2", header={}))
+
+
+# Renewing
+
+
+async def test_a_crowd_that_comes_when_the_keys_are_old_asks_for_them_once(
+    verifier: Verifier, keys: Keys, clock: Clock
+) -> None:
+    assert await caller(verifier, signed("rsa-1")) == USER
+    clock.advance(60)
+    keys.answering.clear()
+    waiting = [asyncio.create_task(caller(verifier, signed("rsa-1", id=n))) for n in range(1, 101)]
+    await until(lambda: keys.asked == 2)
+    # The first to come is the one on whose behalf they are asked for; it leaves.
+    waiting.pop(0).cancel()
+    await turns()
+    keys.answering.set()
+    assert await asyncio.gather(*waiting) == [Caller(n, Role.USER) for n in range(2, 101)]
+    assert keys.asked == 2
+
+
+async def test_good_keys_outlive_an_address_that_fails_for_ten_minutes_and_no_longer(
+    verifier: Verifier, keys: Keys, clock: Clock
+) -> None:
+    assert await caller(verifier, signed("rsa-1")) == USER
+    keys.status = 503
+    for minute in range(1, 10):
+        clock.advance(60)
+        assert await caller(verifier, signed("rsa-1", id=minute)) == Caller(minute, Role.USER)
+    clock.advance(59)
+    assert await caller(verifier, signed("rsa-1")) == USER
+    clock.advance(1)
+    with pytest.raises(Unavailable):
+        await caller(verifier, signed("rsa-1", id=8))
+    keys.publish(public("rsa-1"))
+    clock.advance(5)
+    assert await caller(verifier, signed("rsa-1", id=8)) == Caller(8, Role.USER)
+
+
+async def test_nobody_with_a_good_key_waits_for_an_address_that_failed_before(
+    verifier: Verifier, keys: Keys, clock: Clock
+) -> None:
+    assert await caller(verifier, signed("rsa-1")) == USER
+    keys.status = 503
+    clock.advance(60)
+    assert await caller(verifier, signed("rsa-1", id=8)) == Caller(8, Role.USER)
+    clock.advance(5)
+    keys.answering.clear()
+    assert await caller(verifier, signed("rsa-1", id=9)) == Caller(9, Role.USER)
+    await until(lambda: keys.asked == 3)
+    # Meanwhile it works again, and what it says counts.
+    keys.publish(public("ec-1"))
+    keys.answering.set()
+    await until(lambda: verifier._keys is not None and verifier._keys._asking is None)
+    with pytest.raises(Unauthorized):
+        await caller(verifier, signed("rsa-1", id=10))
+
+
+async def test_a_new_key_is_known_at_once_and_made_up_ones_are_not_asked_for_again_and_again(
+    verifier: Verifier, keys: Keys, clock: Clock
+) -> None:
+    assert await caller(verifier, signed("rsa-1")) == USER
+    keys.publish(public("rsa-1"), public("rsa-3"))
+    clock.advance(5)
+    assert await caller(verifier, signed("rsa-3")) == USER
+    assert keys.asked == 2
+    for n in range(20):
+        with pytest.raises(Unauthorized):
+            await caller(verifier, signed("rsa-2", header={"kid": f"made up {n}"}))
+    assert keys.asked == 2
+    clock.advance(5)
+    for n in range(20):
+        with pytest.raises(Unauthorized):
+            await caller(verifier, signed("rsa-2", header={"kid": f"made up {n}"}))
+    assert keys.asked == 3
