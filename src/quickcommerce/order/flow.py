@@ -187,8 +187,13 @@ class Orders:
                 released.append((old.order_id, units))
             elif move.to is Status.PAID:
                 sold.append((old.order_id, units))
-            with tracing(move.trace):
-                log.info("order.changed", order_id=old.order_id, what=move.what, status=move.to)
         await store.record(tx, changes)
         await outbox.append(tx, messages)
         await self.reservations.give_back_and_sell(tx, released, sold)
+        tx.after_commit(lambda: _tell(moves))
+
+
+def _tell(moves: Sequence[Move]) -> None:
+    for move in moves:
+        with tracing(move.trace):
+            log.info("order.changed", order_id=move.order_id, what=move.what, status=move.to)
