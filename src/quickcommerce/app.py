@@ -185,7 +185,7 @@ def build(
     handlers = _handlers(flows)
     payment = Inbox("payment", stores.payment, handlers["payment"], letters["payment"], clock, rng)
     order = Inbox("order", stores.shop, handlers["order"], letters["shop"], clock, rng)
-    history = Projection("history", stores.history, flows.index, letters["shop"])
+    history = Projection("history", stores.history, flows.index, letters["shop"], rng)
     subscriptions = [
         Subscription(stores.shop, payment, settings.event_list_max),
         Subscription(stores.payment, order, settings.event_list_max),

@@ -9,11 +9,11 @@ import pytest
 
 from quickcommerce.kit import db
 from quickcommerce.kit.db import LOCK, Duplicate, Tx, WaitedInTransaction, marks
-from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 from stores import STORES, Store, opened
 
 TABLE = "CREATE TABLE pair (name VARCHAR(40) PRIMARY KEY, n BIGINT NOT NULL, CHECK (n >= 0))"
+pytestmark = pytest.mark.usefixtures("at_once")
 COUNT = "SELECT COUNT(*) FROM pair"
 
 
@@ -22,11 +22,6 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with opened(request.param, tmp_path / f"{request.param}.db") as found:
         await found.db.run(lambda tx: tx.run(TABLE))
         yield found
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_between_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
 
 
 async def put(tx: Tx, name: str) -> str:
