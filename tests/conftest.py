@@ -1,9 +1,12 @@
 """What every test shares: a virtual event loop where tests live in virtual time, and quiet logs."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from quickcommerce.kit.telemetry import configure_logs
 from world import VirtualLoop
@@ -23,3 +26,14 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
     configure_logs("ERROR", machine=True)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[EventDict]]:
+    """Every log line of the test, with its trace."""
+    configure_logs("INFO", machine=True)
+    try:
+        with capture_logs(processors=[merge_contextvars]) as lines:
+            yield lines
+    finally:
+        configure_logs("ERROR", machine=True)

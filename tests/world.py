@@ -16,8 +16,9 @@ from typing import Any
 import httpx2
 
 from quickcommerce import settings as settings_module
-from quickcommerce.app import App, build
+from quickcommerce.app import App, Connect, build
 from quickcommerce.catalog.model import Entry
+from quickcommerce.kit import db
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import SECOND_US
 from quickcommerce.toss_emulator import AppTransport
@@ -171,19 +172,17 @@ class World:
         return counts
 
 
-@asynccontextmanager
-async def world(
-    folder: Path, *, seed: int = 1, loops: bool = True, goods: Sequence[Entry] = GOODS, **settings: object
-) -> AsyncIterator[World]:
-    """A system in `folder`, with some goods. `loops=False`: nothing runs by itself. `settings` are `QC_` settings."""
+def built(folder: Path, clock: Clock, connect: Connect, *, seed: int, **settings: object) -> App:
+    """A system on the files in `folder`, of which nothing runs yet. `settings` are `QC_` settings."""
     environment = {f"QC_{name.upper()}": str(value) for name, value in settings.items()}
-    clock = Clock()
-    app = build(
+    return build(
         settings_module.load({"QC_PROFILE": "test", "QC_DATA_DIR": str(folder), "QC_LOG_LEVEL": "ERROR"} | environment),
-        clock=clock,
-        rng=random.Random(seed),
-        inline=True,
-    )
+        clock=clock, rng=random.Random(seed), connect=connect, inline=True,
+    )  # fmt: skip
+
+
+async def started(app: App, *, loops: bool, goods: Sequence[Entry]) -> None:
+    """Make its files, with some goods, where there are none, and start it. `loops=False`: nothing runs by itself."""
     await app.migrate()
     if goods and not await app.flows.catalog.page("", 0, 1):
         await app.flows.catalog.put(goods)
@@ -191,6 +190,21 @@ async def world(
         await app.start()
     elif app.flows.emulator:
         await app.flows.emulator.start()
-    async with httpx2.AsyncClient(transport=AppTransport(app.asgi), base_url="http://shop.test", timeout=300) as http:
+
+
+def buyers(transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncClient:
+    """How people reach the shop."""
+    return httpx2.AsyncClient(transport=transport, base_url="http://shop.test", timeout=300)
+
+
+@asynccontextmanager
+async def world(
+    folder: Path, *, seed: int = 1, loops: bool = True, goods: Sequence[Entry] = GOODS, **settings: object
+) -> AsyncIterator[World]:
+    """A system in `folder`, with some goods. `loops=False`: nothing runs by itself. `settings` are `QC_` settings."""
+    clock = Clock()
+    app = built(folder, clock, db.connect, seed=seed, **settings)
+    await started(app, loops=loops, goods=goods)
+    async with buyers(AppTransport(app.asgi)) as http:
         yield World(app, clock, http)
     await app.stop()

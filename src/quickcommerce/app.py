@@ -156,11 +156,13 @@ class App:
 
     async def migrate(self) -> list[str]:
         """Bring every store to the present schema. Returns what was applied."""
-        return [
-            f"{name}: {applied}"
+        applied = [
+            f"{name}: {migration}"
             for name, database in self.stores.every().items()
-            for applied in await migrate.migrate(database, migrate.load(*MIGRATIONS[name]))
+            for migration in await migrate.migrate(database, migrate.load(*MIGRATIONS[name]))
         ]
+        await self.flows.catalog.fold()
+        return applied
 
 
 def build(
@@ -187,7 +189,7 @@ def build(
     handlers = _handlers(flows)
     payment = Inbox("payment", stores.payment, handlers["payment"], letters["payment"], clock, rng)
     order = Inbox("order", stores.shop, handlers["order"], letters["shop"], clock, rng)
-    history = Projection("history", stores.history, flows.index, letters["shop"])
+    history = Projection("history", stores.history, flows.index, letters["shop"], rng)
     subscriptions = [
         Subscription(stores.shop, payment, settings.event_list_max),
         Subscription(stores.payment, order, settings.event_list_max),

@@ -1,16 +1,15 @@
 """Events: delivered at least once, with one effect, and in order for each order; whatever dies when."""
 
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from quickcommerce.kit import db, inbox, outbox
+from quickcommerce.kit import outbox
+from quickcommerce.kit.bus import Settle
 from quickcommerce.kit.db import Tx
-from quickcommerce.kit.inbox import Inbox, Settle
+from quickcommerce.kit.inbox import Inbox
 from quickcommerce.kit.outbox import Message
-from quickcommerce.kit.policy import Backoff
 from stores import READERS, Group, Post, drain, message, post
 
 KINDS = ("sqlite", "sqlite-inline")
@@ -21,16 +20,7 @@ class Crash(BaseException):
     """The process ends here."""
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "_BACKOFF", Backoff(base_s=0, cap_s=0))
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
-
-
-@pytest.fixture(params=KINDS)
-async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Post]:
-    async with post(request.param, tmp_path) as found:
-        yield found
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 async def acknowledged(_tx: Tx) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from quickcommerce.kit import db
 from quickcommerce.kit.db import LOCK, Duplicate, Tx, WaitedInTransaction, marks
-from quickcommerce.kit.policy import Backoff
+from quickcommerce.kit.problem import Unavailable
 from stores import STORES, Store, opened
 
 TABLE = "CREATE TABLE pair (name VARCHAR(40) PRIMARY KEY, n BIGINT NOT NULL, CHECK (n >= 0))"
+pytestmark = pytest.mark.usefixtures("at_once")
 COUNT = "SELECT COUNT(*) FROM pair"
 
 
@@ -21,11 +22,6 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with opened(request.param, tmp_path / f"{request.param}.db") as found:
         await found.db.run(lambda tx: tx.run(TABLE))
         yield found
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_between_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
 
 
 async def put(tx: Tx, name: str) -> str:
@@ -249,6 +245,61 @@ async def test_listeners_hear_of_a_commit_that_announced_something_and_of_no_oth
         await store.db.run(failing)
     await store.db.run(announcing)
     assert (runs, heard) == (2, ["first", "second"])
+
+
+async def test_what_is_told_after_a_commit_is_told_once_and_never_of_what_was_undone(store: Store) -> None:
+    told: list[str] = []
+    store.db.listen(lambda: told.append("woken"))
+    runs = 0
+
+    async def telling(tx: Tx) -> str:
+        nonlocal runs
+        runs += 1
+        tx.after_commit(lambda: told.append(f"run {runs}"))
+        tx.announce()
+        tx.announce()
+        tx.after_commit(lambda: told.append("last"))
+        assert told == []
+        if runs < 3:
+            raise Duplicate("a parallel transaction was faster")
+        return await put(tx, "milk")
+
+    async def failing(tx: Tx) -> None:
+        tx.after_commit(lambda: told.append("never"))
+        raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        await store.db.run(failing)
+    assert await store.db.run(telling) == "milk"
+    assert told == ["run 3", "woken", "last"]
+
+
+async def test_a_listener_that_breaks_does_not_make_a_commit_look_failed(store: Store) -> None:
+    told: list[str] = []
+
+    def breaking() -> None:
+        raise ValueError
+
+    async def telling(tx: Tx) -> str:
+        tx.after_commit(breaking)
+        tx.after_commit(lambda: told.append("told"))
+        return await put(tx, "milk")
+
+    assert await store.db.run(telling) == "milk"
+    assert (told, await count(store)) == (["told"], 2)
+
+
+async def test_a_database_that_was_closed_says_so_whatever_is_asked(store: Store) -> None:
+    await store.db.scan(lambda tx: tx.one(COUNT))
+    closing = asyncio.create_task(store.db.close())
+    late = [asyncio.create_task(store.db.run(lambda tx: put(tx, "late")))]
+    await closing
+    for ask in (store.db.run, store.db.read, store.db.scan):
+        with pytest.raises(Unavailable, match="closed"):
+            await ask(lambda tx: tx.one(COUNT))
+    with pytest.raises(Unavailable, match="closed"):
+        await late[0]
+    await store.db.close()
 
 
 def test_a_database_that_is_not_installed_is_refused_at_the_start(tmp_path: Path) -> None:

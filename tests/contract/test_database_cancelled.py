@@ -114,6 +114,28 @@ async def test_cancelled_while_its_commit_is_in_flight_it_is_committed_before_an
 
 
 @only_those_that_wait
+async def test_cancelled_while_its_commit_is_in_flight_its_listeners_hear_of_it(store: Store) -> None:
+    """Otherwise a reader of what was committed would learn of it only when it looks by itself."""
+    heard: list[str] = []
+    store.db.listen(lambda: heard.append("listener"))
+
+    async def work(tx: Tx) -> None:
+        tx.announce()
+        tx.after_commit(lambda: heard.append("told"))
+        await put(tx, "mine")
+
+    with store.stalled("commit"):
+        mine = asyncio.create_task(store.db.run(work))
+        await turns()
+        mine.cancel()
+        await turns()
+        assert heard == []
+    with pytest.raises(asyncio.CancelledError):
+        await mine
+    assert (heard, await rows(store, "mine")) == (["listener", "told"], 2)
+
+
+@only_those_that_wait
 async def test_cancelled_while_waiting_for_its_turn_it_has_no_effect(store: Store) -> None:
     with store.stalled("commit"):
         first = asyncio.create_task(store.db.run(lambda tx: put(tx, "first")))

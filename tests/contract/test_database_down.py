@@ -21,6 +21,7 @@ COUNT = "SELECT COUNT(*) FROM note"
 WRITER = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute(f"PRAGMA locking_mode={sys.argv[2]}")
 connection.execute("BEGIN IMMEDIATE")
 connection.execute("INSERT INTO note (name, body) VALUES ('elsewhere', '')")
 print("writing", flush=True)
@@ -51,10 +52,10 @@ async def names(database: Database) -> list[str]:
 
 
 @asynccontextmanager
-async def another_process_writes(path: Path) -> AsyncIterator[asyncio.StreamWriter]:
-    """It holds the write lock until it is told to commit."""
+async def another_process_writes(path: Path, *, locking: str = "NORMAL") -> AsyncIterator[asyncio.StreamWriter]:
+    """It holds the write lock until it is told to commit; with EXCLUSIVE locking nobody may read meanwhile either."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", WRITER, path, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", WRITER, path, locking, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout
     assert process.stdin
@@ -91,6 +92,39 @@ async def test_another_process_that_writes_for_too_long_is_told_as_unavailable(
         assert await names(store.db) == []
     assert await store.db.run(lambda tx: write(tx, "mine")) == "mine"
     assert await names(store.db) == ["elsewhere", "mine"]
+
+
+@pytest.fixture(params=list(STORES))
+async def unopened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """A database that nobody has looked at yet: another process may still have the file for itself."""
+    async with opened(request.param, tmp_path / "store.db") as made:
+        await made.db.run(lambda tx: tx.run("CREATE TABLE note (name VARCHAR(40) PRIMARY KEY, body BLOB NOT NULL)"))
+    found = STORES[request.param](tmp_path / "store.db")
+    yield found
+    await found.db.close()
+
+
+@pytest.mark.parametrize("ask", ["run", "read", "scan"])
+async def test_another_process_that_has_the_file_for_itself_is_waited_for(
+    unopened: Store, tmp_path: Path, ask: str
+) -> None:
+    async with another_process_writes(tmp_path / "store.db", locking="EXCLUSIVE") as other:
+        before = repeated()
+        looking = asyncio.create_task(getattr(unopened.db, ask)(lambda tx: tx.one(COUNT)))
+        await until(lambda: repeated() > before + 3)
+        other.write(b"\n")
+        assert await looking == (1,)
+
+
+async def test_another_process_that_keeps_the_file_for_itself_is_told_as_unavailable(
+    unopened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "BUSY_WAIT_S", 0.0)
+    async with another_process_writes(tmp_path / "store.db", locking="EXCLUSIVE"):
+        for ask in (unopened.db.run, unopened.db.read, unopened.db.scan):
+            with pytest.raises(Unavailable, match="busy"):
+                await ask(lambda tx: tx.one(COUNT))
+    assert await names(unopened.db) == ["elsewhere"]
 
 
 async def test_a_key_that_the_other_process_took_is_looked_up_again_however_long_it_was_waited_for(

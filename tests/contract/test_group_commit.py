@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from structlog.typing import EventDict
 
 from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.problem import Unavailable
@@ -155,6 +156,28 @@ async def test_a_request_that_breaks_its_list_fails_alone(till: Till) -> None:
     del answers[2]
     assert answers == ["answer 0", "answer 1", "answer 3", "answer 4"]
     assert await group.submit(6) == "answer 6"
+
+
+@pytest.mark.parametrize("missing", [1, -1, 3])
+async def test_a_list_with_more_or_fewer_answers_than_requests_fails_each_at_once_and_is_not_run_again(
+    missing: int, logged: list[EventDict]
+) -> None:
+    lists: list[list[int]] = []
+
+    async def miscount(requests: list[int]) -> Sequence[str | Exception]:
+        lists.append(requests)
+        return ["answer"] * (len(requests) - missing)
+
+    group: GroupCommit[int, str] = GroupCommit("test", miscount, list_max=9, queue_max=9, within_s=3600.0)
+    answers = await asyncio.gather(*submitted(group, range(3)), return_exceptions=True)
+    assert [str(answer) for answer in answers] == [f"{3 - missing} answers to 3 requests"] * 3
+    assert all(isinstance(answer, AssertionError) for answer in answers)
+    assert lists == [[0, 1, 2]]
+    assert [(line["event"], line["log_level"]) for line in logged] == [("batch.miscounted", "error")]
+    # The runner has not died of it.
+    with pytest.raises(AssertionError, match="to 1 requests"):
+        await group.submit(3)
+    await group.drain()
 
 
 async def test_a_request_that_is_refused_is_not_run_again_and_neither_are_its_neighbours(till: Till) -> None:

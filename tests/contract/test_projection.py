@@ -2,27 +2,27 @@
 
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.typing import EventDict
 
 from quickcommerce import events
 from quickcommerce.events import Line, Order, OrderChanged, OrderEvent, OrderPaid, OrderPlaced
 from quickcommerce.history.flow import Document, Found, Projection, Query
 from quickcommerce.history.sql import SqlIndex
-from quickcommerce.kit import db
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import EventId, OrderId
 from quickcommerce.kit.inbox import DeadLetters
 from quickcommerce.kit.outbox import Message, append
-from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import NotFound, Unavailable
-from stores import Clock, Store, drain, opened
+from stores import Clock, Store, drain, metric, opened
 
+pytestmark = pytest.mark.usefixtures("at_once")
 STEPS: list[tuple[type[OrderEvent], str]] = [(OrderPlaced, "PLACED"), (OrderChanged, "PAYING"), (OrderPaid, "PAID")]
 
 
@@ -46,8 +46,11 @@ class Unsteady:
     down_for_one: bool = False
     """Down from the moment at which a list is tried one by one."""
     broken: str = ""
+    tried: list[str] = field(default_factory=list)
+    """The orders of every write that was begun."""
 
     async def write(self, documents: Sequence[Document]) -> None:
+        self.tried += [one.order_id for one in documents]
         if self.down or (self.down_for_one and len(documents) == 1):
             raise Unavailable("the index is down")
         if self.broken and any(one.order_id == self.broken for one in documents):
@@ -96,12 +99,8 @@ async def history(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         index = SqlIndex(store.db)
         unsteady = Unsteady(index)
         letters = DeadLetters(shop.db, Clock())
-        yield History(shop, index, unsteady, letters, Projection("history", store.db, unsteady, letters))
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_between_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
+        projection = Projection("history", store.db, unsteady, letters, random.Random(1))
+        yield History(shop, index, unsteady, letters, projection)
 
 
 ALL = [event(number, version) for number in range(5) for version in (1, 2, 3)]
@@ -165,6 +164,35 @@ async def test_poison_is_put_aside_in_the_shop_and_the_others_are_shown(
     await history.publish([event(1, 2)])
     await drain(history.reader)
     assert await history.statuses() == ["PLACED", "PAYING", "PLACED"]
+
+
+async def test_a_letter_tells_how_often_its_event_was_tried(history: History, logged: list[EventDict]) -> None:
+    broken = event(1, 1).subject
+    history.unsteady.broken = broken
+    dead = metric("qc_events_total", consumer="history", end="dead")
+    await history.publish([event(0, 1), event(1, 1), event(2, 1)])
+    await drain(history.reader)
+    [letter] = await history.letters.list()
+    assert letter.tries == history.unsteady.tried.count(broken) == 5
+    assert metric("qc_events_total", consumer="history", end="dead") == dead + 1
+    # What was put aside is not said to be in the history.
+    assert [line["order_id"] for line in logged if line["event"] == "event.dead"] == [broken]
+    folded = [line["order_id"] for line in logged if line["event"] == "history.folded"]
+    assert folded == [event(0, 1).subject, event(2, 1).subject]
+
+
+async def test_an_index_that_fails_a_few_times_and_then_works_puts_nothing_aside(history: History) -> None:
+    write = history.unsteady.write
+
+    async def flaky(documents: Sequence[Document]) -> None:
+        history.unsteady.broken = event(1, 1).subject if len(history.unsteady.tried) < 4 else ""
+        await write(documents)
+
+    history.unsteady.write = flaky  # type: ignore[method-assign]
+    await history.publish([event(1, 1)])
+    await drain(history.reader)
+    assert await history.statuses() == ["PLACED"]
+    assert await history.letters.list() == []
 
 
 async def test_an_event_of_an_unknown_type_is_put_aside(history: History) -> None:

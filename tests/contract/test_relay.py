@@ -2,34 +2,19 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from quickcommerce.kit import db, inbox
 from quickcommerce.kit.db import Params, Row, Tx
 from quickcommerce.kit.ids import Ids
 from quickcommerce.kit.outbox import Message, Relay
-from quickcommerce.kit.policy import Backoff
-from stores import Post, message, post
+from stores import Post, message
 
 LEASE_S = 30.0
 MESSAGES = [message(f"order-{key}", n) for n in range(4) for key in range(6)]
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "_BACKOFF", Backoff(base_s=0, cap_s=0))
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
-
-
-@pytest.fixture(params=["sqlite", "sqlite-inline"])
-async def wire(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Post]:
-    async with post(request.param, tmp_path) as found:
-        yield found
 
 
 @dataclass

@@ -131,6 +131,9 @@ class WatchedTx:
     def announce(self) -> None:
         self._tx.announce()
 
+    def after_commit(self, tell: Callable[[], None]) -> None:
+        self._tx.after_commit(tell)
+
     def _happened(self) -> None:
         self.wrote = True
         self._probe.happened()

@@ -9,17 +9,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx2
-
 from flow.probe import Front, Line, Probe, Watched
-from quickcommerce import settings as settings_module
-from quickcommerce.app import EMULATOR_PREFIX, build
+from quickcommerce.app import EMULATOR_PREFIX
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit import db
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.life import CRASHES
 from quickcommerce.toss_emulator import AppTransport, Emulator
-from world import EPOCH_US, GOODS, Clock, World
+from world import EPOCH_US, GOODS, Clock, World, built, buyers, started
 
 
 def day() -> Clock:
@@ -34,7 +31,6 @@ async def start(
     **settings: object,
 ) -> World:  # fmt: skip
     """A process on the files in `folder`, which it makes where there are none."""
-    environment = {f"QC_{name.upper()}": str(value) for name, value in settings.items()}
 
     def connect(url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False) -> Database:
         inner = db.connect(url, rng=rng, inline=inline, threaded=threaded)
@@ -44,25 +40,15 @@ async def start(
             inner._connection(role).execute("PRAGMA synchronous = OFF")
         return Watched(inner, probe)
 
-    app = build(
-        settings_module.load({"QC_PROFILE": "test", "QC_DATA_DIR": str(folder), "QC_LOG_LEVEL": "ERROR"} | environment),
-        clock=clock, rng=random.Random(seed), connect=connect, inline=True,
-    )  # fmt: skip
+    app = built(folder, clock, connect, seed=seed, **settings)
     http = app.flows.toss._http
     http._transport = Line(http._transport, probe)
-    await app.migrate()
-    if goods and not await app.flows.catalog.page("", 0, 1):
-        await app.flows.catalog.put(goods)
-    if loops:
-        await app.start()
-    elif app.flows.emulator:
-        await app.flows.emulator.start()
+    await started(app, loops=loops, goods=goods)
     if app.flows.emulator:
         ledger = app.flows.emulator._store._connection
         assert ledger
         ledger.execute("PRAGMA synchronous = OFF")
-    front = Front(AppTransport(app.asgi), probe)
-    return World(app, clock, httpx2.AsyncClient(transport=front, base_url="http://shop.test", timeout=300))
+    return World(app, clock, buyers(Front(AppTransport(app.asgi), probe)))
 
 
 def crashes() -> float:

@@ -1,7 +1,7 @@
 """The worst moments, staged: guards switched off, rows as they were a moment ago, a PG with old news."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -39,6 +39,9 @@ class Without:
 
     def announce(self) -> None:
         self._tx.announce()
+
+    def after_commit(self, tell: Callable[[], None]) -> None:
+        self._tx.after_commit(tell)
 
 
 def cut(monkeypatch: pytest.MonkeyPatch, store: ModuleType, update: str, condition: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from structlog.typing import EventDict
 
 from flow.acts import BEEF
 from flow.invariants import check
@@ -14,6 +15,10 @@ from flow.lives import live, orders_of, run
 from flow.probe import Probe
 from flow.process import bury, day, process
 from flow.truth import rest
+from quickcommerce.kit.db import Duplicate, Tx
+from quickcommerce.kit.ids import OrderId
+from quickcommerce.order.flow import Move
+from quickcommerce.order.model import Status
 
 WALKS = ["paid", "declined then paid", "cancelled", "expired", "reply lost, then paid"]
 Lost = Literal["twice", "lost"]
@@ -66,3 +71,26 @@ async def test_a_buyer_whose_order_is_committed_twice_over_gets_the_one_that_is_
             assert [each["order_id"] for each in orders] == [answer.json()["order_id"]], "ordered twice"
         await rest(w)
         await check(w)
+
+
+async def test_a_change_whose_transaction_is_undone_and_run_again_is_logged_once(
+    tmp_path: Path, logged: list[EventDict]
+) -> None:
+    runs = 0
+    async with process(tmp_path, loops=False) as w:
+        order_id = OrderId((await w.order()).json()["order_id"])
+        move = Move(order_id, Status.CANCELLED, "cancelled", "buyer", "f" * 32)
+
+        async def cancel(tx: Tx) -> None:
+            nonlocal runs
+            runs += 1
+            await w.app.flows.orders.apply(tx, [move])
+            if runs == 1:
+                raise Duplicate("a parallel transaction was faster")
+
+        await w.app.stores.shop.run(cancel)
+    changes = [line for line in logged if line["event"] == "order.changed"]
+    assert [(line["order_id"], line["status"], line["trace.id"]) for line in changes] == [
+        (order_id, "CANCELLED", "f" * 32)
+    ]
+    assert runs == 2

@@ -105,3 +105,11 @@ async def test_names_come_back_as_they_are(tmp_path: Path) -> None:
         assert [item["name"] for item in listed] == names
         order = (await w.order([(at, 1) for at in range(1, len(names) + 1)])).json()
         assert [line["name"] for line in order["lines"]] == names
+
+
+async def test_goods_of_a_data_folder_of_before_are_found_after_the_upgrade(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.app.stores.shop.run(lambda tx: tx.run("UPDATE product SET search_text = ''"))
+        assert (await w.get("/v1/products?keyword=milk"))["items"] == []
+    async with world(tmp_path) as w:
+        assert [each["product_id"] for each in (await w.get("/v1/products?keyword=milk"))["items"]] == [1]

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from quickcommerce.kit.auth import Role, Verifier
-from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.auth import KeySet, Role
 from world import EPOCH_US, SECRET, World
 
 from .routes import PEOPLE, PROTECTED, Route
@@ -159,12 +159,12 @@ def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> tuple[bytes, byt
 async def with_keys(folder: Path, patch: pytest.MonkeyPatch, keys: dict[str, Any] | None) -> AsyncIterator[World]:
     """A shop that reads its keys from an address; None: the address does not answer."""
 
-    async def fetch(_verifier: Verifier) -> dict[str, jwt.PyJWK]:
+    async def fetch(_keys: KeySet) -> dict[str, jwt.PyJWK]:
         if keys is None:
-            raise Unavailable("the keys that verify tokens cannot be read")
+            raise httpx2.ConnectError("nobody is there")
         return {kid: jwt.PyJWK(key) for kid, key in keys.items()}
 
-    patch.setattr(Verifier, "_fetch", fetch)
+    patch.setattr(KeySet, "_fetch", fetch)
     async with shop(folder, loops=False, jwks_url="https://login.test/jwks.json") as w:
         yield w
 

@@ -78,6 +78,14 @@ def test_a_discount_that_is_no_discount_is_a_defect_and_takes_nothing(discount: 
     assert available == {1: 10}
 
 
+def test_a_product_on_two_lines_is_a_defect_and_takes_nothing() -> None:
+    """Each line alone would fit, and both would be more than there is."""
+    available = {1: 10}
+    with pytest.raises(AssertionError, match="stands in a basket once"):
+        decide([Want(1, 6), Want(1, 6)], OFFERS, available, {}, payable_min=MIN)
+    assert available == {1: 10}
+
+
 @pytest.mark.parametrize(
     ("wants", "refusal"),
     [
@@ -205,6 +213,22 @@ def test_a_basket_that_says_something_else_is_no_basket(body: str) -> None:
         msgspec.json.decode(body, type=Basket)
 
 
+def body_of(lines: int, quantity: int) -> str:
+    line = '{"product_id": 1, "quantity": %d}' % quantity
+    return '{"lines": [%s]}' % ", ".join([line] * lines)
+
+
+@pytest.mark.parametrize(("lines", "quantity"), [(1, 1), (1, 999), (50, 1), (50, 999)])
+def test_a_basket_has_one_to_fifty_lines_of_one_to_999_units(lines: int, quantity: int) -> None:
+    assert msgspec.json.decode(body_of(lines, quantity), type=Basket).lines == [Want(1, quantity)] * lines
+
+
+@pytest.mark.parametrize(("lines", "quantity"), [(0, 1), (51, 1), (1, 0), (1, 1000)])
+def test_one_line_or_one_unit_beyond_the_limits_is_no_basket(lines: int, quantity: int) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(body_of(lines, quantity), type=Basket)
+
+
 def test_the_largest_basket_is_a_basket() -> None:
     line = '{"product_id": %d, "quantity": %d, "coupon_id": null, "expected_price": 0}' % (2**53 - 1, QUANTITY_MAX)
     basket = msgspec.json.decode('{"lines": [%s]}' % ", ".join([line] * LINES_MAX), type=Basket)
@@ -212,6 +236,21 @@ def test_the_largest_basket_is_a_basket() -> None:
 
 
 # Statuses
+
+
+def test_where_an_order_may_go_is_this_table() -> None:
+    open_to = {Status.PAID, Status.FAILED, Status.EXPIRED, Status.CANCELLED}
+    assert {
+        Status.PLACED: open_to | {Status.PAYING},
+        Status.PAYING: open_to | {Status.PLACED},
+        Status.PAID: {Status.REFUNDED},
+        Status.REFUNDED: set(),
+        Status.FAILED: set(),
+        Status.EXPIRED: set(),
+        Status.CANCELLED: set(),
+    } == NEXT
+    assert {Status.PLACED, Status.PAYING} == HOLDING
+    assert {Status.FAILED, Status.EXPIRED, Status.CANCELLED} == CLOSED
 
 
 def reachable(start: Status) -> set[Status]:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from quickcommerce.payment.model import (
     CLOSABLE,
+    DECLINES_MAX,
     ENDED_UNPAID,
     MONEY_TAKEN,
     NEXT,
@@ -165,6 +166,28 @@ def test_an_open_payment_may_be_asked_for_again_and_an_ended_one_may_not(status:
 
 
 # Statuses
+
+
+def test_where_a_payment_may_go_is_this_table() -> None:
+    answered = {Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED}
+    assert {
+        Status.READY: {Status.CAPTURING, Status.CLOSED},
+        Status.CAPTURING: answered,
+        Status.CAPTURED: {Status.PARTLY_REFUNDED, Status.REFUNDED},
+        Status.DECLINED: {Status.CAPTURING, Status.CLOSED},
+        Status.UNKNOWN: answered,
+        Status.RETRY: {Status.CAPTURING, Status.UNKNOWN, Status.CLOSED},
+        Status.FAILED: set(),
+        Status.CLOSED: set(),
+        Status.PARTLY_REFUNDED: {Status.REFUNDED},
+        Status.REFUNDED: set(),
+    } == NEXT
+    assert {Status.CAPTURED, Status.PARTLY_REFUNDED, Status.REFUNDED} == MONEY_TAKEN
+    assert {Status.READY, Status.DECLINED, Status.RETRY} == CLOSABLE
+
+
+def test_ten_declines_end_a_payment() -> None:
+    assert DECLINES_MAX == 10
 
 
 def reachable(start: Status) -> set[Status]:

@@ -60,6 +60,10 @@ class Catalog:
         """Products in the order of their ids, whose names or category hold every word of `keyword`, in any case."""
         return await self.db.scan(lambda tx: store.page(tx, fold(keyword).split(), after, limit))
 
+    async def fold(self) -> None:
+        """Make products searchable that were stored before there was a search text."""
+        await self.db.run(store.fold_old)
+
     async def put(self, entries: Sequence[Entry], progress: Callable[[int], None] = lambda _: None) -> int:
         """Load entries in one transaction, all or none; known products keep their stock. Returns how many are new.
 

@@ -41,9 +41,17 @@ def _contains(word: str) -> str:
     return f"%{escaped}%"
 
 
-def _search_text(entry: Entry) -> str:
+async def fold_old(tx: Tx) -> None:
+    """Give products of before there was a search text theirs."""
+    for product_id, *texts in await tx.all(
+        "SELECT product_id, name, name_en, category FROM product WHERE search_text = ''"
+    ):
+        await tx.run("UPDATE product SET search_text = ? WHERE product_id = ?", (search_text(*texts), product_id))
+
+
+def search_text(name: str, name_en: str, category: str) -> str:
     """What keywords are looked for in. A word holds no line end, so none is found across two fields."""
-    return fold(f"{entry.name}\n{entry.name_en}\n{entry.category}")
+    return fold(f"{name}\n{name_en}\n{category}")
 
 
 async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
@@ -55,7 +63,19 @@ async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
         "product",
         "product_id, name, name_en, category, search_text, price, price_version, on_hand, reserved, sold, created_us",
         [
-            (one.product_id, one.name, one.name_en, one.category, _search_text(one), one.price, 1, 0, 0, 0, now_us)
+            (
+                one.product_id,
+                one.name,
+                one.name_en,
+                one.category,
+                search_text(one.name, one.name_en, one.category),
+                one.price,
+                1,
+                0,
+                0,
+                0,
+                now_us,
+            )
             for one in new
         ],
     )
@@ -65,6 +85,14 @@ async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
             await tx.run(
                 "UPDATE product SET name = ?, name_en = ?, category = ?, search_text = ?, price = ?,"
                 " price_version = price_version + ? WHERE product_id = ?",
-                (one.name, one.name_en, one.category, _search_text(one), one.price, int(moved), one.product_id),
+                (
+                    one.name,
+                    one.name_en,
+                    one.category,
+                    search_text(one.name, one.name_en, one.category),
+                    one.price,
+                    int(moved),
+                    one.product_id,
+                ),
             )
     return new

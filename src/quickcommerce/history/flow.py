@@ -3,6 +3,7 @@
 A fold may be repeated and reordered as it likes: a document carries its order's version, and an older one loses.
 """
 
+import random
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Protocol
 import msgspec
 
 from quickcommerce import events
+from quickcommerce.kit.bus import Settle
 from quickcommerce.kit.clock import from_rfc3339
 from quickcommerce.kit.db import Database
-from quickcommerce.kit.inbox import TRIES_MAX, DeadLetters, Settle
+from quickcommerce.kit.inbox import DeadLetters, try_alone
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log, tracing
@@ -101,37 +103,37 @@ class Projection:
     db: Database
     index: Index
     letters: DeadLetters
+    rng: random.Random
 
     async def deliver(self, messages: list[Message], settle: Settle) -> None:
         """Fold the list, then move the cursor."""
         try:
-            await self.index.write([_folded(message) for message in messages])
+            await self._fold(messages)
         except Unavailable:
             raise
-        except Exception:  # noqa: BLE001 - whichever event it is, its neighbours go on
+        except Exception as failure:  # noqa: BLE001 - whichever event it is, its neighbours go on
+            log.warning("consumer.singled", consumer=self.name, events=len(messages), error=repr(failure))
             for message in messages:
                 await self._deliver_one(message)
-        for message in messages:
-            with tracing(message.trace):
-                log.info("history.folded", order_id=message.subject, type=message.type)
         await self.db.run(settle)
 
     async def replay(self, letter_id: str) -> None:
         """Fold a dead letter again; it is gone only if that succeeds."""
         message = await self.letters.db.read(lambda tx: self.letters.peek(tx, letter_id))
-        await self.index.write([_folded(message)])
+        await self._fold([message])
         await self.letters.db.run(lambda tx: self.letters.take(tx, letter_id))
 
     async def _deliver_one(self, message: Message) -> None:
-        try:
-            await self.index.write([_folded(message)])
-        except Unavailable:
-            raise
-        except Exception as failure:  # noqa: BLE001 - the reason goes to the dead letters
-            reason = repr(failure)
-            await self.letters.db.run(lambda tx: self.letters.add(tx, self.name, message, reason, TRIES_MAX))
+        async def bury(reason: str, tries: int) -> None:
+            await self.letters.db.run(lambda tx: self.letters.add(tx, self.name, message, reason, tries))
+
+        await try_alone(lambda: self._fold([message]), bury, self.rng)
+
+    async def _fold(self, messages: list[Message]) -> None:
+        await self.index.write([_folded(message) for message in messages])
+        for message in messages:
             with tracing(message.trace):
-                log.error("event.dead", consumer=self.name, type=message.type, order_id=message.subject, reason=reason)
+                log.info("history.folded", order_id=message.subject, type=message.type)
 
 
 def _folded(message: Message) -> Document:

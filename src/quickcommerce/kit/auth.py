@@ -5,7 +5,10 @@ not be passed off as a secret. `alg` none is refused, `exp` is required, there i
 outside are never read.
 """
 
+import asyncio
 import base64
+import contextvars
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -16,10 +19,19 @@ import msgspec
 
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.problem import Forbidden, Unauthorized, Unavailable
+from quickcommerce.kit.telemetry import log
 
 CACHE_MAX = 10_000
 CACHE_US = 60 * SECOND_US
 ID_MAX = 2**53
+
+KEYS_FRESH_US = 60 * SECOND_US
+"""How old keys may be before they are asked for again: so long a key that was withdrawn may still be believed."""
+KEYS_KEPT_US = 10 * 60 * SECOND_US
+"""How old keys may be while those who give them do not answer. Then nobody is let in until they do."""
+ASK_EVERY_US = 5 * SECOND_US
+"""Keys are asked for at most so often, whatever came of it and however many unknown keys are named meanwhile."""
+ASK_WITHIN_S = 5.0
 
 
 class Role(StrEnum):
@@ -71,8 +83,10 @@ class Verifier:
     secret: str
     jwks_url: str | None = None
     _cache: dict[str, tuple[int, Caller]] = field(default_factory=dict)
-    _keys: dict[str, jwt.PyJWK] = field(default_factory=dict)
-    _keys_until_us: int = 0
+    _keys: "KeySet | None" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._keys = KeySet(self.jwks_url, self.clock, on_read=self._cache.clear) if self.jwks_url else None
 
     async def caller(self, authorization: str | None) -> Caller:
         """The caller behind an Authorization header. Raises Unauthorized."""
@@ -92,10 +106,10 @@ class Verifier:
     async def _verify(self, token: str, now_us: int) -> tuple[int, Caller]:
         options: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
         try:
-            if self.jwks_url is None:
+            if self._keys is None:
                 claims = jwt.decode(token, secret_bytes(self.secret), ["HS256"], options=options)
             else:
-                key = await self._key(str(jwt.get_unverified_header(token).get("kid", "")))
+                key = await self._keys.key(str(jwt.get_unverified_header(token).get("kid", "")))
                 claims = jwt.decode(token, key, ["RS256", "ES256"], options=options)
         except jwt.InvalidTokenError as error:
             raise Unauthorized("the token is not valid") from error
@@ -115,24 +129,66 @@ class Verifier:
             raise Unauthorized("the token names no user")
         return int(expires_s * SECOND_US), Caller(user_id, Role(role))
 
-    async def _key(self, kid: str) -> jwt.PyJWK:
-        """The public key with this id. Keys are fetched at most once a minute; the remembered tokens go with them."""
-        if self._keys_until_us <= self.clock():
-            self._keys = await self._fetch()
-            self._keys_until_us = self.clock() + CACHE_US
-            self._cache.clear()
+
+@dataclass
+class KeySet:
+    """The public keys behind a JWKS address, by their ids.
+
+    They are asked for when they are a minute old or lack a key that a token names, as they do just after a rotation.
+    One task asks for all who wait, so that the address sees one request, and a caller who leaves spoils nobody's.
+    Keys that cannot be renewed are good for ten minutes; nobody waits for a second try while they are.
+    """
+
+    url: str
+    clock: Clock
+    on_read: Callable[[], None]
+    _keys: dict[str, jwt.PyJWK] = field(default_factory=dict)
+    _read_us: int = 0
+    _ask_from_us: int = 0
+    _failing: bool = False
+    _asking: asyncio.Task[None] | None = None
+
+    async def key(self, kid: str) -> jwt.PyJWK:
+        """The key with this id. Raises PyJWT's InvalidTokenError where there is none, and Unavailable."""
+        known = kid in self._keys
+        if not known or self._age_us() >= KEYS_FRESH_US:
+            asking = self._ask()
+            if asking and not (known and self._failing and self._age_us() < KEYS_KEPT_US):
+                await asyncio.shield(asking)
+        if self._age_us() >= KEYS_KEPT_US:
+            raise Unavailable("the keys that verify tokens cannot be read", retry_after_s=ASK_EVERY_US // SECOND_US)
         if kid not in self._keys:
             raise jwt.InvalidTokenError("unknown key id")
         return self._keys[kid]
 
-    async def _fetch(self) -> dict[str, jwt.PyJWK]:
+    def _age_us(self) -> int:
+        return self.clock() - self._read_us
+
+    def _ask(self) -> asyncio.Task[None] | None:
+        """The task that asks for the keys, or None where they were asked for a moment ago."""
+        if self._asking is None and self.clock() >= self._ask_from_us:
+            self._ask_from_us = self.clock() + ASK_EVERY_US
+            # A context of its own: it works for many, and must not log under the trace of the first.
+            self._asking = asyncio.create_task(self._renew(), name="jwks", context=contextvars.Context())
+        return self._asking
+
+    async def _renew(self) -> None:
         try:
-            async with httpx2.AsyncClient(timeout=5) as client:
-                answer = await client.get(str(self.jwks_url))
-                answer.raise_for_status()
-            found = jwt.PyJWKSet.from_dict(msgspec.json.decode(answer.content, type=dict[str, Any]))
-        except (httpx2.HTTPError, ValueError, jwt.PyJWTError) as error:
-            raise Unavailable("the keys that verify tokens cannot be read") from error
+            self._keys = await self._fetch()
+        except (httpx2.HTTPError, TimeoutError, ValueError, jwt.PyJWTError) as error:
+            self._failing = True
+            log.warning("auth.keys_unread", error=repr(error), age_s=self._age_us() // SECOND_US)
+        else:
+            self._failing, self._read_us = False, self.clock()
+            self.on_read()
+        finally:
+            self._asking = None
+
+    async def _fetch(self) -> dict[str, jwt.PyJWK]:
+        async with asyncio.timeout(ASK_WITHIN_S), httpx2.AsyncClient(timeout=ASK_WITHIN_S) as client:
+            answer = await client.get(self.url)
+            answer.raise_for_status()
+        found = jwt.PyJWKSet.from_dict(msgspec.json.decode(answer.content, type=dict[str, Any]))
         return {key.key_id: key for key in found.keys if key.key_id and key.key_type in ("RSA", "EC")}
 
 

@@ -30,7 +30,8 @@ class GroupCommit(Generic[Q, A]):
     """A bounded queue in front of a function that handles lists.
 
     `handle(list)` returns one answer or exception for each request, in order. If it raises, the list is retried one
-    by one, so that a request that breaks it fails alone; `Unavailable` is not retried, since it would fail each.
+    by one, so that a request that breaks it fails alone; `Unavailable` is not retried, since it would fail each. Nor is
+    a list with more or fewer answers than requests: whatever it did is done, and each request fails.
     `runners` lists are in flight at once: one where the database has one writer. A request that has no answer after
     `within_s` seconds is told so: it may still happen, which is why clients send an Idempotency-Key.
     """
@@ -95,7 +96,7 @@ class GroupCommit(Generic[Q, A]):
 
     async def _answers(self, requests: list[Q]) -> Sequence[A | Exception]:
         try:
-            return await self._handle(requests)
+            answers = await self._handle(requests)
         except Unavailable as down:
             return [down] * len(requests)
         except Exception as failure:  # noqa: BLE001 - whatever broke the list must not break its neighbours
@@ -103,4 +104,9 @@ class GroupCommit(Generic[Q, A]):
                 return [failure]
             SINGLED.labels(self._name).inc()
             log.warning("batch.singled", batch=self._name, requests=len(requests), error=repr(failure))
-        return [(await self._answers([request]))[0] for request in requests]
+            return [(await self._answers([request]))[0] for request in requests]
+        if len(answers) == len(requests):
+            return answers
+        # A defect of the handler. Which answer is whose cannot be told, but nobody may wait for theirs in vain.
+        log.error("batch.miscounted", batch=self._name, requests=len(requests), answers=len(answers))
+        return [AssertionError(f"{len(answers)} answers to {len(requests)} requests")] * len(requests)

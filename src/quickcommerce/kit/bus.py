@@ -5,14 +5,16 @@ cannot happen. Groups read at their own pace: one that is stalled stalls nobody 
 has passed them.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from prometheus_client import Gauge
 
 from quickcommerce.kit import outbox
 from quickcommerce.kit.db import Database, Tx
-from quickcommerce.kit.inbox import Consumer, Settle
-from quickcommerce.kit.outbox import SHARDS
+from quickcommerce.kit.outbox import SHARDS, Message
+from quickcommerce.kit.telemetry import log
 
 LAG = Gauge(
     "qc_bus_lag_events", "Events behind a group's cursors when it last looked, capped at the list size", ["group"]
@@ -20,9 +22,30 @@ LAG = Gauge(
 
 PRUNE_MAX = 5_000
 
+Settle = Callable[[Tx], Awaitable[None]]
+"""Moves the bus's cursor, in the consumer's own transaction where there is one. Raises CursorMoved."""
 
-class CursorMoved(RuntimeError):
-    """Another reader of the same group moved the cursor; what was done for this list is undone."""
+
+class CursorMoved(Exception):
+    """The cursor is not where the list began: these events were delivered already. What was done for them is undone."""
+
+
+class Consumer(Protocol):
+    """Takes lists of events. Once `deliver` returns, each is handled or in the dead letters, and never needed again."""
+
+    @property
+    def name(self) -> str:
+        """Its consumer group."""
+        ...
+
+    @property
+    def db(self) -> Database:
+        """The store its cursors live in."""
+        ...
+
+    async def deliver(self, messages: list[Message], settle: Settle) -> None:
+        """Handle the list and call `settle` in the transaction of the last effect, or in one after it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,9 +68,11 @@ class Subscription:
         ahead = {message.shard: message.seq for message in messages}
         try:
             await self.consumer.deliver(messages, self._settle(ahead))
-        except CursorMoved:
+        except CursorMoved as moved:
+            # Another reader of the group was faster, or a commit of ours whose reply was lost did happen.
+            log.warning("bus.overtaken", consumer=self.consumer.name, reason=str(moved))
             self._cursors.clear()
-            raise
+            return True
         self._cursors.update(ahead)
         return len(messages) == self.list_max
 
@@ -71,7 +96,7 @@ class Subscription:
                     (seq, self.consumer.name, self.source.name, shard, self._cursors[shard]),
                 )
                 if moved != 1:
-                    raise CursorMoved(f"{self.consumer.name}: shard {shard} of {self.source.name} has another reader")
+                    raise CursorMoved(f"{self.consumer.name}: shard {shard} of {self.source.name} was moved")
 
         return settle
 

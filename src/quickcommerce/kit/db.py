@@ -5,7 +5,8 @@ database drives the whole function to its end without giving way to anything els
 transaction is not a matter of discipline but an error (`WaitedInTransaction`).
 
 `run` owns commit, rollback and repeats: `fn` may be run again from its start after a deadlock, a lock timeout or a
-duplicate key that a parallel transaction caused, so it must have no effect outside `tx`.
+duplicate key that a parallel transaction caused, so it must have no effect outside `tx`. What it has to tell others,
+a log line or a count among them, it gives to `tx.after_commit`.
 
 SQL is written once for both databases: question marks, ids from the application, no upsert, integers for time and
 money. A read that locks its rows ends in `LOCK`, which is nothing on SQLite (its one writer is the lock).
@@ -26,10 +27,12 @@ from prometheus_client import Counter
 
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.telemetry import log
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Params = Sequence[Any]
+Tell = Callable[[], None]
 
 LOCK = "/*lock*/"
 """Ends a SELECT whose rows stay as read until the transaction's end."""
@@ -82,6 +85,13 @@ class Tx(Protocol):
         """Call the database's listeners once this transaction is committed."""
         ...
 
+    def after_commit(self, tell: Tell) -> None:
+        """Call `tell` once this transaction is committed, whoever still waits for it; never if it is undone.
+
+        A hint, as an announcement is: the process may die between the two.
+        """
+        ...
+
 
 Work = Callable[[Tx], Awaitable[T]]
 
@@ -96,19 +106,22 @@ class Database(Protocol):
         ...
 
     async def read(self, work: Work[T]) -> T:
-        """Run a unit of work that reads a few rows by their keys, on one snapshot, beside the writers."""
+        """Run a unit of work that reads a few rows by their keys, on one snapshot, beside the writers.
+
+        Raises `Unavailable` as `run` does. What only reads commits nothing, so nobody is told anything after it.
+        """
         ...
 
     async def scan(self, work: Work[T]) -> T:
         """As `read`, for what may take long: lists, searches, counts. It must not keep short work waiting."""
         ...
 
-    def listen(self, listener: Callable[[], None]) -> None:
+    def listen(self, listener: Tell) -> None:
         """Call `listener` after each commit that announced something. A hint: other processes commit too."""
         ...
 
     async def close(self) -> None:
-        """Finish what was handed over and let go of the database."""
+        """Finish what was handed over and let go of the database; what is asked later is `Unavailable`."""
         ...
 
 
@@ -120,10 +133,11 @@ def marks(values: Sequence[Any]) -> str:
 class _SqliteTx:
     """`Tx` on a SQLite connection. Its methods are coroutines that never suspend."""
 
-    def __init__(self, connection: sqlite3.Connection, count: Callable[[], None]) -> None:
+    def __init__(self, connection: sqlite3.Connection, count: Tell, wake: Tell, after: list[Tell]) -> None:
         self._connection = connection
         self._count = count
-        self.announced = False
+        self._wake = wake
+        self._after = after
 
     async def all(self, sql: str, params: Params = ()) -> list[Row]:
         return self._execute(sql, params).fetchall()
@@ -144,7 +158,11 @@ class _SqliteTx:
             self._execute(f"INSERT INTO {table} ({columns}) VALUES {values}", [value for row in head for value in row])
 
     def announce(self) -> None:
-        self.announced = True
+        if self._wake not in self._after:
+            self._after.append(self._wake)
+
+    def after_commit(self, tell: Tell) -> None:
+        self._after.append(tell)
 
     def _execute(self, sql: str, params: Params) -> sqlite3.Cursor:
         self._count()
@@ -174,44 +192,32 @@ class Sqlite:
         self._count = STATEMENTS.labels(self.name).inc
         self._threads = {role: ThreadPoolExecutor(1, f"{self.name}-{role}") for role in ("writer", "scanner")}
         self._opened: dict[str, sqlite3.Connection] = {}
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Tell] = []
         self._turn = asyncio.Lock()
         self._closed = False
 
     async def run(self, work: Work[T]) -> T:
         """See `Database.run`."""
-        give_up = asyncio.get_running_loop().time() + BUSY_WAIT_S
-        runs = 0
-        for repeat in itertools.count():
-            try:
-                async with self._turn:
-                    result, announced = await self._write(work)
-            except Repeatable as undone:
-                self._ends["repeated"].inc()
-                if isinstance(undone, Busy) and asyncio.get_running_loop().time() > give_up:
-                    raise Unavailable(f"the database {self.name} is busy") from undone
-                # While another process writes, the work has not been run.
-                runs += not isinstance(undone, Busy)
-                if runs > REPEATS_MAX:
-                    raise
-                await asyncio.sleep(_REPEAT_BACKOFF.delay_s(repeat, self._rng))
-            else:
-                for listener in self._listeners if announced else ():
-                    listener()
-                return result
-        raise AssertionError("unreachable: the loop above ends by itself")
+
+        async def once() -> T:
+            async with self._turn:
+                return await self._write(work)
+
+        return await self._repeating(once)
 
     async def read(self, work: Work[T]) -> T:
         """See `Database.read`."""
-        with self._translating():
+
+        async def once() -> T:
             return self._reading("reader", work)
+
+        return await self._repeating(once)
 
     async def scan(self, work: Work[T]) -> T:
         """See `Database.scan`."""
-        with self._translating():
-            return await self._on("scanner", lambda: self._reading("scanner", work))
+        return await self._repeating(lambda: self._on("scanner", lambda: self._reading("scanner", work)))
 
-    def listen(self, listener: Callable[[], None]) -> None:
+    def listen(self, listener: Tell) -> None:
         """See `Database.listen`."""
         self._listeners.append(listener)
 
@@ -225,39 +231,74 @@ class Sqlite:
             self._opened.clear()
             self._closed = True
 
-    async def _write(self, work: Work[T]) -> tuple[T, bool]:
-        with self._translating():
+    async def _repeating(self, once: Callable[[], Awaitable[T]]) -> T:
+        """Do again what the database undid or could not begin through no fault of the work."""
+        give_up = asyncio.get_running_loop().time() + BUSY_WAIT_S
+        runs = 0
+        for repeat in itertools.count():
+            try:
+                with self._translating():
+                    return await once()
+            except Repeatable as undone:
+                self._ends["repeated"].inc()
+                if isinstance(undone, Busy) and asyncio.get_running_loop().time() > give_up:
+                    raise Unavailable(f"the database {self.name} is busy") from undone
+                # While another process holds the database, the work has not been run.
+                runs += not isinstance(undone, Busy)
+                if runs > REPEATS_MAX:
+                    raise
+                await asyncio.sleep(_REPEAT_BACKOFF.delay_s(repeat, self._rng))
+        raise AssertionError("unreachable: the loop above ends by itself")
+
+    async def _write(self, work: Work[T]) -> T:
+        after: list[Tell] = []
+        try:
             if self._threaded:
-                return await self._on("writer", lambda: self._commit(self._statements(work)))
+                return await self._on("writer", lambda: self._commit(self._statements(work), after))
             changes = self._changes()
             done = self._statements(work)
             if self._changes() == changes:
                 # Nothing was written, so there is no disk to wait for.
-                return self._commit(done)
-            return await self._on("writer", lambda: self._commit(done))
+                return self._commit(done, after)
+            return await self._on("writer", lambda: self._commit(done, after))
+        finally:
+            # Not only where it returns: the commit of a caller who was cancelled has happened all the same.
+            self._tell(after)
+
+    def _tell(self, after: list[Tell]) -> None:
+        for tell in after:
+            try:
+                tell()
+            except Exception:  # noqa: BLE001 - the transaction is committed, and its caller must not hear otherwise
+                log.exception("db.untold", db=self.name)
+
+    def _wake(self) -> None:
+        self._tell(self._listeners)
 
     def _changes(self) -> int:
         return self._connection("writer").total_changes
 
-    def _statements(self, work: Work[T]) -> tuple[T, bool]:
-        """Everything of a transaction but its COMMIT."""
+    def _statements(self, work: Work[T]) -> tuple[T, list[Tell]]:
+        """Everything of a transaction but its COMMIT: its result, and whom to tell after it."""
         connection = self._connection("writer")
         connection.execute("BEGIN IMMEDIATE")
+        after: list[Tell] = []
         try:
-            tx = _SqliteTx(connection, self._count)
-            return _drive(work(tx)), tx.announced
+            return _drive(work(_SqliteTx(connection, self._count, self._wake, after))), after
         except BaseException:
             self._undo()
             raise
 
-    def _commit(self, done: T) -> T:
+    def _commit(self, done: tuple[T, list[Tell]], committed: list[Tell]) -> T:
+        result, after = done
         try:
             self._connection("writer").execute("COMMIT")
         except BaseException:
             self._undo()
             raise
         self._ends["committed"].inc()
-        return done
+        committed += after
+        return result
 
     def _undo(self) -> None:
         self._ends["undone"].inc()
@@ -268,12 +309,13 @@ class Sqlite:
         connection = self._connection(role)
         connection.execute("BEGIN")
         try:
-            return _drive(work(_SqliteTx(connection, self._count)))
+            return _drive(work(_SqliteTx(connection, self._count, self._wake, [])))
         finally:
             connection.execute("ROLLBACK")
 
     async def _on(self, role: str, call: Callable[[], T]) -> T:
         """Run a call on a thread to its end: one whose caller was cancelled is waited for before the next may start."""
+        self._refuse_if_closed()
         if self._inline:
             return call()
         context = contextvars.copy_context()
@@ -288,8 +330,7 @@ class Sqlite:
             raise
 
     def _connection(self, role: str) -> sqlite3.Connection:
-        if self._closed:
-            raise Unavailable(f"the database {self.name} is closed")
+        self._refuse_if_closed()
         if role not in self._opened:
             connection = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=0
@@ -301,6 +342,10 @@ class Sqlite:
                 connection.execute("PRAGMA query_only=ON")
             self._opened[role] = connection
         return self._opened[role]
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise Unavailable(f"the database {self.name} is closed")
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

@@ -10,11 +10,11 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import msgspec
 from prometheus_client import Counter
 
+from quickcommerce.kit.bus import CursorMoved, Settle
 from quickcommerce.kit.clock import Clock, rfc3339
 from quickcommerce.kit.db import Database, Tx, marks
 from quickcommerce.kit.outbox import Message
@@ -23,6 +23,7 @@ from quickcommerce.kit.problem import NotFound, Unavailable
 from quickcommerce.kit.telemetry import log, tracing
 
 TRIES_MAX = 5
+"""So often is an event tried before it is poison, the list in which it first failed among them."""
 LETTERS_MAX = 1_000
 """Dead letters that are read at once."""
 _BACKOFF = Backoff(base_s=0.02, cap_s=0.2)
@@ -30,30 +31,10 @@ _BACKOFF = Backoff(base_s=0.02, cap_s=0.2)
 CONSUMED = Counter("qc_events_total", "Events by what became of them", ["consumer", "end"])
 
 Handler = Callable[[Tx, list[Message]], Awaitable[None]]
-Settle = Callable[[Tx], Awaitable[None]]
-"""Moves the bus's cursor, in the consumer's own transaction where there is one."""
 
 
 class Poison(Exception):
     """The event can never be handled as things are; it belongs to the dead letters. The text is the reason."""
-
-
-class Consumer(Protocol):
-    """Takes lists of events. Once `deliver` returns, each is handled or in the dead letters, and never needed again."""
-
-    @property
-    def name(self) -> str:
-        """Its consumer group."""
-        ...
-
-    @property
-    def db(self) -> Database:
-        """The store its cursors live in."""
-        ...
-
-    async def deliver(self, messages: list[Message], settle: Settle) -> None:
-        """Handle the list and call `settle` in the transaction of the last effect, or in one after it."""
-        ...
 
 
 def waves(messages: list[Message]) -> list[dict[str, list[Message]]]:
@@ -93,7 +74,10 @@ class DeadLetters:
     clock: Clock
 
     async def add(self, tx: Tx, consumer: str, message: Message, reason: str, tries: int) -> None:
-        """Keep an event with the reason why it could not be handled. A second time for the same event: nothing."""
+        """Keep an event with the reason why it could not be handled, after how many tries.
+
+        A second time for the same event: nothing.
+        """
         letter_id = f"{consumer}.{message.id}"
         if await tx.one("SELECT 1 FROM dead_letter WHERE letter_id = ?", (letter_id,)):
             return
@@ -113,6 +97,13 @@ class DeadLetters:
                 )
             ],
         )
+
+        def tell() -> None:
+            CONSUMED.labels(consumer, "dead").inc()
+            with tracing(message.trace):
+                log.error("event.dead", consumer=consumer, type=message.type, order_id=message.subject, reason=reason)
+
+        tx.after_commit(tell)
 
     async def list(self, after: tuple[int, str] = (0, ""), *, limit: int = LETTERS_MAX) -> list[DeadLetter]:
         """The oldest first, behind `after`: the time in microseconds and the id of the last that was seen."""
@@ -141,6 +132,25 @@ class DeadLetters:
         return message
 
 
+async def try_alone(
+    handle: Callable[[], Awaitable[None]], bury: Callable[[str, int], Awaitable[None]], rng: random.Random
+) -> None:
+    """Handle one event of a list that failed, which was its first try; bury it (reason, tries) if it keeps failing.
+
+    Raises Unavailable: a dependency that is down is no fault of the event.
+    """
+    for tries in range(2, TRIES_MAX + 1):
+        try:
+            return await handle()
+        except Unavailable:
+            raise
+        except Exception as failure:  # noqa: BLE001 - the reason goes to the dead letters
+            if tries == TRIES_MAX or isinstance(failure, Poison):
+                return await bury(str(failure) if isinstance(failure, Poison) else repr(failure), tries)
+        await asyncio.sleep(_BACKOFF.delay_s(tries, rng))
+    raise AssertionError("unreachable: the last try returns")
+
+
 @dataclass(frozen=True)
 class Inbox:
     """A consumer whose handlers write to one database: effect, inbox row and cursor are one transaction."""
@@ -161,7 +171,7 @@ class Inbox:
 
         try:
             await self.db.run(together)
-        except Unavailable:
+        except (Unavailable, CursorMoved):
             raise
         except Exception as failure:  # noqa: BLE001 - any failure of the list is found again one by one
             log.warning("consumer.singled", consumer=self.name, events=len(messages), error=repr(failure))
@@ -180,34 +190,29 @@ class Inbox:
         CONSUMED.labels(self.name, "replayed").inc()
 
     async def _deliver_one(self, message: Message) -> None:
-        for tries in range(1, TRIES_MAX + 1):
-            try:
-                await self.db.run(lambda tx: self._handle(tx, [message]))
-            except Unavailable:
-                raise
-            except Exception as failure:  # noqa: BLE001 - the reason goes to the dead letters
-                reason = str(failure) if isinstance(failure, Poison) else repr(failure)
-                if tries == TRIES_MAX or isinstance(failure, Poison):
-                    await self.db.run(partial(self._bury, message=message, reason=reason, tries=tries))
-                    return
-                await asyncio.sleep(_BACKOFF.delay_s(tries, self.rng))
-            else:
-                return
+        async def alone() -> None:
+            await self.db.run(lambda tx: self._handle(tx, [message]))
+
+        async def bury(reason: str, tries: int) -> None:
+            await self.db.run(partial(self._bury, message=message, reason=reason, tries=tries))
+
+        await try_alone(alone, bury, self.rng)
 
     async def _bury(self, tx: Tx, message: Message, reason: str, tries: int) -> None:
         if await self._fresh(tx, [message]):
             await self.letters.add(tx, self.name, message, reason, tries)
             await self._remember(tx, [message])
-            CONSUMED.labels(self.name, "dead").inc()
-            with tracing(message.trace):
-                log.error("event.dead", consumer=self.name, type=message.type, order_id=message.subject, reason=reason)
 
     async def _handle(self, tx: Tx, messages: list[Message]) -> None:
         fresh = await self._fresh(tx, messages)
         await self._handlers(tx, fresh)
         await self._remember(tx, fresh)
-        CONSUMED.labels(self.name, "handled").inc(len(fresh))
-        CONSUMED.labels(self.name, "repeated").inc(len(messages) - len(fresh))
+
+        def count() -> None:
+            CONSUMED.labels(self.name, "handled").inc(len(fresh))
+            CONSUMED.labels(self.name, "repeated").inc(len(messages) - len(fresh))
+
+        tx.after_commit(count)
 
     async def _handlers(self, tx: Tx, messages: list[Message]) -> None:
         for wave in waves(messages):

@@ -22,6 +22,8 @@ CRASHES = Counter("qc_loop_crashes_total", "Steps that ended in an unexpected ex
 WAITS = Counter("qc_loop_waits_total", "Steps that found a dependency down", ["loop"])
 
 _BACKOFF = Backoff(base_s=0.1, cap_s=2.5)
+STALLED_FROM = 3
+"""So many steps in a row that found a dependency down make a loop stalled, until one succeeds; fewer are a hiccup."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Supervisor:
         self._rng = rng
         self._stop = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.waiting_for: dict[str, str] = {}
+        self._down: dict[str, tuple[int, str]] = {}
+        """The loops whose last step found a dependency down: how many did in a row, and what the last one found."""
 
     def start(self) -> None:
         """Start every loop."""
@@ -72,7 +75,7 @@ class Supervisor:
 
     def stalled(self) -> list[str]:
         """What a readiness probe should name: the loops that wait for something that is down."""
-        return [f"{name}: {reason}" for name, reason in self.waiting_for.items()]
+        return [f"{name}: {reason}" for name, (steps, reason) in self._down.items() if steps >= STALLED_FROM]
 
     async def _run(self, loop: Loop) -> None:
         failures = 0
@@ -81,15 +84,16 @@ class Supervisor:
                 more = await loop.step()
             except Unavailable as down:
                 WAITS.labels(loop.name).inc()
-                if loop.name not in self.waiting_for:
+                steps, _ = self._down.get(loop.name, (0, ""))
+                if not steps:
                     log.warning("loop.waiting", loop=loop.name, reason=down.detail)
-                self.waiting_for[loop.name] = down.detail
+                self._down[loop.name] = (steps + 1, down.detail)
             except Exception:  # noqa: BLE001 - a loop never ends by a defect
                 CRASHES.labels(loop.name).inc()
                 log.exception("loop.crashed", loop=loop.name)
             else:
                 failures = 0
-                self.waiting_for.pop(loop.name, None)
+                self._down.pop(loop.name, None)
                 HEARTBEAT.labels(loop.name).set_to_current_time()
                 if not more:
                     await self._rest(loop)

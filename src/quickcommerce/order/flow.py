@@ -19,7 +19,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.inbox import Poison
 from quickcommerce.kit.outbox import Message
-from quickcommerce.kit.problem import InvalidState
+from quickcommerce.kit.problem import InvalidState, Unavailable
 from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.order import store
 from quickcommerce.order.book import OrderBook
@@ -99,14 +99,20 @@ class Orders:
         """End orders whose time to pay is over. Returns whether more may be due.
 
         Close before release: stock goes back only after payment has said that no money can come. A payment that is
-        under way, or whose store cannot be asked, keeps its order; it is asked again when the lease has ended.
+        under way keeps its order, and is asked again when the lease has ended. Raises Unavailable where payment cannot
+        be asked; then nothing ends, and nothing stays leased.
         """
         now = self.clock()
         token, until = self.ids.token(), now + int(LEASE_S * SECOND_US)
         due = await self.db.run(lambda tx: store.claim_due(tx, token, now, until, EXPIRE_MAX))
         if not due:
             return False
-        closed = await self.payments.close(due)
+        try:
+            closed = await self.payments.close(due)
+        except Unavailable:
+            # While they are leased nothing is due, and a step that has nothing to ask looks like one that was answered.
+            await self.db.run(lambda tx: store.unclaim(tx, token, due))
+            raise
 
         async def work(tx: Tx) -> None:
             mine = {row.order_id: row for row in (await store.load(tx, due, locked=True)).values()}
@@ -187,8 +193,13 @@ class Orders:
                 released.append((old.order_id, units))
             elif move.to is Status.PAID:
                 sold.append((old.order_id, units))
-            with tracing(move.trace):
-                log.info("order.changed", order_id=old.order_id, what=move.what, status=move.to)
         await store.record(tx, changes)
         await outbox.append(tx, messages)
         await self.reservations.give_back_and_sell(tx, released, sold)
+        tx.after_commit(lambda: _tell(moves))
+
+
+def _tell(moves: Sequence[Move]) -> None:
+    for move in moves:
+        with tracing(move.trace):
+            log.info("order.changed", order_id=move.order_id, what=move.what, status=move.to)

@@ -146,7 +146,10 @@ def decide(
     """Serve a basket whole, taking its units out of `available`, or refuse it and take nothing.
 
     `discounts` is by line, in won, already bounded by the line's amount. `payable_min` is the least a PG captures.
+    Each product stands once in `wants` (`Basket.repeated`): two lines that fit alone may be too much together.
     """
+    if len({want.product_id for want in wants}) < len(wants):
+        raise AssertionError("a product stands in a basket once")
     unknown = [at for at, want in enumerate(wants) if want.product_id not in offers]
     if unknown:
         return Unknown(unknown)

@@ -1,6 +1,6 @@
 """The orders of store A as rows: every statement of the order feature."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -201,6 +201,14 @@ async def claim_due(tx: Tx, token: str, now_us: int, until_us: int, limit: int) 
             (token, until_us, order_id, now_us),
         )
     return claimed
+
+
+async def unclaim(tx: Tx, token: str, order_ids: Sequence[OrderId]) -> None:
+    """Give a lease back before its time; what somebody else has leased by now is left alone."""
+    await tx.run(
+        f"UPDATE orders SET lease_until_us = 0 WHERE order_id IN ({marks(order_ids)}) AND lease_token = ?",
+        (*order_ids, token),
+    )
 
 
 async def counts(tx: Tx) -> Mapping[str, int]:

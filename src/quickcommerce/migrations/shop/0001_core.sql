@@ -1,13 +1,11 @@
 -- Store A: catalog, stock, orders. One transaction covers them.
 
 -- One row per product: the catalog writes name and price (and price_version), stock writes the counters.
--- `search_text` is what keywords are looked for in: names and category, folded (kit/text.py), which may treble them.
 CREATE TABLE product (
   product_id BIGINT PRIMARY KEY,
   name VARCHAR(200) NOT NULL,
   name_en VARCHAR(200) NOT NULL,
   category VARCHAR(60) NOT NULL,
-  search_text VARCHAR(1400) NOT NULL,
   price BIGINT NOT NULL,
   price_version BIGINT NOT NULL,
   on_hand BIGINT NOT NULL,

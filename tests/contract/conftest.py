@@ -1,0 +1,24 @@
+"""What the contracts share: a store that speaks and one that listens, and no waiting between tries."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from quickcommerce.kit import db, inbox
+from quickcommerce.kit.policy import Backoff
+from stores import Post, post
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried again at once."""
+    monkeypatch.setattr(inbox, "_BACKOFF", Backoff(base_s=0, cap_s=0))
+    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
+
+
+@pytest.fixture(params=["sqlite", "sqlite-inline"])
+async def wire(request: pytest.FixtureRequest, tmp_path: Path, at_once: None) -> AsyncIterator[Post]:  # noqa: ARG001
+    """A store that speaks and one that listens, where what is tried again is tried again at once."""
+    async with post(request.param, tmp_path) as found:
+        yield found
