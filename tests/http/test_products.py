@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from quickcommerce.catalog.model import Entry
+from world import world
 
 from .shop import shop
 
