@@ -18,6 +18,7 @@ from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
 from quickcommerce.bench.cli import bench_app
 from quickcommerce.catalog.flow import BadFile, read_file
+from quickcommerce.kit import folders
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.problem import Problem
@@ -125,12 +126,13 @@ def catalog_import(
             err.print(line, style="red", markup=False)
         err.print(f"{file}: {len(bad.lines)} bad; nothing was loaded", markup=False)
         raise typer.Exit(1) from bad
-    with Progress(console=err) as progress:
-        task = progress.add_task("products", total=len(entries))
-        new = _once(
-            _settings(data_dir=data_dir),
-            lambda app: app.flows.catalog.put(entries, lambda done: progress.update(task, completed=done)),
-        )
+
+    async def load(app: App) -> int:
+        with Progress(console=err) as progress:
+            task = progress.add_task("products", total=len(entries))
+            return await app.flows.catalog.put(entries, lambda done: progress.update(task, completed=done))
+
+    new = _once(_settings(data_dir=data_dir), load)
     out.print(f"{len(entries)} products: {new} new, {len(entries) - new} updated")
 
 
@@ -189,4 +191,5 @@ def emulator(
 ) -> None:
     """Serve the Toss emulator by itself."""
     settings = _settings(data_dir=data_dir)
+    folders.make(Path(settings.data_dir))
     serve_emulator(host, port, Path(settings.data_dir), settings.pg_secret_key)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from quickcommerce.app import App, build
 from quickcommerce.catalog.flow import read_file
+from quickcommerce.kit import folders
 from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.server import CuttableProtocol
@@ -99,16 +100,16 @@ def _take_room() -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the data folder for this process. Raises BadSetting where another shop runs on it.
+    """Hold the data folder for this process. Raises BadSetting where another shop runs on it, or Unavailable.
 
     The embedded stores are made for one process: two would read the same events. The lock ends with the process,
     however it ends.
     """
+    folders.make(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "running.lock").touch()
     except OSError as error:
-        raise BadSetting(f"the data folder {folder} cannot be used: {error.strerror}") from error
+        raise BadSetting(f"the data folder {folder} cannot be used: running.lock: {error.strerror}") from error
     with (folder / "running.lock").open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ from flow.probe import Front, Line, Probe, Watched
 from quickcommerce import settings as settings_module
 from quickcommerce.app import EMULATOR_PREFIX, build
 from quickcommerce.catalog.model import Entry
-from quickcommerce.kit import db
+from quickcommerce.kit import db, folders
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.life import CRASHES
 from quickcommerce.toss_emulator import AppTransport, Emulator
@@ -44,6 +44,8 @@ async def start(
             inner._connection(role).execute("PRAGMA synchronous = OFF")
         return Watched(inner, probe)
 
+    # The probe's connections are opened before the app makes its folder.
+    folders.make(folder)
     app = build(
         settings_module.load({"QC_PROFILE": "test", "QC_DATA_DIR": str(folder), "QC_LOG_LEVEL": "ERROR"} | environment),
         clock=clock, rng=random.Random(seed), connect=connect, inline=True,

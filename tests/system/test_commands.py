@@ -52,6 +52,55 @@ async def test_doctor_names_the_damaged_part(tmp_path: Path, damage: str) -> Non
     assert "Traceback" not in found.stderr
 
 
+IMPOSSIBLE = {
+    "a file in its place": ("taken", "Not a directory"),
+    "below a file": ("taken/inner/shop", "taken: Not a directory"),
+    "where no file can be made": ("/proc/nowhere/shop", "/proc: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize(("place", "reason"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_doctor_finds_a_data_folder_that_can_hold_nothing_unfit(tmp_path: Path, place: str, reason: str) -> None:
+    (tmp_path / "taken").write_text("a list")
+    found = qc(tmp_path / place, "doctor")
+    assert found.returncode == 1, found.stdout
+    # A long path makes the table's cell go on in the next line.
+    assert re.search(rf"folder +│ NO .*cannot be used:[\s│]*(/.*)?{reason}", found.stdout), found.stdout
+    assert found.stderr == ""
+
+
+def test_doctor_looks_at_every_folder_and_makes_none(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    elsewhere = f"sqlite:///{tmp_path}/elsewhere/payment.db"
+    found = qc(tmp_path / "shop", "doctor", payment_database_url=elsewhere, search_url="sqlite:////proc/x/history.db")
+    assert found.returncode == 1
+    assert re.search(r"folder +│ NO .*/proc/x cannot be used", found.stdout), found.stdout
+    assert re.search(r"database payment +│ yes .*not there yet", found.stdout), found.stdout
+    assert [path.name for path in tmp_path.rglob("*")] == ["shop"], "looking at a shop made something"
+
+
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        (["run", "--port", 0], "a file in its place"),
+        (["run", "--port", 0], "where no file can be made"),
+        (["migrate"], "below a file"),
+        (["catalog", "import", "goods.csv"], "where no file can be made"),
+        (["emulator", "--port", 0], "a file in its place"),
+    ],
+)
+def test_a_command_whose_data_folder_can_hold_nothing_says_so_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[object], where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a list")
+    (tmp_path / "goods.csv").write_text(CATALOG, "utf-8")
+    place, reason = IMPOSSIBLE[where]
+    refused = qc(tmp_path / place, *command)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert re.fullmatch(rf"qc: the folder .*{reason}\n", refused.stderr), refused.stderr
+
+
 async def test_doctor_says_what_is_missing_and_which_pg_does_not_answer(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
