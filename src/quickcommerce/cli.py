@@ -30,7 +30,12 @@ T = TypeVar("T")
 
 ROLES = ("all", "api", "relay", "payment", "history", "sweeper")
 
-cli = typer.Typer(help="QuickCommerce: the order-payment core of a quick-commerce shop.", no_args_is_help=True)
+cli = typer.Typer(
+    help="QuickCommerce: the order-payment core of a quick-commerce shop.",
+    no_args_is_help=True,
+    # Typer's own tracebacks may show local variables, and some of those are secrets.
+    pretty_exceptions_enable=False,
+)
 catalog_cli = typer.Typer(help="What is for sale.", no_args_is_help=True)
 letters_cli = typer.Typer(help="Events that could not be handled.", no_args_is_help=True)
 cli.add_typer(catalog_cli, name="catalog")

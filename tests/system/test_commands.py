@@ -2,12 +2,14 @@
 
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from quickcommerce.settings import DERIVED, LOCAL_SECRET, Settings
-from system.process import qc, qc_async, until
+from system.process import environment, qc, qc_async, until
 from system.shop import running, stock_up
 from system.truth import rows
 
@@ -178,6 +180,17 @@ async def test_a_second_shop_cannot_take_the_first_ones_port_or_data(tmp_path: P
         assert same.returncode == 2
         assert f"another shop is running on {shop.folder}" in same.stderr
         await shop.order()
+
+
+def test_a_defect_of_ours_is_shown_as_it_is_and_shows_no_variables(tmp_path: Path) -> None:
+    code = "from quickcommerce import cli; cli.checks.examine = lambda settings: 1 // 0; cli.main()"
+    ours = environment(tmp_path, {"jwt_secret": "a-secret-that-stands-in-a-variable"})
+    ran = subprocess.run([sys.executable, "-c", code, "doctor"], env=ours, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Traceback (most recent call last):\n")
+    assert ran.stderr.endswith("ZeroDivisionError: integer division or modulo by zero\n")
+    assert "─" not in ran.stderr, "drawn for a terminal, and cut to its width"
+    assert "a-secret" not in ran.stderr
 
 
 async def test_dead_letters_are_listed_and_handled_again_once_the_cause_is_mended(tmp_path: Path) -> None:
