@@ -22,6 +22,7 @@ from quickcommerce.kit import folders
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.problem import Problem
+from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.serve import serve
 from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.server import serve as serve_emulator
@@ -196,5 +197,6 @@ def emulator(
 ) -> None:
     """Serve the Toss emulator by itself."""
     settings = _settings(data_dir=data_dir)
+    configure_logs(settings.log_level, machine=settings.log_format == "json")
     folders.make(Path(settings.data_dir))
     serve_emulator(host, port, Path(settings.data_dir), settings.pg_secret_key)
