@@ -22,7 +22,7 @@ from quickcommerce.coupon.flow import Coupons
 from quickcommerce.history import web as history_web
 from quickcommerce.history.flow import Projection
 from quickcommerce.history.sql import SqlIndex
-from quickcommerce.kit import bus, db, idempotency, inbox, migrate, openapi, outbox, web
+from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, web
 from quickcommerce.kit.auth import Verifier, secret_bytes
 from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.bus import Subscription
@@ -155,7 +155,10 @@ class App:
         self.draining[:] = ["the process is stopping"]
 
     async def migrate(self) -> list[str]:
-        """Bring every store to the present schema. Returns what was applied."""
+        """Bring every store to the present schema. Returns what was applied. Raises Unavailable."""
+        urls = (self.settings.database_url, self.settings.payment_database_url, self.settings.history_database_url)
+        for url in urls:
+            folders.make(db.path_of(url).parent)
         applied = [
             f"{name}: {migration}"
             for name, database in self.stores.every().items()

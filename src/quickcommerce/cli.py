@@ -18,9 +18,11 @@ from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
 from quickcommerce.bench.cli import bench_app
 from quickcommerce.catalog.flow import BadFile, read_file
+from quickcommerce.kit import folders
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.problem import Problem
+from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.serve import serve
 from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.server import serve as serve_emulator
@@ -29,7 +31,12 @@ T = TypeVar("T")
 
 ROLES = ("all", "api", "relay", "payment", "history", "sweeper")
 
-cli = typer.Typer(help="QuickCommerce: the order-payment core of a quick-commerce shop.", no_args_is_help=True)
+cli = typer.Typer(
+    help="QuickCommerce: the order-payment core of a quick-commerce shop.",
+    no_args_is_help=True,
+    # Typer's own tracebacks may show local variables, and some of those are secrets.
+    pretty_exceptions_enable=False,
+)
 catalog_cli = typer.Typer(help="What is for sale.", no_args_is_help=True)
 letters_cli = typer.Typer(help="Events that could not be handled.", no_args_is_help=True)
 cli.add_typer(catalog_cli, name="catalog")
@@ -125,12 +132,13 @@ def catalog_import(
             err.print(line, style="red", markup=False)
         err.print(f"{file}: {len(bad.lines)} bad; nothing was loaded", markup=False)
         raise typer.Exit(1) from bad
-    with Progress(console=err) as progress:
-        task = progress.add_task("products", total=len(entries))
-        new = _once(
-            _settings(data_dir=data_dir),
-            lambda app: app.flows.catalog.put(entries, lambda done: progress.update(task, completed=done)),
-        )
+
+    async def load(app: App) -> int:
+        with Progress(console=err) as progress:
+            task = progress.add_task("products", total=len(entries))
+            return await app.flows.catalog.put(entries, lambda done: progress.update(task, completed=done))
+
+    new = _once(_settings(data_dir=data_dir), load)
     out.print(f"{len(entries)} products: {new} new, {len(entries) - new} updated")
 
 
@@ -189,4 +197,6 @@ def emulator(
 ) -> None:
     """Serve the Toss emulator by itself."""
     settings = _settings(data_dir=data_dir)
+    configure_logs(settings.log_level, machine=settings.log_format == "json")
+    folders.make(Path(settings.data_dir))
     serve_emulator(host, port, Path(settings.data_dir), settings.pg_secret_key)

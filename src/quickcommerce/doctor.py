@@ -6,7 +6,9 @@ from pathlib import Path
 
 from quickcommerce.app import MIGRATIONS, App, build
 from quickcommerce.kit import migrate
-from quickcommerce.kit.db import Database
+from quickcommerce.kit.db import Database, path_of
+from quickcommerce.kit.folders import probe
+from quickcommerce.kit.problem import Unavailable
 from quickcommerce.payment.model import Asked, Unreadable
 from quickcommerce.settings import Settings
 
@@ -22,26 +24,35 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at every part without changing any. Never raises for what is wrong with a part: that is a finding."""
-    urls = {
-        "shop": settings.database_url,
-        "payment": settings.payment_database_url,
-        "history": settings.history_database_url,
+    paths = {
+        "shop": path_of(settings.database_url),
+        "payment": path_of(settings.payment_database_url),
+        "history": path_of(settings.history_database_url),
     }
-    absent = [name for name, url in urls.items() if not Path(url.removeprefix("sqlite:///")).exists()]
+    needed = (Path(settings.data_dir), *(path.parent for path in paths.values()))
+    folders = {folder: _folder(folder) for folder in needed}
+    reachable = {name: path for name, path in paths.items() if folders[path.parent].fit}
+    absent = [name for name, path in reachable.items() if not path.exists()]
     findings = [Finding(f"database {name}", True, "not there yet; qc run makes it") for name in absent]
-    if not Path(settings.data_dir).is_dir():
-        return findings
-    return findings + asyncio.run(_examine(settings, absent))
+    return [*folders.values(), *findings, *asyncio.run(_examine(settings, reachable.keys() - absent))]
 
 
-async def _examine(settings: Settings, absent: list[str]) -> list[Finding]:
+async def _examine(settings: Settings, present: set[str]) -> list[Finding]:
     app = build(settings)
     try:
-        present = {name: database for name, database in app.stores.every().items() if name not in absent}
-        findings = [await _database(name, database) for name, database in present.items()]
+        stores = {name: database for name, database in app.stores.every().items() if name in present}
+        findings = [await _database(name, database) for name, database in stores.items()]
         return [*findings, await _pg(app)]
     finally:
         await app.stop()
+
+
+def _folder(folder: Path) -> Finding:
+    try:
+        probe(folder)
+    except Unavailable as unusable:
+        return Finding("folder", False, unusable.detail)
+    return Finding("folder", True, f"{folder} can be written")
 
 
 async def _database(name: str, database: Database) -> Finding:

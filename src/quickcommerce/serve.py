@@ -5,6 +5,7 @@ import fcntl
 import math
 import re
 import resource
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
@@ -14,15 +15,15 @@ from types import FrameType
 import msgspec
 import uvicorn
 import uvloop
-from rich.console import Console
 
 from quickcommerce.app import App, build
 from quickcommerce.catalog.flow import read_file
-from quickcommerce.kit.problem import InvalidRequest
+from quickcommerce.kit import folders
+from quickcommerce.kit.problem import InvalidRequest, Unavailable
 from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.kit.web import PROBLEM_JSON
 from quickcommerce.settings import BadSetting, Settings
-from quickcommerce.toss_emulator.server import CuttableProtocol
+from quickcommerce.toss_emulator.server import CuttableProtocol, Server, authority
 
 BACKLOG = 4096
 """Connections that wait to be accepted: a flash sale arrives within a second."""
@@ -96,38 +97,50 @@ class Protocol(CuttableProtocol):
             self.transport.close()
 
 
-class Server(uvicorn.Server):
-    """Says where the shop is once it is open, and is not ready from the first signal on."""
+class Shop(Server):
+    """The server of the shop, which is not ready from the first signal on."""
 
     def __init__(self, config: uvicorn.Config, app: App) -> None:
-        super().__init__(config)
+        super().__init__(config, "QuickCommerce", app.settings.public_url)
         self._app = app
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        """Open the port, then say so."""
-        await super().startup(sockets=sockets)  # type: ignore[arg-type]
-        if self.started:
-            port = self.servers[0].sockets[0].getsockname()[1]
-            url = self._app.settings.public_url or f"http://{self._app.settings.host}:{port}"
-            Console(soft_wrap=True).print(f"QuickCommerce is open at {url}", highlight=False)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's
-        """A signal to stop: first tell the readiness probe, then finish what is in flight.
-
-        More signals change nothing, since stopping takes a bounded time. uvicorn's own way would end without closing
-        the stores at a second SIGINT, and would raise the signal again after a clean stop, which then looks like a
-        death.
-        """
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal to stop: first tell the readiness probe, then finish what is in flight."""
         self._app.drain()
-        self.should_exit = True
+        super().handle_exit(sig, frame)
 
 
 def serve(settings: Settings, *, sample: bool) -> None:
-    """Run everything in this process until a signal ends it."""
+    """Run everything in this process until a signal ends it.
+
+    Raises Unavailable when the port is taken or the data folder can hold nothing, BadSetting when another shop has it.
+    """
     configure_logs(settings.log_level, machine=settings.log_format == "json")
     _take_room()
-    with _alone(Path(settings.data_dir)), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, sample=sample))
+    with (
+        # The port comes first: a shop that cannot open leaves everything as it was.
+        _listening(settings.host, settings.port) as listener,
+        _alone(Path(settings.data_dir)),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_serve(settings, listener, sample=sample))
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Take a port for this process; 0 takes a free one. Whoever connects waits until the shop is open.
+
+    Raises Unavailable when it cannot be had.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        # Connections of an earlier life that linger do not keep the next one from opening.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            raise Unavailable(f"cannot listen on {authority(host, port)}: {error.strerror}") from error
+        yield listener
 
 
 def _take_room() -> None:
@@ -141,16 +154,16 @@ def _take_room() -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the data folder for this process. Raises BadSetting where another shop runs on it.
+    """Hold the data folder for this process. Raises BadSetting where another shop runs on it, or Unavailable.
 
     The embedded stores are made for one process: two would read the same events. The lock ends with the process,
     however it ends.
     """
+    folders.make(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "running.lock").touch()
     except OSError as error:
-        raise BadSetting(f"the data folder {folder} cannot be used: {error.strerror}") from error
+        raise BadSetting(f"the data folder {folder} cannot be used: running.lock: {error.strerror}") from error
     with (folder / "running.lock").open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,7 +172,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-async def _serve(settings: Settings, *, sample: bool) -> None:
+async def _serve(settings: Settings, listener: socket.socket, *, sample: bool) -> None:
     app = build(settings)
     await app.migrate()
     if sample:
@@ -178,7 +191,7 @@ async def _serve(settings: Settings, *, sample: bool) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(settings.drain_s),
     )
-    await Server(config, app).serve()
+    await Shop(config, app).serve(sockets=[listener])
 
 
 async def load_sample(app: App) -> int:

@@ -1,9 +1,10 @@
 """Every setting, in one frozen struct: a profile's TOML file, then the environment (`QC_` and the name in capitals).
 
-Names carry their unit. An unknown or wrong `QC_` variable stops the start with a sentence that says which and why;
-secrets never appear in that sentence, nor in what `qc doctor` prints.
+Names carry their unit. An unknown or wrong `QC_` variable, in whatever case, stops the start with a sentence that says
+which and why; secrets never appear in that sentence, nor in what `qc doctor` prints.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
@@ -11,6 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from quickcommerce.kit import limits
 from quickcommerce.kit.auth import secret_bytes
 
 Profile = Literal["local", "test", "dev", "prod"]
@@ -22,8 +24,19 @@ EMULATOR = "emulator:"
 LOCAL_SECRET = "quickcommerce-local-secret-not-for-production"  # noqa: S105 - public on purpose; prod refuses it
 
 LOCAL_PG_KEY = "test_gsk_local"
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+JWT_SECRET_MIN_BYTES = 32
+"""RFC 7518 section 3.2: a key for HS256 has at least the 256 bits of its hash."""
+
+DAY_S, YEAR_S = 86_400, 365 * 86_400
+Deadline = Annotated[float, msgspec.Meta(ge=0.001, le=600)]
+"""Seconds that somebody waits. Whatever takes ten minutes will not come."""
+Window = Annotated[int, msgspec.Meta(ge=1, le=YEAR_S)]
+"""Seconds in which something may be done."""
+Keep = Annotated[int, msgspec.Meta(ge=DAY_S, le=10 * YEAR_S)]
+"""Seconds for which rows are remembered: clients are promised that a key is known for a day."""
+OrderList = Annotated[int, msgspec.Meta(ge=1, le=512)]
+"""Orders in one transaction: SQLite takes 32,766 values in one statement, and an order has up to 50 lines."""
+EventList = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 
 class BadSetting(Exception):
@@ -34,9 +47,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. Each is `QC_` and its name in capitals in the environment."""
 
     profile: Profile
-    host: str = "127.0.0.1"
+    host: Annotated[str, msgspec.Meta(min_length=1, description="an address to listen on")] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
-    data_dir: str = "data"
+    data_dir: Annotated[str, msgspec.Meta(min_length=1, description="the path of a folder, such as data")] = "data"
     database_url: str = ""
     payment_database_url: str = ""
     history_database_url: str = ""
@@ -52,19 +65,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_sqlite: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "json"
-    payment_window_s: Positive = 600
-    unknown_hold_s: Positive = 86_400
-    refund_window_s: Positive = 7 * 86_400
-    payable_min_won: Annotated[int, msgspec.Meta(ge=0)] = 100
-    pg_confirm_deadline_s: Seconds = 60
-    pg_read_deadline_s: Seconds = 10
-    answer_within_s: Seconds = 3
-    idempotency_keep_s: Positive = 2 * 86_400
-    inbox_keep_s: Positive = 14 * 86_400
-    order_list_max: Positive = 256
-    order_queue_max: Positive = 4096
-    event_list_max: Positive = 256
-    drain_s: Seconds = 4
+    payment_window_s: Annotated[int, msgspec.Meta(ge=1, le=30 * DAY_S)] = 600
+    unknown_hold_s: Window = DAY_S
+    refund_window_s: Window = 7 * DAY_S
+    payable_min_won: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 100
+    pg_confirm_deadline_s: Deadline = 60
+    pg_read_deadline_s: Deadline = 10
+    answer_within_s: Deadline = 3
+    idempotency_keep_s: Keep = 2 * DAY_S
+    inbox_keep_s: Keep = 14 * DAY_S
+    order_list_max: OrderList = 256
+    order_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    event_list_max: EventList = 256
+    drain_s: Deadline = 4
 
     @property
     def capture_lease_s(self) -> float:
@@ -87,7 +100,7 @@ def load(environment: Mapping[str, str]) -> Settings:
         files("quickcommerce").joinpath("profiles", f"{profile}.toml").read_text()
     )
     for variable, text in environment.items():
-        if variable.startswith("QC_"):
+        if variable.upper().startswith("QC_"):
             values[_name(variable)] = text
     values["profile"] = profile
     settings = _convert(values)
@@ -103,9 +116,12 @@ def load(environment: Mapping[str, str]) -> Settings:
 
 
 def _name(variable: str) -> str:
-    name = variable.removeprefix("QC_").lower()
+    right = variable.upper()
+    name = right.removeprefix("QC_").lower()
     if name not in Settings.__struct_fields__ or name in DERIVED:
         raise BadSetting(f"{variable} is not a setting; `qc doctor` lists those that exist")
+    if variable != right:
+        raise BadSetting(f"{variable} is not a setting; write it {right}")
     return name
 
 
@@ -113,13 +129,26 @@ def _convert(values: dict[str, object]) -> Settings:
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$.")
-        name = path.rstrip("`")
-        raise BadSetting(f"QC_{name.upper()} is wrong: {reason}") from error
+        name, wanted = limits.broken(error, Settings)
+        raise BadSetting(f"QC_{name.upper()} is wrong: it must be {wanted}") from error
 
 
 def _check(settings: Settings) -> None:
     """Refuse what cannot work, and in production what must not."""
+    _check_secrets(settings)
+    _check_parts(settings)
+    # While its order may be paid or a capture be under way, doubt about a payment is no reason to let the goods go.
+    needed_s = math.ceil(settings.payment_window_s + settings.capture_lease_s)
+    if settings.unknown_hold_s < needed_s:
+        raise BadSetting(
+            f"QC_UNKNOWN_HOLD_S is {settings.unknown_hold_s}; it must be at least {needed_s}:"
+            f" QC_PAYMENT_WINDOW_S and the {settings.capture_lease_s:g} s that a capture may take"
+        )
+    if settings.profile == "prod":
+        _check_prod(settings)
+
+
+def _check_secrets(settings: Settings) -> None:
     if not settings.jwt_secret and not settings.jwks_url:
         raise BadSetting("QC_JWT_SECRET or QC_JWKS_URL must be set in this profile")
     try:
@@ -128,23 +157,31 @@ def _check(settings: Settings) -> None:
         raise BadSetting("QC_JWT_SECRET is not Base64 after base64:") from error
     if not settings.pg_secret_key:
         raise BadSetting("QC_PG_SECRET_KEY must be set in this profile")
+
+
+def _check_parts(settings: Settings) -> None:
     if settings.pg_url != EMULATOR and not settings.pg_url.startswith(("http://", "https://")):
         raise BadSetting("QC_PG_URL must be emulator: or an http(s) address")
-    for name in ("database_url", "payment_database_url", "history_database_url"):
-        if not getattr(settings, name).startswith("sqlite:///"):
-            raise BadSetting(f"QC_{name.upper()} must be sqlite:///PATH")
+    databases = {
+        "QC_DATABASE_URL": settings.database_url,
+        "QC_PAYMENT_DATABASE_URL": settings.payment_database_url,
+        "QC_SEARCH_URL": settings.history_database_url,
+    }
+    for variable, url in databases.items():
+        if not url.startswith("sqlite:///") or url == "sqlite:///":
+            raise BadSetting(f"{variable} must be sqlite:///PATH")
     if settings.bus_url != "memory:":
         raise BadSetting("QC_BUS_URL must be memory:")
     if settings.gate_url:
         raise BadSetting("QC_GATE_URL must be empty: the embedded database needs no gate")
-    if settings.profile == "prod":
-        _check_prod(settings)
 
 
 def _check_prod(settings: Settings) -> None:
     """Refuse what is fit for trying out, and unfit for money."""
     if secret_bytes(settings.jwt_secret) == LOCAL_SECRET.encode():
         raise BadSetting("QC_JWT_SECRET is the public default; prod needs a secret of its own")
+    if settings.jwt_secret and len(secret_bytes(settings.jwt_secret)) < JWT_SECRET_MIN_BYTES:
+        raise BadSetting(f"QC_JWT_SECRET is too short; prod needs at least {JWT_SECRET_MIN_BYTES} bytes, for HS256")
     if settings.pg_secret_key == LOCAL_PG_KEY:
         raise BadSetting("QC_PG_SECRET_KEY is the public default; prod needs a key of its own")
     if settings.pg_url == EMULATOR:

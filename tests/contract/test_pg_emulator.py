@@ -495,12 +495,11 @@ async def test_a_capture_whose_answer_was_lost_survives_kill_9(tmp_path: Path) -
         "serve('127.0.0.1', int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3])"
     )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, str(port), str(tmp_path), SECRET, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-c", code, str(port), str(tmp_path), SECRET, stdout=asyncio.subprocess.PIPE
     )
     try:
-        assert process.stderr is not None
-        while b"Uvicorn running" not in (line := await process.stderr.readline()):
-            assert line, "the server did not start"
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"The PG emulator is open at http://127.0.0.1:%d\n" % port
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", auth=(SECRET, "")) as http:
             pg = Pg(http)
             key = await pg.authenticate()

@@ -12,7 +12,7 @@ from pathlib import Path
 from flow.probe import Front, Line, Probe, Watched
 from quickcommerce.app import EMULATOR_PREFIX
 from quickcommerce.catalog.model import Entry
-from quickcommerce.kit import db
+from quickcommerce.kit import db, folders
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.life import CRASHES
 from quickcommerce.toss_emulator import AppTransport, Emulator
@@ -40,6 +40,8 @@ async def start(
             inner._connection(role).execute("PRAGMA synchronous = OFF")
         return Watched(inner, probe)
 
+    # The probe's connections are opened before the app makes its folder.
+    folders.make(folder)
     app = built(folder, clock, connect, seed=seed, **settings)
     http = app.flows.toss._http
     http._transport = Line(http._transport, probe)

@@ -8,7 +8,7 @@ import pytest
 from flow.acts import MILK, calls, cancel, deliver, kept, order, payment_of, set_clock, to_pay
 from flow.invariants import check
 from flow.probe import Probe
-from flow.process import process
+from flow.process import day, process
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, from_rfc3339
 from world import World
@@ -176,12 +176,24 @@ async def test_a_cancel_in_the_middle_of_an_expiry_gives_the_goods_back_once(ste
 
 
 async def test_a_payment_that_a_cancel_was_granted_on_is_never_tried_again(tmp_path: Path) -> None:
-    """The PG keeps failing for longer than doubt is held; while the shop may try again, it may not let go."""
-    async with process(tmp_path, payment_window_s=600, unknown_hold_s=60) as w:
+    """The PG keeps failing for longer than doubt is held; while the shop may try again, it may not let go.
+
+    The shop was restarted with shorter times: those of the order are the ones it was placed under.
+    """
+    failing = {"kind": "error", "code": "PROVIDER_ERROR", "forever": True}
+    clock = day()
+    async with process(tmp_path, clock=clock, payment_window_s=600) as w:
         order_id, payment, key = await to_pay(w)
-        await w.faults(confirm=[{"kind": "error", "code": "PROVIDER_ERROR", "forever": True}])
+        await w.faults(confirm=[failing])
         assert (await w.confirm(payment, key)).status_code == 202
+    async with process(tmp_path, clock=clock, seed=2, payment_window_s=10, unknown_hold_s=82) as w:
+        await w.faults(confirm=[failing])
         await asyncio.sleep(120)
+
+        async def waiting() -> bool:
+            return bool((await w.get(f"/v1/orders/{order_id}/payment"))["status"] == "RETRY")
+
+        await w.until("the PG has refused once more", waiting)
         cancelled = await cancel(w, order_id)
         await w.faults(confirm=[])
         await asyncio.sleep(120)

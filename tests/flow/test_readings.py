@@ -1,5 +1,6 @@
 """What the PG is asked to read, and what one reading is worth."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -35,15 +36,21 @@ async def test_a_capture_that_a_reading_does_not_show_yet_is_not_called_declined
 
 
 async def test_an_order_whose_hold_has_passed_does_not_end_while_its_capture_is_being_asked_for(tmp_path: Path) -> None:
-    async with world(tmp_path, unknown_hold_s=6, payment_window_s=4) as w:
+    slow_s = 19
+    async with world(
+        tmp_path, payment_window_s=2, pg_confirm_deadline_s=slow_s + 1, pg_read_deadline_s=1, unknown_hold_s=25
+    ) as w:
         order_id, payment = await placed(w)
         key = await w.authenticate(payment)
-        await w.faults(confirm=[{"kind": "drop-before", "repeat": 2}, {"kind": "slow", "ms": 6_000, "forever": True}])
+        # The fourth request leaves 7-14 s after the first, and is still on its way when the hold has passed.
+        slow = {"kind": "slow", "ms": slow_s * 1_000, "forever": True}
+        await w.faults(confirm=[{"kind": "drop-before", "repeat": 3}, slow])
         await w.confirm(payment, key)
 
         async def ended() -> bool:
             return await w.status(order_id) in ("PAID", "EXPIRED")
 
         await w.until("the order has ended", ended)
+        await asyncio.sleep(2 * slow_s)
         captured = await w.captures(str(payment["payment_id"]))
         assert (await w.status(order_id), captured) in (("PAID", 1), ("EXPIRED", 0))

@@ -175,7 +175,7 @@ RANGES: dict[str, tuple[str, list[int]]] = {
 
 
 async def test_days_are_those_of_seoul_and_times_are_exact(tmp_path: Path) -> None:
-    async with shop(tmp_path, goods=GOODS, payment_window_s=WEEK_S) as w:
+    async with shop(tmp_path, goods=GOODS, payment_window_s=WEEK_S, unknown_hold_s=2 * WEEK_S) as w:
         orders = {await place(w, at=at): number for number, at in enumerate(DAY)}
         await w.at_rest()
         found = {name: sorted(orders[each] for each in await find(w, query)) for name, (query, _) in RANGES.items()}

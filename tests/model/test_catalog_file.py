@@ -56,6 +56,44 @@ def test_quotes_keep_commas_and_quotes_in_a_name(path: Path) -> None:
     assert entry.name == '사과, "부사" 1.5kg'
 
 
+NUMBER = "a whole number from"
+PLAINLY = "characters, without tabs or line breaks"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("1,x,0,1,,", f"price must be {NUMBER} 1 to 10000000000"),
+        ("1,x,1,many,,", f"stock must be {NUMBER} 0 to 1000000000"),
+        ("one,x,1,1,,", f"product_id must be {NUMBER} 1 to 9007199254740991"),
+        ("1,,1,1,,", f"name must be 1 to 200 {PLAINLY}"),
+        ("1,x,1,1," + "x" * 201 + ",", f"name_en must be at most 200 {PLAINLY}"),
+        ("1,x,1,1,,a\tb", f"category must be at most 60 {PLAINLY}"),
+        ("1,x,1", "it has 3 cells, and the header has 6"),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_words_of_whoever_keeps_the_shop(path: Path, row: str, said: str) -> None:
+    assert refusal(path, HEADER + row) == [f"line 2: {said}"]
+
+
+@pytest.mark.parametrize("price", ["1.0", "1e3", "1_000", "+5", "-0", "1 000", "٣", "²", "0x10", "1" + "0" * 5000])
+def test_what_only_looks_like_a_whole_number_is_no_price(path: Path, price: str) -> None:
+    """Where a spreadsheet has turned prices into something else, what it meant is not for us to guess."""
+    assert refusal(path, SHORT + f"1,x,{price},1") == [f"line 2: price must be {NUMBER} 1 to 10000000000"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["unix", "windows", "old mac"])
+def test_a_row_is_told_with_the_line_on_which_it_begins(path: Path, end: str) -> None:
+    """After a byte order mark, blank lines, and cells that go on over several lines."""
+    rows = ['product_id,name,price,"stock"', "1,a,1,1", "", '2,"b', "", 'c",0,1', "", "3,d,0,1", '"4","', '",1,1']
+    text = b"\xef\xbb\xbf" + end.join(rows).encode()
+    assert refusal(path, text) == [
+        f"line 4: name must be 1 to 200 {PLAINLY}",
+        f"line 8: price must be {NUMBER} 1 to 10000000000",
+        f"line 9: name must be 1 to 200 {PLAINLY}",
+    ]
+
+
 ROWS = [
     ("0,x,1,1", "product_id"),
     ("-1,x,1,1", "product_id"),
@@ -136,7 +174,7 @@ def test_a_header_that_is_wrong_is_told_before_any_row(path: Path, header: str) 
 )
 def test_a_row_that_cannot_be_parsed_is_told_with_its_line(path: Path, row: str, line: str) -> None:
     [told] = refusal(path, SHORT + "1,a,1,1\n" + row)
-    assert told.startswith(line)
+    assert told.startswith(f"{line}: a cell has no end")
 
 
 def test_a_file_in_another_encoding_is_told_with_the_line_at_which_it_shows(path: Path) -> None:

@@ -5,11 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import inspect
 
 from quickcommerce.settings import DERIVED, LOCAL_SECRET, PROFILES, SECRETS, BadSetting, Settings, load
 
 SECRET = "a-secret-that-must-not-be-told-0123456789"
 LOCAL_IN_BASE64 = "base64:" + base64.b64encode(LOCAL_SECRET.encode()).decode()
+SHORT_IN_BASE64 = "base64:" + base64.b64encode(b"s" * 31).decode()
+"""Longer than 32 characters as it is written."""
 PROD = {
     "QC_PROFILE": "prod",
     "QC_JWT_SECRET": SECRET,
@@ -40,6 +43,7 @@ def test_the_environment_wins_over_the_profile_and_values_are_read_as_their_type
             "QC_DATA_DIR": "/srv/shop/",
             "QC_LOG_FORMAT": "json",
             "QC_REFUND_WINDOW_S": "60",
+            "QC_UNKNOWN_HOLD_S": "672",
             "QC_ANSWER_WITHIN_S": "0.5",
             "QC_ALLOW_SQLITE": "true",
             "QC_PAYMENT_DATABASE_URL": "sqlite:///elsewhere/pay.db",
@@ -59,6 +63,42 @@ def test_a_variable_that_is_no_setting_is_refused_by_its_name(variable: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("variable", "right"),
+    [
+        ("qc_profile", "QC_PROFILE"),
+        ("QC_profile", "QC_PROFILE"),
+        ("Qc_Port", "QC_PORT"),
+        ("QC_Jwt_SECRET", "QC_JWT_SECRET"),
+        ("qc_unknown_hold_s", "QC_UNKNOWN_HOLD_S"),
+    ],
+)
+def test_a_variable_in_another_case_is_neither_ignored_nor_taken_but_put_right(variable: str, right: str) -> None:
+    """A shop that was told qc_profile=prod would open as a local one, with the secret that everybody knows."""
+    assert refusal({variable: "prod"}) == f"{variable} is not a setting; write it {right}"
+    assert refusal({"qc_prot": "1"}).startswith("qc_prot is not a setting; `qc doctor`")
+
+
+WRONG_NUMBERS = ["inf", "-inf", "nan", "1e999", "9" * 30, "1" + "0" * 5000, str(2**63), "1e12", "-1"]
+
+
+def numbers() -> dict[str, inspect.IntType | inspect.FloatType]:
+    info = inspect.type_info(Settings)
+    assert isinstance(info, inspect.StructType)
+    return {each.name: each.type for each in info.fields if isinstance(each.type, inspect.IntType | inspect.FloatType)}
+
+
+@pytest.mark.parametrize("name", numbers())
+def test_a_number_that_no_shop_can_mean_is_refused_with_those_that_it_may_be(name: str) -> None:
+    low, high = numbers()[name].ge, numbers()[name].le
+    assert low is not None
+    assert high is not None
+    for value in WRONG_NUMBERS:
+        text = refusal({f"QC_{name.upper()}": value})
+        assert re.fullmatch(rf"QC_{name.upper()} is wrong: it must be a (whole )?number from {low} to {high}", text)
+    assert load({"QC_UNKNOWN_HOLD_S": str(365 * 86_400), f"QC_{name.upper()}": str(high)})
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("QC_PORT", "80x"),
@@ -75,12 +115,34 @@ def test_a_variable_that_is_no_setting_is_refused_by_its_name(variable: str) -> 
         ("QC_PG_CONFIRM_DEADLINE_S", "nan"),
         ("QC_DRAIN_S", ""),
         ("QC_PAYABLE_MIN_WON", "-1"),
+        ("QC_IDEMPOTENCY_KEEP_S", "86399"),
+        ("QC_DATA_DIR", ""),
+        ("QC_HOST", ""),
     ],
 )
 def test_a_value_that_is_wrong_is_refused_with_its_name_and_the_reason(variable: str, value: str) -> None:
     text = refusal({variable: value})
-    assert text.startswith(f"{variable} is wrong: ")
-    assert text.removeprefix(f"{variable} is wrong: ")
+    assert text.startswith(f"{variable} is wrong: it must be ")
+    assert "Expected" not in text, "that is what a library says to a programmer"
+
+
+def test_what_a_setting_may_be_is_said_in_plain_words() -> None:
+    assert refusal({"QC_PORT": "80x"}) == "QC_PORT is wrong: it must be a whole number from 0 to 65535"
+    assert refusal({"QC_DRAIN_S": ""}) == "QC_DRAIN_S is wrong: it must be a number from 0.001 to 600"
+    assert refusal({"QC_ALLOW_SQLITE": "so"}) == "QC_ALLOW_SQLITE is wrong: it must be true or false"
+    assert refusal({"QC_LOG_FORMAT": "xml"}) == "QC_LOG_FORMAT is wrong: it must be one of json, text"
+    assert refusal({"QC_DATA_DIR": ""}) == "QC_DATA_DIR is wrong: it must be the path of a folder, such as data"
+
+
+def test_doubt_about_a_payment_holds_its_goods_for_as_long_as_it_may_come() -> None:
+    """A shorter hold would sell the goods of an order that can still be paid."""
+    times = {"QC_PAYMENT_WINDOW_S": "30", "QC_PG_CONFIRM_DEADLINE_S": "4.5", "QC_PG_READ_DEADLINE_S": "1"}
+    assert load(times | {"QC_UNKNOWN_HOLD_S": "38"}).unknown_hold_s == 38
+    text = refusal(times | {"QC_UNKNOWN_HOLD_S": "37"})
+    assert text == (
+        "QC_UNKNOWN_HOLD_S is 37; it must be at least 38: QC_PAYMENT_WINDOW_S and the 7.5 s that a capture may take"
+    )
+    assert "at least 2592072: QC_PAYMENT_WINDOW_S" in refusal({"QC_PAYMENT_WINDOW_S": "2592000"})
 
 
 @pytest.mark.parametrize(
@@ -89,12 +151,16 @@ def test_a_value_that_is_wrong_is_refused_with_its_name_and_the_reason(variable:
         ("QC_PROFILE", "production"),
         ("QC_DATABASE_URL", "mysql://host/shop"),
         ("QC_PAYMENT_DATABASE_URL", "data/payment.db"),
+        ("QC_PAYMENT_DATABASE_URL", "sqlite:///"),
+        ("QC_SEARCH_URL", "http://elastic:9200"),
         ("QC_PG_URL", "ftp://pg"),
         ("QC_BUS_URL", "rabbit://host"),
     ],
 )
 def test_a_part_that_is_not_installed_is_refused_by_its_setting(variable: str, value: str) -> None:
-    assert variable in refusal({variable: value})
+    text = refusal({variable: value})
+    assert text.startswith(f"{variable} ")
+    assert "HISTORY_DATABASE" not in text, "there is no such setting to look for"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +168,8 @@ def test_a_part_that_is_not_installed_is_refused_by_its_setting(variable: str, v
     [
         ({"QC_JWT_SECRET": LOCAL_SECRET}, "QC_JWT_SECRET is the public default"),
         ({"QC_JWT_SECRET": LOCAL_IN_BASE64}, "QC_JWT_SECRET is the public default"),
+        ({"QC_JWT_SECRET": "s" * 31}, "QC_JWT_SECRET is too short; prod needs at least 32 bytes"),
+        ({"QC_JWT_SECRET": SHORT_IN_BASE64}, "QC_JWT_SECRET is too short"),
         ({"QC_PG_SECRET_KEY": load({}).pg_secret_key}, "QC_PG_SECRET_KEY is the public default"),
         ({"QC_PG_URL": "http://pg.test"}, "QC_PG_URL must be an https address"),
         ({"QC_JWT_SECRET": ""}, "QC_JWT_SECRET or QC_JWKS_URL must be set"),
@@ -113,6 +181,12 @@ def test_a_part_that_is_not_installed_is_refused_by_its_setting(variable: str, v
 def test_production_refuses_what_is_fit_for_trying_out_only(change: dict[str, str], reason: str) -> None:
     assert load(PROD).profile == "prod"
     assert reason in refusal(PROD | change)
+
+
+def test_production_takes_a_secret_of_32_bytes_and_keys_in_the_place_of_one() -> None:
+    assert load(PROD | {"QC_JWT_SECRET": "s" * 32})
+    assert load(PROD | {"QC_JWT_SECRET": "비" * 11}), "bytes are counted, not characters"
+    assert load(PROD | {"QC_JWT_SECRET": "", "QC_JWKS_URL": "https://keys.test"})
 
 
 @pytest.mark.parametrize("secret", ["base64:", "base64:abcde", "base64:not base64"])

@@ -90,7 +90,7 @@ class Process:
         printed = self.out.read_text() + self.out.with_suffix(".err").read_text()
         assert self._popen
         assert self._popen.poll() is None, f"it ended with {self._popen.poll()}: {printed}"
-        found = re.search(r"(?:open at|running on) (http://127\.0\.0\.1:\d+)\b", printed)
+        found = re.search(r"open at (http://127\.0\.0\.1:\d+)\b", printed)
         return found[1] if found else ""
 
     def kill9(self) -> None:

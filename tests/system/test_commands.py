@@ -2,12 +2,14 @@
 
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from quickcommerce.settings import DERIVED, LOCAL_SECRET, Settings
-from system.process import qc, qc_async, until
+from system.process import environment, qc, qc_async, until
 from system.shop import running, stock_up
 from system.truth import rows
 
@@ -50,6 +52,55 @@ async def test_doctor_names_the_damaged_part(tmp_path: Path, damage: str) -> Non
     assert re.search(r"database payment +│ NO ", found.stdout), found.stdout
     assert re.search(r"database shop +│ yes", found.stdout), "the sound parts are not told from the damaged one"
     assert "Traceback" not in found.stderr
+
+
+IMPOSSIBLE = {
+    "a file in its place": ("taken", "Not a directory"),
+    "below a file": ("taken/inner/shop", "taken: Not a directory"),
+    "where no file can be made": ("/proc/nowhere/shop", "/proc: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize(("place", "reason"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_doctor_finds_a_data_folder_that_can_hold_nothing_unfit(tmp_path: Path, place: str, reason: str) -> None:
+    (tmp_path / "taken").write_text("a list")
+    found = qc(tmp_path / place, "doctor")
+    assert found.returncode == 1, found.stdout
+    # A long path makes the table's cell go on in the next line.
+    assert re.search(rf"folder +│ NO .*cannot be used:[\s│]*(/.*)?{reason}", found.stdout), found.stdout
+    assert found.stderr == ""
+
+
+def test_doctor_looks_at_every_folder_and_makes_none(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    elsewhere = f"sqlite:///{tmp_path}/elsewhere/payment.db"
+    found = qc(tmp_path / "shop", "doctor", payment_database_url=elsewhere, search_url="sqlite:////proc/x/history.db")
+    assert found.returncode == 1
+    assert re.search(r"folder +│ NO .*/proc/x cannot be used", found.stdout), found.stdout
+    assert re.search(r"database payment +│ yes .*not there yet", found.stdout), found.stdout
+    assert [path.name for path in tmp_path.rglob("*")] == ["shop"], "looking at a shop made something"
+
+
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        (["run", "--port", 0], "a file in its place"),
+        (["run", "--port", 0], "where no file can be made"),
+        (["migrate"], "below a file"),
+        (["catalog", "import", "goods.csv"], "where no file can be made"),
+        (["emulator", "--port", 0], "a file in its place"),
+    ],
+)
+def test_a_command_whose_data_folder_can_hold_nothing_says_so_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[object], where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a list")
+    (tmp_path / "goods.csv").write_text(CATALOG, "utf-8")
+    place, reason = IMPOSSIBLE[where]
+    refused = qc(tmp_path / place, *command)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert re.fullmatch(rf"qc: the folder .*{reason}\n", refused.stderr), refused.stderr
 
 
 async def test_doctor_says_what_is_missing_and_which_pg_does_not_answer(tmp_path: Path) -> None:
@@ -121,14 +172,24 @@ async def test_a_second_shop_cannot_take_the_first_ones_port_or_data(tmp_path: P
     async with running(tmp_path / "shop") as shop:
         port = shop.url.rpartition(":")[2]
         taken = await qc_async(tmp_path / "other", "run", "--port", port)
-        assert taken.returncode != 0
-        assert "address already in use" in taken.stderr
-        assert port in taken.stderr
-        assert "Traceback" not in taken.stderr
+        assert (taken.returncode, taken.stdout) == (1, "")
+        assert taken.stderr == f"qc: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+        assert not (tmp_path / "other").exists(), "a shop that cannot open was made ready all the same"
         same = await qc_async(shop.folder, "run", "--port", 0)
         assert same.returncode == 2
         assert f"another shop is running on {shop.folder}" in same.stderr
         await shop.order()
+
+
+def test_a_defect_of_ours_is_shown_as_it_is_and_shows_no_variables(tmp_path: Path) -> None:
+    code = "from quickcommerce import cli; cli.checks.examine = lambda settings: 1 // 0; cli.main()"
+    ours = environment(tmp_path, {"jwt_secret": "a-secret-that-stands-in-a-variable"})
+    ran = subprocess.run([sys.executable, "-c", code, "doctor"], env=ours, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Traceback (most recent call last):\n")
+    assert ran.stderr.endswith("ZeroDivisionError: integer division or modulo by zero\n")
+    assert "─" not in ran.stderr, "drawn for a terminal, and cut to its width"
+    assert "a-secret" not in ran.stderr
 
 
 async def test_dead_letters_are_listed_and_handled_again_once_the_cause_is_mended(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 import base64
+import json
 import re
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,47 @@ async def test_a_hundred_orders_committed_together_keep_their_traces_apart(tmp_p
             of_order[line["order_id"]].add(line["trace"]["id"])
     assert of_order == {order_id: {traces[user]} for user, order_id in orders.items()}
     assert seen == {order: PAID_LINES if user <= PAID else UNPAID_LINES for user, order in orders.items()}
+
+
+async def test_lines_of_the_web_server_are_read_by_the_same_machine_as_ours(tmp_path: Path) -> None:
+    async with running(tmp_path, log_level="INFO") as shop:
+        await shop.order()
+        host, port = shop.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"this is no HTTP\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        writer.close()
+        await shop.terminate()
+        logs = shop.logs()
+    told = {line["message"]: line for line in logs}
+    garbage = told["Invalid HTTP request received."]
+    assert (garbage["log.level"], garbage["log"]["logger"]) == ("warning", "uvicorn.error")
+    assert told["order.placed"]["log.level"] == "info"
+    assert {"Application startup complete.", "Shutting down"} <= told.keys()
+    for line in logs:
+        assert {"@timestamp", "log.level", "message", "ecs.version"} <= line.keys()
+        assert "level" not in line, "two fields that say the same will one day differ"
+
+
+def test_a_library_is_heard_when_it_warns_and_not_when_it_chats() -> None:
+    """An HTTP client's chat holds whole addresses, and with them payment keys."""
+    code = """
+import logging
+from quickcommerce.kit.telemetry import configure_logs, tracing
+configure_logs("DEBUG", machine=True)
+logging.getLogger("httpx2").info("GET https://pg.test/v1/payments/%s", "tgen_key")
+with tracing("f" * 32):
+    try:
+        1 // 0
+    except ZeroDivisionError:
+        logging.getLogger("asyncio").exception("a task of %s", "somebody")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    [line] = map(json.loads, ran.stderr.splitlines())
+    assert (line["message"], line["log.level"], line["log"]["logger"]) == ("a task of somebody", "error", "asyncio")
+    assert line["error"]["stack_trace"].startswith("Traceback (most recent call last):")
+    assert line["error"]["stack_trace"].endswith("ZeroDivisionError: integer division or modulo by zero")
+    assert line["trace"]["id"] == "f" * 32
 
 
 async def test_no_log_line_of_a_whole_day_holds_a_secret_a_token_or_a_payment_key(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 """The tools beside the shop: the PG emulator on a port of its own, and the bench that counts."""
 
 import asyncio
+import base64
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from quickcommerce.catalog.model import Entry
-from system.process import Process, closing, qc_async, until
+from system.process import STOP_WITHIN_S, Process, closing, qc_async, until
 from system.shop import Shop, client, running, stock_up
 from system.truth import settled
+from system.wire import dialled, request
 
 GOODS = [Entry(product, f"goods {product}", 1_000 * product, 10_000) for product in range(1, 21)]
 BUYERS = 120
@@ -40,8 +45,39 @@ async def test_the_shop_pays_at_an_emulator_of_its_own_over_tcp_and_both_books_a
             assert (await shop.http.get(f"{shop.url}/_toss/emulator/ledger")).status_code == 404
             await shop.at_rest()
             assert (await shop.terminate()).code == 0
-            await pg.terminate()
+            assert (await pg.terminate()).code == 0
     assert settled(shop.folder, ledger).statuses == {"PAID": 2, "PLACED": 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+async def test_an_emulator_that_is_told_to_stop_answers_what_it_has_in_hand(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    pg = Process(tmp_path, "emulator", "--port", "0")
+    async with client() as http, closing(pg):
+        await pg.start()
+        bought = await http.post(f"{pg.url}/emulator/authenticate", json={"orderId": "order-1", "amount": 1_000})
+        slow = {"confirm": [{"kind": "slow", "ms": 1_500}]}
+        assert (await http.put(f"{pg.url}/emulator/faults", json=slow)).status_code == 200
+        body = {"orderId": "order-1", "amount": 1_000, "paymentKey": bought.json()["paymentKey"]}
+        key = {"Authorization": "Basic " + base64.b64encode(b"test_gsk_local:").decode()}
+        async with dialled(pg.url, 1) as [line]:
+            await line.send(request("POST", "/v1/payments/confirm", key, body))
+            # What is asked later is answered later: then the confirm has arrived.
+            assert (await http.get(f"{pg.url}/emulator/ledger")).status_code == 200
+            pg.send(number)
+            pg.send(number)
+            answer = await line.answer()
+        assert answer.json["status"] == "DONE", "the buyer was charged and nobody was told"
+        stopped = await pg.ended()
+        assert stopped.code == 0, "a supervisor would count this as a crash"
+        assert stopped.seconds < STOP_WITHIN_S
+        assert "Traceback" not in pg.printed()
+        assert all("log.level" in line for line in pg.logs())
+        await pg.start()
+        [payment] = (await http.get(f"{pg.url}/emulator/ledger")).json()["payments"]
+        assert payment["status"] == "DONE"
+        await pg.terminate()
 
 
 async def bench(shop: Shop, result: Path, *arguments: object) -> tuple[int, Any, str]:

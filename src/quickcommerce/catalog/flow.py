@@ -11,6 +11,7 @@ import msgspec
 
 from quickcommerce.catalog import store
 from quickcommerce.catalog.model import Entry, Offer, Product
+from quickcommerce.kit import limits
 from quickcommerce.kit.clock import Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.problem import NotFound
@@ -19,6 +20,8 @@ from quickcommerce.kit.text import fold
 COLUMNS = ("product_id", "name", "price", "stock")
 CHUNK = 500
 OPTIONAL = ("name_en", "category")
+NUMBERS = ("product_id", "price", "stock")
+_ENDLESS = "a cell has no end; one with a comma, a quote or a line break stands in quotes, and a quote inside it twice"
 
 
 class BadFile(Exception):
@@ -86,30 +89,40 @@ def read_file(path: Path) -> list[Entry]:
     """The entries of a CSV file (UTF-8, with a header). Raises BadFile with every bad line, and takes none of it."""
     data = path.read_bytes()
     try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadFile([f"line {line}: this is not UTF-8 text; save the file as UTF-8"]) from error
+    (_, header), *rows = _rows(text)
+    columns = (*COLUMNS, *OPTIONAL)
+    if not set(COLUMNS) <= set(header) <= set(columns) or len(set(header)) != len(header):
+        raise BadFile(
+            [f"line 1: the columns must be {','.join(COLUMNS)} and optionally {','.join(OPTIONAL)}, each once"]
+        )
+    return _entries(header, [(line, cells) for line, cells in rows if cells])
+
+
+def _rows(text: str) -> list[tuple[int, list[str]]]:
+    """Each row with the line on which it begins, the header first; a blank line is a row without cells."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    line = 1
     try:
-        header = list(reader.fieldnames or [])
-        unknown = [name for name in header if name not in (*COLUMNS, *OPTIONAL)]
-        missing = [name for name in COLUMNS if name not in header]
-        if unknown or missing or len(set(header)) != len(header):
-            raise BadFile(
-                [f"line 1: the columns must be {','.join(COLUMNS)} and optionally {','.join(OPTIONAL)}, each once"]
-            )
-        rows = [(reader.line_num, row) for row in reader]
+        for cells in reader:
+            rows.append((line, cells))
+            # A quoted cell may go on over several lines, so a row ends further down than it begins.
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise BadFile([f"line {reader.line_num + 1}: {error}"]) from error
-    return _entries(rows)
+        raise BadFile([f"line {line}: {_ENDLESS}"]) from error
+    return rows or [(line, [])]
 
 
-def _entries(rows: list[tuple[int, dict[str, str]]]) -> list[Entry]:
+def _entries(header: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]) -> list[Entry]:
     entries: dict[int, Entry] = {}
     bad = []
-    for line, row in rows:
+    for line, cells in rows:
         try:
-            entry = _entry(row, entries)
+            entry = _entry(header, cells, entries)
         except ValueError as error:
             bad.append(f"line {line}: {error}")
         else:
@@ -119,12 +132,20 @@ def _entries(rows: list[tuple[int, dict[str, str]]]) -> list[Entry]:
     return list(entries.values())
 
 
-def _entry(row: dict[str, str], seen: Mapping[int, Entry]) -> Entry:
-    """One row. Raises ValueError with the reason, of which msgspec's ValidationError is a kind."""
-    # The csv module files surplus cells under None and fills missing ones with None.
-    if None in row or None in row.values():
-        raise ValueError("it has more or fewer cells than the header")
-    entry = msgspec.convert({name: value.strip() for name, value in row.items()}, Entry, strict=False)
+def _entry(header: Sequence[str], cells: Sequence[str], seen: Mapping[int, Entry]) -> Entry:
+    """One row. Raises ValueError with the reason."""
+    if len(cells) != len(header):
+        raise ValueError(f"it has {len(cells)} cells, and the header has {len(header)}")
+    row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+    for name in NUMBERS:
+        # msgspec would take 1.0 and 1e3 too, which is what is left of other numbers when a spreadsheet has had them.
+        if not (row[name].isascii() and row[name].isdigit()):
+            raise ValueError(f"{name} must be {limits.wanted(Entry, name)}")
+    try:
+        entry = msgspec.convert(row, Entry, strict=False)
+    except msgspec.ValidationError as error:
+        name, wanted = limits.broken(error, Entry)
+        raise ValueError(f"{name} must be {wanted}") from error
     if entry.product_id in seen:
         raise ValueError(f"product_id {entry.product_id} stands in an earlier line")
     return entry

@@ -7,10 +7,26 @@ import msgspec
 PRICE_MAX = 10_000_000_000
 STOCK_MAX = 1_000_000_000
 
+NAME_MAX, CATEGORY_MAX = 200, 60
+
 _PLAIN = r"[^\x00-\x1f\x7f]*"
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=rf"^{_PLAIN}[^\s\x00-\x1f\x7f]{_PLAIN}\Z")]
-NameEn = Annotated[str, msgspec.Meta(max_length=200, pattern=rf"^{_PLAIN}\Z")]
-Category = Annotated[str, msgspec.Meta(max_length=60, pattern=rf"^{_PLAIN}\Z")]
+_PLAINLY = "characters, without tabs or line breaks"
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=NAME_MAX,
+        pattern=rf"^{_PLAIN}[^\s\x00-\x1f\x7f]{_PLAIN}\Z",
+        description=f"1 to {NAME_MAX} {_PLAINLY}",
+    ),
+]
+NameEn = Annotated[
+    str, msgspec.Meta(max_length=NAME_MAX, pattern=rf"^{_PLAIN}\Z", description=f"at most {NAME_MAX} {_PLAINLY}")
+]
+Category = Annotated[
+    str,
+    msgspec.Meta(max_length=CATEGORY_MAX, pattern=rf"^{_PLAIN}\Z", description=f"at most {CATEGORY_MAX} {_PLAINLY}"),
+]
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -25,7 +41,7 @@ class Offer(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True):
     """A row of a catalog file: a product with the stock it starts with."""
 
-    product_id: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+    product_id: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
     name: Name
     price: Annotated[int, msgspec.Meta(ge=1, le=PRICE_MAX)]
     stock: Annotated[int, msgspec.Meta(ge=0, le=STOCK_MAX)]

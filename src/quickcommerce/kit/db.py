@@ -379,10 +379,14 @@ def _drive(work: Awaitable[T]) -> T:
     raise WaitedInTransaction("a transaction may await nothing but itself: no network, no sleep, no lock")
 
 
-def connect(url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False) -> Database:
-    """The database behind a URL, `sqlite:///PATH`. Raises ValueError for a scheme that is not installed."""
+def path_of(url: str) -> Path:
+    """The file behind a URL, `sqlite:///PATH`. Raises ValueError for a scheme that is not installed."""
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
         raise ValueError(f"no database for {scheme or url!r}: use sqlite:///PATH")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return Sqlite(Path(path), rng=rng, inline=inline, threaded=threaded)
+    return Path(path)
+
+
+def connect(url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False) -> Database:
+    """The database behind a URL, as `path_of`. Its folder must be there when it is first used (`folders.make`)."""
+    return Sqlite(path_of(url), rng=rng, inline=inline, threaded=threaded)

@@ -44,22 +44,44 @@ def _mask(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> struct
     return {key: "***" if _SECRET.search(key) else value for key, value in entry.items()}
 
 
+def _origin(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Which library wrote a line."""
+    return {**entry, "log.logger": entry["_record"].name}
+
+
 def configure_logs(level: str, *, machine: bool) -> None:
-    """Log to standard error: one ECS JSON object a line for machines, or coloured text for people."""
+    """Log to standard error: one ECS JSON object a line for machines, or text for people, coloured on a terminal.
+
+    Lines of libraries come out in the same form: those of the web server from `level` on, those of others from WARNING
+    on, since below it an HTTP client tells whole addresses and headers, and so payment keys and tokens.
+    """
+    number = logging.getLevelNamesMapping()[level]
+    common: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.format_exc_info,
+        _mask,
+    ]
     renderer: list[Any] = (
         [ecs_logging.StructlogFormatter()]
         if machine
-        else [structlog.processors.TimeStamper("%H:%M:%S"), structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper("%H:%M:%S"),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ]
     )
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            _mask,
-            *renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        processors=[*common, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_origin, *common],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(number)

@@ -3,8 +3,10 @@
 import random
 import socket
 import struct
+import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -13,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from quickcommerce.toss_emulator.cut import CUT
 from quickcommerce.toss_emulator.emulator import Emulator
 
+DRAIN_S: Final = 5
+"""How long calls in hand may take after a signal to stop, in seconds: a script can make them slow for minutes."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -33,24 +37,47 @@ class CuttableProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-def configuration(emulator: Emulator, *, host: str, port: int, log_level: str = "info") -> uvicorn.Config:
-    """How uvicorn serves an emulator; port 0 takes a free one."""
-    return uvicorn.Config(
-        emulator.asgi,
-        host=host,
-        port=port,
-        http=CuttableProtocol,
-        ws="none",
-        lifespan="on",
-        log_level=log_level,
-        access_log=False,  # the ledger notes every call
-    )
+class Server(uvicorn.Server):
+    """Says where it is once it is open, and takes a signal to stop for what it is: an order, not a death.
+
+    - `name`: who is open
+    - `url`: where others reach it, if that is not where it listens
+    """
+
+    def __init__(self, config: uvicorn.Config, name: str, url: str = "") -> None:
+        super().__init__(config)
+        self._name = name
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port, then say so."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            url = self._url or f"http://{authority(self.config.host, port)}"
+            sys.stdout.write(f"{self._name} is open at {url}\n")
+            sys.stdout.flush()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is uvicorn's
+        """A signal to stop: finish what is in flight.
+
+        More signals change nothing, since stopping takes a bounded time. uvicorn's own way would end without closing
+        the stores at a second SIGINT, and would raise the signal again after a clean stop, which then looks like a
+        death.
+        """
+        self.should_exit = True
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as they stand in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def serve(host: str, port: int, data_dir: Path, secret_key: str, *, controls: bool = True) -> None:
-    """Serve an emulator until SIGINT or SIGTERM; its ledger is `toss.db` in the data folder.
+    """Serve an emulator until SIGINT or SIGTERM; port 0 takes a free one. Its ledger is `toss.db` in the data folder.
 
-    Raises SystemExit when the port is taken or the ledger is open in another process.
+    It logs as the caller has set up logging. Raises SystemExit when the port is taken or the ledger is open in another
+    process.
     """
     emulator = Emulator(
         data_dir=data_dir,
@@ -59,4 +86,15 @@ def serve(host: str, port: int, data_dir: Path, secret_key: str, *, controls: bo
         rng=random.SystemRandom(),
         controls=controls,
     )
-    uvicorn.Server(configuration(emulator, host=host, port=port)).run()
+    config = uvicorn.Config(
+        emulator.asgi,
+        host=host,
+        port=port,
+        http=CuttableProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # the ledger notes every call
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    Server(config, "The PG emulator").run()
