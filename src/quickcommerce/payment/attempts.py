@@ -21,6 +21,7 @@ from quickcommerce.payment import store
 from quickcommerce.payment.model import (
     MONEY_TAKEN,
     NEXT,
+    PAID_OTHERWISE,
     UNDER_WAY,
     Ended,
     Status,
@@ -92,11 +93,9 @@ class Attempts:
         attempts = await store.attempts(tx, old.payment_id)
         if old.lease_token == request.token:
             return Begun(old, attempts[-1])
-        if old.status in MONEY_TAKEN and old.payment_key != request.payment_key:
-            raise paid_otherwise()
         earlier = {attempt.payment_key: attempt for attempt in attempts}.get(request.payment_key)
         if earlier and earlier.outcome is Ended.DECLINED:
-            raise declined(earlier)
+            raise refusal(earlier)
         over = self.clock() >= old.expires_us
         idle = old.status is Status.RETRY and not old.unknown_us
         if (old.status in UNDER_WAY or old.status in MONEY_TAKEN) and not (over and idle):
@@ -175,12 +174,9 @@ async def tell(tx: Tx, ids: Ids, payment: Payment, event: events.PaymentEvent) -
     )
 
 
-def declined(attempt: Attempt) -> PaymentDeclined:
-    """The same 402 each time for an attempt that was declined."""
+def refusal(attempt: Attempt) -> PaymentDeclined | InvalidState:
+    """The same answer each time for an attempt that was declined."""
+    if attempt.code == PAID_OTHERWISE:
+        return InvalidState("the order is paid, under another payment key")
     pg = {"pg_code": attempt.code or "", "pg_message": attempt.message or ""}
     return PaymentDeclined("the payment was declined; another card may work", extra=pg)
-
-
-def paid_otherwise() -> InvalidState:
-    """For a key under which the order was not paid, once it is paid."""
-    return InvalidState("the order is paid, under another payment key")

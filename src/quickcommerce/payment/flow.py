@@ -20,9 +20,9 @@ from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import NotFound, Unavailable
 from quickcommerce.payment import store
-from quickcommerce.payment.attempts import Begun, Confirming, Joined, declined, paid_otherwise
+from quickcommerce.payment.attempts import Begun, Confirming, Joined, refusal
 from quickcommerce.payment.capture import Captures
-from quickcommerce.payment.model import CLOSABLE, MONEY_TAKEN, Ended, Status, let_go
+from quickcommerce.payment.model import CLOSABLE, Ended, Status, let_go
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
 
 POLL_S = 0.1
@@ -149,10 +149,8 @@ class Payments:
                 break
             await self.captures.settled(payment, min(POLL_S, left_s))
         tried = {attempt.payment_key: attempt for attempt in await self.attempts(payment_id)}[payment_key]
-        if payment.status in MONEY_TAKEN and payment.payment_key != payment_key:
-            raise paid_otherwise()
         if tried.outcome is Ended.DECLINED:
-            raise declined(tried)
+            raise refusal(tried)
         if payment.status is Status.RETRY and tried.outcome is Ended.MISCONFIGURED:
             raise Unavailable("the payment provider does not accept us at the moment", retry_after_s=RETRY_AFTER_S)
         return payment

@@ -153,6 +153,9 @@ Reading = Found | Missing | Unreadable
 MISMATCH = Unknown("MISMATCH", "the PG captured something else than was asked")
 """Somebody must look; until then the payment stays unknown, and its order keeps what it holds."""
 
+PAID_OTHERWISE = "PAID_OTHERWISE"
+"""The code of an attempt whose payment turned out to be paid under another key."""
+
 OPEN = frozenset({"READY", "IN_PROGRESS", "WAITING_FOR_DEPOSIT"})
 """What the PG calls a payment that is not captured, but may be."""
 ENDED_UNPAID = frozenset({"ABORTED", "EXPIRED"})

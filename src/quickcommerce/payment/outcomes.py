@@ -15,6 +15,7 @@ from quickcommerce.payment.attempts import move, tell
 from quickcommerce.payment.model import (
     DECLINES_MAX,
     MISMATCH,
+    PAID_OTHERWISE,
     Captured,
     Declined,
     Ended,
@@ -84,7 +85,8 @@ class Outcomes:
             return Settled(outcome, mine=False)
         at_us = change.new.updated_us
         if attempt != old.attempt:
-            await store.end(tx, old.payment_id, old.attempt, Ended.DECLINED, "PAID", "paid under another key", at_us)
+            paid = (PAID_OTHERWISE, "paid under another key")
+            await store.end(tx, old.payment_id, old.attempt, Ended.DECLINED, *paid, at_us)
         if change.ended:
             code, message = getattr(outcome, "code", None), getattr(outcome, "message", None)
             await store.end(tx, old.payment_id, attempt, change.ended, code, message, at_us)
@@ -124,7 +126,8 @@ class Outcomes:
     def _again(self, payment: Payment, status: Status, unknown_us: int) -> Payment:
         """The payment, to be looked at again at a time."""
         now = payment.updated_us
-        backoff = LET_GO if let_go(unknown_us, now, self.unknown_hold_s * SECOND_US) else BACKOFF
+        over = now >= payment.expires_us and let_go(unknown_us, now, self.unknown_hold_s * SECOND_US)
+        backoff = LET_GO if over else BACKOFF
         due_us = now + int(backoff.delay_s(payment.tries, self.rng) * SECOND_US)
         return msgspec.structs.replace(
             payment, status=status, tries=payment.tries + 1, unknown_us=unknown_us, due_us=due_us
