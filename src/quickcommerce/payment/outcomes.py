@@ -29,8 +29,8 @@ from quickcommerce.payment.store import NEVER_US, Payment
 
 BACKOFF = Backoff(base_s=1, cap_s=20)
 """1-2 s, 2-4 s, 4-8 s, 8-16 s, then 20-40 s: an outcome is known soon after the PG answers again."""
-LET_GO = Backoff(base_s=600, cap_s=600)
-"""10-20 minutes: no order waits any more for an outcome that has let go of it."""
+LET_GO = Backoff(base_s=45, cap_s=45)
+"""45-90 s: no order waits any more for an outcome that has let go of it; but the buyer's money may be on its way."""
 
 
 class Result(msgspec.Struct, frozen=True):
