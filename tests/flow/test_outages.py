@@ -4,7 +4,9 @@ flooded.
 
 import asyncio
 from pathlib import Path
+from unittest.mock import patch
 
+import httpx2
 import pytest
 
 from flow.acts import BANANAS, EGGS, MILK, calls, kept, order, to_pay
@@ -130,5 +132,28 @@ async def test_a_day_without_the_pg_ends_by_itself_and_does_not_flood_it(
         await asyncio.sleep(3600)
         assert await w.status(never) == "EXPIRED"
         assert await w.stock(EGGS) == (1_000, 0, 0)
+        await rest(w)
+        await check(w)
+
+
+async def test_a_payment_that_was_never_sent_is_shown_while_its_order_cannot_be_ended(tmp_path: Path) -> None:
+    """The PG cannot be reached until the time to pay is over; then the shop's store is away."""
+    probe = Probe()
+    async with process(tmp_path, probe, payment_window_s=10) as w:
+        order_id, payment, key = await to_pay(w)
+
+        async def unreachable(_: httpx2.Request) -> httpx2.Response:
+            raise httpx2.ConnectError("nobody is there")
+
+        with patch.object(w.app.flows.toss._http._transport, "handle_async_request", unreachable):
+            assert (await w.confirm(payment, key)).json()["status"] == "RETRY"
+            await asyncio.sleep(9)
+            probe.down["shop"] = "the shop's store is down"
+            await asyncio.sleep(60)
+        shown = await w.get(f"/v1/orders/{order_id}/payment")
+        assert (shown["status"], shown["next_attempt_at"]) == ("RETRY", None), "nothing more is tried for this order"
+        probe.down.clear()
+        await w.until_status(order_id, "EXPIRED", within_s=30)
+        assert await w.stock(MILK) == (1_000, 0, 0)
         await rest(w)
         await check(w)

@@ -19,7 +19,7 @@ from quickcommerce.kit.telemetry import current_trace
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.payment.flow import RETRY_AFTER_S, Payments
 from quickcommerce.payment.model import MONEY_TAKEN, Status
-from quickcommerce.payment.store import Payment
+from quickcommerce.payment.store import NEVER_US, Payment
 
 WAITING = (Status.UNKNOWN, Status.RETRY)
 """The next look at these is at a time."""
@@ -66,6 +66,7 @@ class Web:
     async def view(self, payment: Payment) -> PaymentView:
         """A payment with its attempts."""
         attempts = await self.payments.attempts(payment.payment_id)
+        waits = payment.status in WAITING and payment.due_us < NEVER_US
         return PaymentView(
             payment_id=payment.payment_id,
             order_id=payment.order_id,
@@ -80,7 +81,7 @@ class Web:
                 )
                 for each in attempts
             ],
-            next_attempt_at=rfc3339(payment.due_us) if payment.status in WAITING else None,
+            next_attempt_at=rfc3339(payment.due_us) if waits else None,
             pg_payment_key=payment.payment_key,
         )  # fmt: skip
 
