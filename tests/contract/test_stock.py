@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from quickcommerce.catalog.flow import Catalog
@@ -154,3 +155,15 @@ async def test_a_crowd_that_holds_releases_and_buys_leaves_exactly_what_it_did(s
     assert await shop.counters(MILK) == (10, 0, sold[MILK])
     assert await shop.counters(EGGS) == (3, 0, sold[EGGS])
     assert sold[EGGS] <= 3
+
+
+async def test_a_file_without_the_optional_columns_leaves_what_is_known_of_a_product(shop: Shop) -> None:
+    """A weekly price list must not make goods vanish from English searches."""
+    milk = Entry(MILK, "저지방 우유", 3_100, 0)
+    await shop.catalog.put([milk])
+    assert [(one.product_id, one.price) for one in await shop.catalog.page("저지방 milk dairy", 0, 10)] == [
+        (MILK, 3_100)
+    ]
+    await shop.catalog.put([msgspec.structs.replace(milk, name_en="", category="drinks")])
+    assert await shop.catalog.page("milk", 0, 10) == []
+    assert len(await shop.catalog.page("저지방 drinks", 0, 10)) == 1

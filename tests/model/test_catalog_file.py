@@ -169,12 +169,18 @@ def test_a_header_that_is_wrong_is_told_before_any_row(path: Path, header: str) 
 
 @pytest.mark.parametrize(
     ("row", "line"),
-    [('2,"b"c,1,1', "line 3"), ('2,"b,1,1\n3,c,1,1\n', "line 3"), ("2," + "x" * 200_000 + ",1,1", "line 3")],
-    ids=["a quote in the middle", "a quote that is never closed", "a cell without an end"],
+    [('2,"b"c,1,1', "line 3"), ('2,"b,1,1\n3,c,1,1\n', "line 3")],
+    ids=["a quote in the middle", "a quote that is never closed"],
 )
 def test_a_row_that_cannot_be_parsed_is_told_with_its_line(path: Path, row: str, line: str) -> None:
     [told] = refusal(path, SHORT + "1,a,1,1\n" + row)
     assert told.startswith(f"{line}: a cell has no end")
+
+
+def test_a_name_of_any_length_is_told_to_be_too_long(path: Path) -> None:
+    for length in (201, 200_000):
+        [told] = refusal(path, SHORT + f"1,{'x' * length},1,1\n")
+        assert told.startswith("line 2: name must be 1 to 200 characters")
 
 
 def test_a_file_in_another_encoding_is_told_with_the_line_at_which_it_shows(path: Path) -> None:

@@ -104,6 +104,8 @@ def read_file(path: Path) -> list[Entry]:
 
 def _rows(text: str) -> list[tuple[int, list[str]]]:
     """Each row with the line on which it begins, the header first; a blank line is a row without cells."""
+    # A cell that is too long is told by its column's own limit, not by the reader's.
+    csv.field_size_limit(max(len(text), 1))
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1

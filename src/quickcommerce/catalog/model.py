@@ -39,14 +39,17 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A row of a catalog file: a product with the stock it starts with."""
+    """A row of a catalog file: a product with the stock it starts with.
+
+    None: the file has no such column, and what is known of the product stays.
+    """
 
     product_id: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
     name: Name
     price: Annotated[int, msgspec.Meta(ge=1, le=PRICE_MAX)]
     stock: Annotated[int, msgspec.Meta(ge=0, le=STOCK_MAX)]
-    name_en: NameEn = ""
-    category: Category = ""
+    name_en: NameEn | None = None
+    category: Category | None = None
 
 
 class Product(msgspec.Struct, frozen=True):

@@ -56,43 +56,39 @@ def search_text(name: str, name_en: str, category: str) -> str:
 
 async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
     """Add new products, with nothing on hand yet; of known ones change names, category, price. Returns the new ones."""
-    ids = sorted(entry.product_id for entry in entries)
-    known = await offers(tx, ids, locked=True)
+    known = await _known(tx, sorted(entry.product_id for entry in entries))
     new = [entry for entry in entries if entry.product_id not in known]
     await tx.insert(
         "product",
-        "product_id, name, name_en, category, search_text, price, price_version, on_hand, reserved, sold, created_us",
-        [
-            (
-                one.product_id,
-                one.name,
-                one.name_en,
-                one.category,
-                search_text(one.name, one.name_en, one.category),
-                one.price,
-                1,
-                0,
-                0,
-                0,
-                now_us,
-            )
-            for one in new
-        ],
+        f"product_id, price, price_version, {_TEXTS}, on_hand, reserved, sold, created_us",
+        [(one.product_id, one.price, 1, *_texts(one, "", ""), 0, 0, 0, now_us) for one in new],
     )
     for one in entries:
         if one.product_id in known:
-            moved = known[one.product_id].price != one.price
+            price, *texts = known[one.product_id]
             await tx.run(
-                "UPDATE product SET name = ?, name_en = ?, category = ?, search_text = ?, price = ?,"
-                " price_version = price_version + ? WHERE product_id = ?",
-                (
-                    one.name,
-                    one.name_en,
-                    one.category,
-                    search_text(one.name, one.name_en, one.category),
-                    one.price,
-                    int(moved),
-                    one.product_id,
-                ),
+                "UPDATE product SET price = ?, price_version = price_version + ?, name = ?, name_en = ?, category = ?,"
+                " search_text = ? WHERE product_id = ?",
+                (one.price, int(one.price != price), *_texts(one, *texts), one.product_id),
             )
     return new
+
+
+_TEXTS = "name, name_en, category, search_text"
+
+
+def _texts(entry: Entry, name_en: str, category: str) -> tuple[str, str, str, str]:
+    """What `_TEXTS` names, for an entry of which the last two arguments are what is known already."""
+    name_en = name_en if entry.name_en is None else entry.name_en
+    category = category if entry.category is None else entry.category
+    return entry.name, name_en, category, search_text(entry.name, name_en, category)
+
+
+async def _known(tx: Tx, ids: Sequence[int]) -> dict[int, tuple[int, str, str]]:
+    """Price, English name and category of those that exist, locked."""
+    rows = await tx.all(
+        "SELECT product_id, price, name_en, category FROM product"
+        f" WHERE product_id IN ({marks(ids)}) ORDER BY product_id {LOCK}",
+        ids,
+    )
+    return {product_id: (price, name_en, category) for product_id, price, name_en, category in rows}

@@ -27,6 +27,8 @@ def _words(kind: inspect.Type) -> str:
             return "true or false"
         case inspect.LiteralType(values=values):
             return f"one of {', '.join(map(str, values))}"
+        case inspect.UnionType(types=types):
+            return _words(next(each for each in types if not isinstance(each, inspect.NoneType)))
         case inspect.Metadata(extra_json_schema={"description": str(description)}):
             return description
     raise TypeError(f"{kind} has no words")
