@@ -171,6 +171,8 @@ RANGES: dict[str, tuple[str, list[int]]] = {
     "an offset whose plus became a blank": ("from=2026-03-02T00:00:00+09:00", [1, 2, 3]),
     "an offset to the west": ("to=2026-03-01T10:00:00-05:00", [0]),
     "a date and a time": (f"from=2026-03-02&to={DAY[2]}", [1]),
+    "as long as there is a calendar": ("from=0001-01-01&to=9999-12-31", [0, 1, 2, 3]),
+    "in lower case": ("from=2026-03-01t15:00:00z", [1, 2, 3]),
 }
 
 

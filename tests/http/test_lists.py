@@ -118,8 +118,9 @@ BAD_FILTERS = [
     "user_id=0", "user_id=-7", "user_id=x", "user_id=7.0", "user_id=", "user_id=9007199254740992",
     "user_id=7&user_id=7",
     "status=paid", "status=", "status=PAID,PLACED", "status=PAID&status=PAID", "status=ORDER_PROGRESS",
-    "from=", "from=yesterday", "from=2026-1-1", "from=2026-02-30", "from=2026-01-01T00:00:00", "from=1767225600",
-    "to=2026-13-01", "to=2026-01-01T25:00:00Z", "to=9999-12-31", "from=0001-01-01", "to=2026-01-01&to=2026-01-01",
+    "from=", "from=yesterday", "from=2026-1-1", "from=2026-02-30", "from=1767225600",
+    "to=2026-13-01", "to=2026-01-01T25:00:00Z", "to=2026-01-01&to=2026-01-01",
+    "from=2026-01-01T00:00Z", "from=2026-01-01T00:00:00",
     "from=%00", "keyword=%00", "order_id=%00", "keyword=a&keyword=b", f"keyword={'a' * 201}", "order_id=a&order_id=b",
 ]  # fmt: skip
 

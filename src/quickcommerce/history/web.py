@@ -93,7 +93,12 @@ def _moment(request: AnyRequest, name: str, *, day_end: bool) -> int | None:
         if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
             # An unescaped + of an offset arrives as a blank.
             return from_rfc3339(text.replace(" ", "+"))
-        day = date.fromisoformat(text) + timedelta(days=int(day_end))
-        return int(datetime.combine(day, time.min, DAYS).astimezone(UTC).timestamp()) * SECOND_US
-    except (ValueError, OverflowError) as error:
+        day = date.fromisoformat(text)
+    except ValueError as error:
         raise InvalidRequest(f"{name} must be a date such as 2026-01-31 or an RFC 3339 time") from error
+    try:
+        begin = datetime.combine(day + timedelta(days=int(day_end)), time.min, DAYS)
+        return int(begin.astimezone(UTC).timestamp()) * SECOND_US
+    except OverflowError:
+        # Before the first day of the calendar, or after its last, nothing is left out.
+        return None

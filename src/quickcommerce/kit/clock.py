@@ -4,6 +4,7 @@ Everything that reads the time is given a `Clock`; tests and the simulation give
 (deadlines, backoff) use the event loop's own monotonic time, which a virtual loop moves as well.
 """
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 Clock = Callable[[], int]
 
 SECOND_US = 1_000_000
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -26,8 +28,8 @@ def rfc3339(at_us: int) -> str:
 
 
 def from_rfc3339(text: str) -> int:
-    """The inverse of `rfc3339`, for any offset. Raises ValueError where the text has no date, time and offset."""
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError("a time needs an offset, such as Z")
+    """The inverse of `rfc3339`, for any offset and precision. Raises ValueError for what RFC 3339 does not allow."""
+    if not _RFC3339.fullmatch(text):
+        raise ValueError("not an RFC 3339 time")
+    at = datetime.fromisoformat(text.upper())
     return (at - _EPOCH) // timedelta(microseconds=1)
