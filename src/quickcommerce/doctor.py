@@ -1,16 +1,20 @@
 """`qc doctor`: is each configured part there, and fit for its work?"""
 
 import asyncio
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
 from quickcommerce.app import MIGRATIONS, App, build
 from quickcommerce.kit import migrate
-from quickcommerce.kit.db import Database, path_of
+from quickcommerce.kit.auth import KeySet
+from quickcommerce.kit.clock import system_clock
+from quickcommerce.kit.db import Busy, Database, connect, path_of
 from quickcommerce.kit.folders import probe
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.payment.model import Asked, Unreadable
 from quickcommerce.settings import Settings
+from quickcommerce.toss_emulator.emulator import LEDGER_FILE
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,17 @@ def examine(settings: Settings) -> list[Finding]:
     reachable = {name: path for name, path in paths.items() if folders[path.parent].fit}
     absent = [name for name, path in reachable.items() if not path.exists()]
     findings = [Finding(f"database {name}", True, "not there yet; qc run makes it") for name in absent]
-    return [*folders.values(), *findings, *asyncio.run(_examine(settings, reachable.keys() - absent))]
+    ledger = Path(settings.data_dir, LEDGER_FILE)
+    looked = _examine(settings, reachable.keys() - absent, ledger if ledger.exists() else None)
+    return [*folders.values(), *findings, *asyncio.run(looked)]
 
 
-async def _examine(settings: Settings, present: set[str]) -> list[Finding]:
+async def _examine(settings: Settings, present: set[str], ledger: Path | None) -> list[Finding]:
     app = build(settings)
     try:
         stores = {name: database for name, database in app.stores.every().items() if name in present}
         findings = [await _database(name, database) for name, database in stores.items()]
-        return [*findings, await _pg(app)]
+        return [*findings, await _pg(app, ledger), *await _keys(settings)]
     finally:
         await app.stop()
 
@@ -68,10 +74,38 @@ async def _database(name: str, database: Database) -> Finding:
     return Finding(f"database {name}", True, "sound, up to date")
 
 
-async def _pg(app: App) -> Finding:
+async def _ledger(path: Path | None) -> Finding:
+    """The emulator in the shop's own process is as fit as its ledger. While a shop runs, the file is that shop's."""
+    part, where = "PG", "the emulator, in the shop's own process"
+    if path is None:
+        return Finding(part, True, where)
+    ledger = connect(f"sqlite:///{path}", rng=random.Random(0))  # noqa: S311 - how long to wait is no secret
+    try:
+        broken = await ledger.scan(lambda tx: tx.one("PRAGMA quick_check(1)"))
+    except Exception as error:  # noqa: BLE001 - a file that is no database at all raises whatever its driver does
+        in_use = isinstance(error.__cause__, Busy)
+        return Finding(part, in_use, f"{where}, which is running" if in_use else f"{where}: {error}")
+    finally:
+        await ledger.close()
+    sound = broken == ("ok",)
+    return Finding(part, sound, where if sound else f"{where}: {path} is damaged: {broken}")
+
+
+async def _keys(settings: Settings) -> list[Finding]:
+    """Whether the keys that verify tokens can be read, where they are elsewhere."""
+    if not settings.jwks_url:
+        return []
+    try:
+        count = await KeySet(settings.jwks_url, system_clock, on_read=lambda: None).count()
+    except Unavailable:
+        return [Finding("keys", False, f"{settings.jwks_url}: no keys can be read there; the log says why")]
+    return [Finding("keys", count > 0, f"{settings.jwks_url} gives {count} keys")]
+
+
+async def _pg(app: App, ledger: Path | None) -> Finding:
     """Ask the PG for a payment that cannot exist: that it is missing shows address, TLS and keys to be right."""
     if app.flows.emulator:
-        return Finding("PG", True, "the emulator, in the shop's own process")
+        return await _ledger(ledger)
     reading = await app.flows.toss.read(Asked("doctor_no_such_key", "doctor-no-such-payment", 1, ""))
     where = app.settings.pg_url
     if isinstance(reading, Unreadable):

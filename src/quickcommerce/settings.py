@@ -8,7 +8,9 @@ import math
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -160,8 +162,12 @@ def _check_secrets(settings: Settings) -> None:
 
 
 def _check_parts(settings: Settings) -> None:
-    if settings.pg_url != EMULATOR and not settings.pg_url.startswith(("http://", "https://")):
+    if settings.pg_url != EMULATOR and not _is_address(settings.pg_url):
         raise BadSetting("QC_PG_URL must be emulator: or an http(s) address")
+    for name in ("jwks_url", "public_url"):
+        url = getattr(settings, name)
+        if url and not _is_address(url):
+            raise BadSetting(f"QC_{name.upper()} must be an http(s) address")
     databases = {
         "QC_DATABASE_URL": settings.database_url,
         "QC_PAYMENT_DATABASE_URL": settings.payment_database_url,
@@ -170,10 +176,22 @@ def _check_parts(settings: Settings) -> None:
     for variable, url in databases.items():
         if not url.startswith("sqlite:///") or url == "sqlite:///":
             raise BadSetting(f"{variable} must be sqlite:///PATH")
+    paths = [Path(url.removeprefix("sqlite:///")).resolve() for url in databases.values()]
+    if len(set(paths)) < len(paths):
+        raise BadSetting(f"{', '.join(databases)} must be different files")
     if settings.bus_url != "memory:":
         raise BadSetting("QC_BUS_URL must be memory:")
     if settings.gate_url:
         raise BadSetting("QC_GATE_URL must be empty: the embedded database needs no gate")
+
+
+def _is_address(url: str) -> bool:
+    """Whether this is where a server could be: http or https, a host, and a port that exists, if any."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _check_prod(settings: Settings) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import contextvars
 import random
 import socket
-import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -521,7 +520,7 @@ async def test_a_ledger_has_one_owner(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(store, "BUSY_MS", 0)
     first, second = emulator(tmp_path), emulator(tmp_path)
     await first.start()
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
+    with pytest.raises(store.LedgerError, match="locked"):
         await second.start()
     await first.stop()
     await second.start()

@@ -154,6 +154,11 @@ def test_doubt_about_a_payment_holds_its_goods_for_as_long_as_it_may_come() -> N
         ("QC_PAYMENT_DATABASE_URL", "sqlite:///"),
         ("QC_SEARCH_URL", "http://elastic:9200"),
         ("QC_PG_URL", "ftp://pg"),
+        ("QC_PG_URL", "http://"),
+        ("QC_PG_URL", "http://["),
+        ("QC_PG_URL", "https://pg:99999999"),
+        ("QC_JWKS_URL", "keys.test"),
+        ("QC_PUBLIC_URL", "javascript:x"),
         ("QC_BUS_URL", "rabbit://host"),
     ],
 )
@@ -161,6 +166,13 @@ def test_a_part_that_is_not_installed_is_refused_by_its_setting(variable: str, v
     text = refusal({variable: value})
     assert text.startswith(f"{variable} ")
     assert "HISTORY_DATABASE" not in text, "there is no such setting to look for"
+
+
+def test_two_stores_in_one_file_are_refused() -> None:
+    """Each would read the other's events."""
+    same = {"QC_DATABASE_URL": "sqlite:///data/shop.db", "QC_PAYMENT_DATABASE_URL": "sqlite:///data/../data/shop.db"}
+    assert "must be different files" in refusal(same)
+    assert "must be different files" in refusal({"QC_SEARCH_URL": "sqlite:///data/payment.db"})
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,24 @@ async def test_doctor_names_the_damaged_part(tmp_path: Path, damage: str) -> Non
     assert "Traceback" not in found.stderr
 
 
+async def test_a_damaged_ledger_of_the_emulator_is_named_and_keeps_the_shop_closed(tmp_path: Path) -> None:
+    (tmp_path / "toss.db").write_bytes(b"not a ledger" * 1000)
+    found = await qc_async(tmp_path, "doctor")
+    assert found.returncode == 1
+    assert re.search(r"PG +│ NO .*toss.db", found.stdout), found.stdout
+    refused = await qc_async(tmp_path, "run", "--port", "0")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert re.fullmatch(r"qc: the emulator's ledger .*toss.db cannot be used: .*\n", refused.stderr), refused.stderr
+
+
+async def test_doctor_asks_for_the_keys_that_verify_tokens(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}/jwks"
+    found = await qc_async(tmp_path, "doctor", jwks_url=nowhere)
+    assert found.returncode == 1
+    assert re.search(rf"keys +│ NO .*{nowhere}", found.stdout), found.stdout
+
+
 IMPOSSIBLE = {
     "a file in its place": ("taken", "Not a directory"),
     "below a file": ("taken/inner/shop", "taken: Not a directory"),
@@ -112,6 +130,13 @@ async def test_doctor_says_what_is_missing_and_which_pg_does_not_answer(tmp_path
     assert found.returncode == 1, found.stdout
     assert re.search(r"database history +│ NO .*qc migrate", found.stdout), found.stdout
     assert re.search(rf"PG +│ NO .*{nowhere}", found.stdout), found.stdout
+
+
+async def test_doctor_leaves_the_ledger_of_a_running_shop_alone(tmp_path: Path) -> None:
+    async with running(tmp_path) as shop:
+        found = await qc_async(shop.folder, "doctor")
+        assert found.returncode == 0, found.stdout
+        assert re.search(r"PG +│ yes .*which is running", found.stdout), found.stdout
 
 
 async def test_a_catalog_is_loaded_into_a_shop_that_sells_meanwhile(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Emulator:
     async def start(self) -> None:
         """Open the ledger; nothing happens when it is open. A server that speaks ASGI lifespan does this by itself.
 
-        Raises sqlite3.OperationalError ("database is locked") when another process has the ledger open.
+        Raises LedgerError when another process has the ledger open, or its file cannot be used.
         """
         await self._store.open()
         self._clock.ahead_us = await self._store.run(Books.ahead_us)

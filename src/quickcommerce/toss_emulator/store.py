@@ -17,6 +17,10 @@ Operation = Callable[[Books], T]
 BUSY_MS = 5_000
 
 
+class LedgerError(Exception):
+    """The ledger's file cannot be used; the text says which and why."""
+
+
 class Store:
     """One SQLite file, owned by this process alone while it is open.
 
@@ -36,7 +40,7 @@ class Store:
     async def open(self) -> None:
         """Open the file, making it and its folder when they are missing; nothing happens when it is open.
 
-        Raises sqlite3.OperationalError ("database is locked") when another process has it open.
+        Raises LedgerError when another process has it open, when it is no ledger, and when it cannot be written.
         """
         if self._connection is not None:
             return
@@ -124,21 +128,28 @@ class _Failed:
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    # One thread at a time uses it, but it is opened and closed from others.
-    connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
     try:
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        # The idempotency keys still being worked on are known to this process only, so no other may open the file.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in SCHEMA:
-            connection.execute(statement)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # One thread at a time uses it, but it is opened and closed from others.
+        connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerError(f"the emulator's ledger {path} cannot be used: {error}") from error
     return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    # The idempotency keys still being worked on are known to this process only, so no other may open the file.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in SCHEMA:
+        connection.execute(statement)
+    connection.execute("COMMIT")
