@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
-from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from quickcommerce.kit.telemetry import configure_logs
+from quickcommerce.kit.telemetry import add_trace, configure_logs
 from world import VirtualLoop
 
 VIRTUAL = ("flow", "http")
@@ -33,7 +32,7 @@ def logged() -> Iterator[list[EventDict]]:
     """Every log line of the test, with its trace."""
     configure_logs("INFO", machine=True)
     try:
-        with capture_logs(processors=[merge_contextvars]) as lines:
+        with capture_logs(processors=[add_trace]) as lines:
             yield lines
     finally:
         configure_logs("ERROR", machine=True)

@@ -31,7 +31,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, SystemRandom
 from quickcommerce.kit.inbox import DeadLetters, Handler, Inbox
 from quickcommerce.kit.life import Loop, Supervisor
-from quickcommerce.kit.middleware import Drain, Telemetry
+from quickcommerce.kit.middleware import Drain, Shortcut, Telemetry
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Problem
 from quickcommerce.order import store as order_store
@@ -45,7 +45,9 @@ from quickcommerce.payment import web as payment_web
 from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
+from quickcommerce.payment.opening import Opening, Openings
 from quickcommerce.payment.outcomes import Outcomes, Result, Settled
+from quickcommerce.payment.store import Payment
 from quickcommerce.payment.toss import Toss
 from quickcommerce.settings import EMULATOR, Settings
 from quickcommerce.shop import web as shop_web
@@ -61,7 +63,7 @@ WITHIN_S = 10.0
 PRUNE_EVERY_S = 30.0
 POLL_S = 1.0
 """How often a loop looks by itself; what happens in this process wakes it at once."""
-GATHER_S = 0.05
+GATHER_S = 0.2
 """How long events gather before a reader takes them: 30 in one transaction cost little more than one."""
 EMULATOR_PREFIX = "/_toss"
 
@@ -126,7 +128,7 @@ class App:
     @property
     def asgi(self) -> Drain:
         """The ASGI application, for a server that speaks lifespan."""
-        return Drain(Telemetry(self.routes, self.flows.ids))
+        return Drain(Telemetry(Shortcut(self.routes, order_web.SHORTCUTS), self.flows.ids))
 
     async def start(self) -> None:
         """Start the emulator, if it is ours, and every loop."""
@@ -138,6 +140,7 @@ class App:
         """Finish what is in hand, then let go of everything."""
         self.drain()
         await self.flows.placing.drain()
+        await self.flows.payments.opening.drain()
         await self.flows.payments.beginning.drain()
         # Side by side: a platform kills what takes the sum of all graces to stop.
         await asyncio.gather(
@@ -246,8 +249,21 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     beginning: GroupCommit[Confirming, Begun | Joined] = GroupCommit(
         "confirms", attempts.begin, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
     )
+    openings = Openings(stores.payment, clock, ids)
+    opening: GroupCommit[Opening, Payment] = GroupCommit(
+        "openings", openings.open, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
+    )
     payments = Payments(
-        stores.payment, book, beginning, captures, clock, ids, settings.unknown_hold_s, settings.answer_within_s
+        stores.payment,
+        book,
+        openings,
+        opening,
+        beginning,
+        captures,
+        clock,
+        ids,
+        settings.unknown_hold_s,
+        settings.answer_within_s,
     )
     place = Place(
         stores.shop, catalog, stock, Coupons(), clock, ids, settings.payment_window_s, settings.payable_min_won
@@ -275,10 +291,10 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
 
 def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
     """Which event goes where. The history takes every order event and has no table."""
-    orders, payments = flows.orders, flows.payments
+    orders, openings = flows.orders, flows.payments.openings
     return {
         "payment": {
-            "OrderPlaced": payments.opened,
+            "OrderPlaced": openings.opened,
             "OrderChanged": _ignored,
             "OrderPaid": _ignored,
             "OrderClosed": _ignored,

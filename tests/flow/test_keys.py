@@ -54,3 +54,17 @@ async def test_money_under_a_key_that_nobody_brought_is_for_a_person_to_look_at(
             assert await w.status(order_id) == "PAYING"
         metrics = (await w.http.get("/metrics")).text
         assert 'qc_payment_alerts_total{code="MISMATCH"}' in metrics, "nobody is told"
+
+
+async def test_the_end_of_an_attempt_stays_when_later_readings_say_the_same(tmp_path: Path) -> None:
+    """An operator reads in the journal when something happened, not when somebody last looked."""
+    async with process(tmp_path, payment_window_s=5) as w:
+        order_id, payment, key = await to_pay(w)
+        await w.faults(confirm=[{"kind": "http", "status": 500, "forever": True}])
+        await w.confirm(payment, key)
+        ends: set[str] = set()
+        for _ in range(6):
+            await asyncio.sleep(60)
+            [*_, last] = (await w.get(f"/v1/orders/{order_id}/payment"))["attempts"]
+            ends |= {last["ended_at"]} if last["outcome"] == "later" else set()
+        assert len(ends) == 1

@@ -147,7 +147,7 @@ async def test_a_payment_that_was_never_sent_is_shown_while_its_order_cannot_be_
 
         with patch.object(w.app.flows.toss._http._transport, "handle_async_request", unreachable):
             assert (await w.confirm(payment, key)).json()["status"] == "RETRY"
-            await asyncio.sleep(9)
+            await asyncio.sleep(6)
             probe.down["shop"] = "the shop's store is down"
             await asyncio.sleep(60)
         shown = await w.get(f"/v1/orders/{order_id}/payment")

@@ -16,6 +16,8 @@ from world import World
 Fault = dict[str, Any]
 KNOWN_S = 90
 """So soon after the PG can be read again, every outcome is known."""
+LONGER_THAN_A_BUYER_WAITS = 3
+"""So many refusals in a row, at once and after 1-2 and 2-4 seconds, take longer than a buyer waits."""
 LOST: Fault = {"kind": "drop-after"}
 
 
@@ -136,12 +138,23 @@ ODD = [
 async def test_an_odd_answer_is_neither_a_success_nor_a_decline(status: int, body: str, tmp_path: Path) -> None:
     async with process(tmp_path) as w:
         order_id, payment, key = await to_pay(w)
-        await w.faults(confirm=[{"kind": "http", "status": status, "body": body}])
+        await w.faults(confirm=[{"kind": "http", "status": status, "body": body, "repeat": LONGER_THAN_A_BUYER_WAITS}])
         async with kept(w, MILK, 2):
             answer = await w.confirm(payment, key)
             assert answer.status_code == 202, f"the buyer is told {answer.status_code}: {answer.text}"
             assert await w.captures(payment["payment_id"]) == 0
             await ends_paid(w, order_id, payment)
+
+
+async def test_one_odd_answer_is_over_before_the_buyer_has_waited_three_seconds(tmp_path: Path) -> None:
+    async with process(tmp_path) as w:
+        order_id, payment, key = await to_pay(w)
+        await w.faults(confirm=[{"kind": "http", "status": 500}])
+        begun = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*(w.confirm(payment, key) for _ in range(3)))
+        assert [answer.json()["status"] for answer in answers] == ["CAPTURED"] * 3, "sent away although it was paid"
+        assert asyncio.get_running_loop().time() - begun <= 3
+        await ends_paid(w, order_id, payment)
 
 
 CODES = [
@@ -156,7 +169,8 @@ CODES = [
 async def test_each_class_of_codes_says_what_it_means_to_the_buyer(code: str, told: int, tmp_path: Path) -> None:
     async with process(tmp_path) as w:
         order_id, payment, key = await to_pay(w)
-        await w.faults(confirm=[{"kind": "error", "code": code}])
+        repeat = LONGER_THAN_A_BUYER_WAITS if told == 202 else 1
+        await w.faults(confirm=[{"kind": "error", "code": code, "repeat": repeat}])
         async with kept(w, MILK, 2):
             answer = await w.confirm(payment, key)
             assert answer.status_code == told, answer.text

@@ -53,6 +53,13 @@ async def test_a_public_route_looks_at_no_token(tmp_path: Path, route: Route) ->
             assert answer.status_code == route.status, header
 
 
+async def test_of_two_tokens_none_is_chosen(tmp_path: Path) -> None:
+    """A proxy before the shop may have believed the other one."""
+    async with shop(tmp_path, loops=False) as w:
+        twice = [("Authorization", w.auth(user)["Authorization"]) for user in (7, 8)]
+        assert refused(await w.http.get("/v1/orders", headers=twice)) == "unauthorized"
+
+
 async def test_identity_headers_from_outside_are_not_believed(tmp_path: Path) -> None:
     """The gateway of the original set these; whoever sends them today is an impostor."""
     async with shop(tmp_path, loops=False) as w:

@@ -195,14 +195,14 @@ async def test_a_verified_token_is_remembered_for_a_minute_and_never_past_its_en
     verifier: Verifier, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = 0
-    decode = jwt.decode
+    decode = auth._JWS.decode
 
     def counting(*args: Any, **options: Any) -> Any:
         nonlocal decoded
         decoded += 1
         return decode(*args, **options)
 
-    monkeypatch.setattr(jwt, "decode", counting)
+    monkeypatch.setattr(auth._JWS, "decode", counting)
     long, short = token(), token(exp=NOW_S + 20, id=8)
     for _ in range(3):
         assert (await caller(verifier, long)).user_id == 7

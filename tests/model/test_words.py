@@ -41,7 +41,7 @@ DOTLESS = "\u0131"
     ],
 )
 def test_words_are_runs_of_letters_digits_and_marks_without_case(text: str, words: list[str]) -> None:
-    assert words_of(text) == words
+    assert list(words_of(text)) == words
 
 
 @settings(deadline=None)

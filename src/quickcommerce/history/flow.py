@@ -7,6 +7,7 @@ import random
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -22,6 +23,8 @@ from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.kit.text import fold
 
 WORD_MAX = 100
+WORDS_CACHED = 4_096
+"""Texts whose words are kept: an order names goods that many orders name."""
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -72,9 +75,10 @@ class Index(Protocol):
         ...
 
 
-def words_of(text: str) -> list[str]:
+@lru_cache(maxsize=WORDS_CACHED)
+def words_of(text: str) -> tuple[str, ...]:
     """The tokens of a text: runs of letters, digits and combining marks, NFC, caseless, in order."""
-    return "".join(char if unicodedata.category(char)[0] in "LNM" else " " for char in fold(text)).split()
+    return tuple("".join(char if unicodedata.category(char)[0] in "LNM" else " " for char in fold(text)).split())
 
 
 def document(event: events.OrderEvent) -> Document:

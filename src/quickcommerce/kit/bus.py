@@ -90,13 +90,20 @@ class Subscription:
 
     def _settle(self, ahead: dict[int, int]) -> Settle:
         async def settle(tx: Tx) -> None:
-            for shard, seq in sorted(ahead.items()):
-                moved = await tx.run(
-                    "UPDATE bus_cursor SET seq = ? WHERE consumer = ? AND source = ? AND shard = ? AND seq = ?",
-                    (seq, self.consumer.name, self.source.name, shard, self._cursors[shard]),
-                )
-                if moved != 1:
-                    raise CursorMoved(f"{self.consumer.name}: shard {shard} of {self.source.name} was moved")
+            # One statement for all shards: their number is the same however few events a list has.
+            shards = sorted(ahead)
+            moved = await tx.run(
+                f"UPDATE bus_cursor SET seq = CASE shard{' WHEN ? THEN ?' * len(shards)} END"
+                f" WHERE consumer = ? AND source = ? AND ({' OR '.join(['shard = ? AND seq = ?'] * len(shards))})",
+                [
+                    *(value for shard in shards for value in (shard, ahead[shard])),
+                    self.consumer.name,
+                    self.source.name,
+                    *(value for shard in shards for value in (shard, self._cursors[shard])),
+                ],
+            )
+            if moved != len(shards):
+                raise CursorMoved(f"{self.consumer.name}: a cursor in {self.source.name} was moved")
 
         return settle
 

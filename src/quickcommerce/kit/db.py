@@ -17,9 +17,9 @@ import contextvars
 import itertools
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -237,16 +237,19 @@ class Sqlite:
         runs = 0
         for repeat in itertools.count():
             try:
-                with self._translating():
-                    return await once()
-            except Repeatable as undone:
+                return await once()
+            except (Repeatable, sqlite3.Error) as failure:
+                undone = self._meaning(failure)
+                cause = None if undone is failure else failure
+                if not isinstance(undone, Repeatable):
+                    raise undone from cause
                 self._ends["repeated"].inc()
                 if isinstance(undone, Busy) and asyncio.get_running_loop().time() > give_up:
                     raise Unavailable(f"the database {self.name} is busy") from undone
                 # While another process holds the database, the work has not been run.
                 runs += not isinstance(undone, Busy)
                 if runs > REPEATS_MAX:
-                    raise
+                    raise undone from cause
                 await asyncio.sleep(_REPEAT_BACKOFF.delay_s(repeat, self._rng))
         raise AssertionError("unreachable: the loop above ends by itself")
 
@@ -347,24 +350,20 @@ class Sqlite:
         if self._closed:
             raise Unavailable(f"the database {self.name} is closed")
 
-    @contextmanager
-    def _translating(self) -> Iterator[None]:
-        """SQLite's errors as what they mean here."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            code: int = getattr(error, "sqlite_errorcode", 0)
-            primary = code & 0xFF
-            if code in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE):
-                raise Duplicate(str(error)) from error
-            if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise Busy(str(error)) from error
-            if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-                raise Unavailable(f"the database {self.name} is damaged ({self._path}): {error}") from error
-            # A full disk or a folder that went away heals without us; the file itself is untouched.
-            if primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
-                raise Unavailable(f"the database {self.name} cannot be written: {error}", retry_after_s=5) from error
-            raise
+    def _meaning(self, error: Exception) -> Exception:
+        """What an error of SQLite means here."""
+        code: int = getattr(error, "sqlite_errorcode", 0)
+        primary = code & 0xFF
+        if code in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE):
+            return Duplicate(str(error))
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Busy(str(error))
+        if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return Unavailable(f"the database {self.name} is damaged ({self._path}): {error}")
+        # A full disk or a folder that went away heals without us; the file itself is untouched.
+        if primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            return Unavailable(f"the database {self.name} cannot be written: {error}", retry_after_s=5)
+        return error
 
 
 def _drive(work: Awaitable[T]) -> T:

@@ -24,6 +24,7 @@ from quickcommerce.kit.problem import (
     NotFound,
     PayloadTooLarge,
     Problem,
+    Unauthorized,
     UnsupportedMediaType,
 )  # fmt: skip
 from quickcommerce.kit.telemetry import log
@@ -49,7 +50,10 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def caller(request: AnyRequest) -> Caller:
     """Who asks. Raises Unauthorized."""
     verifier: Verifier = request.app.state.verifier
-    return await verifier.caller(request.headers.get("authorization"))
+    given = request.headers.getall("authorization", [])
+    if len(given) > 1:
+        raise Unauthorized("send one Authorization")
+    return await verifier.caller(given[0] if given else None)
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
@@ -64,13 +68,15 @@ async def raw_body(request: AnyRequest, limit: int = BODY_MAX_BYTES) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large
-    parts, size = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > limit:
+    body, more = b"", True
+    while more:
+        message: Any = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("the body did not arrive whole")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
             raise too_large
-    body = b"".join(parts)
     essence = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if body and essence != JSON:
         raise UnsupportedMediaType("send Content-Type: application/json")
@@ -89,7 +95,7 @@ def decode(body: bytes, shape: type[T]) -> T:
     try:
         value = msgspec.json.decode(body, type=shape)
         # msgspec keeps the last of two equal keys; a proxy before us may have believed the first.
-        json.loads(body, object_pairs_hook=_unique)
+        _UNIQUE(body.decode())
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     except _RepeatedKey as error:
@@ -110,6 +116,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise _RepeatedKey
     return found
+
+
+_UNIQUE = json.JSONDecoder(object_pairs_hook=_unique).decode
 
 
 class _Members(list[tuple[str, Any]]):

@@ -138,9 +138,9 @@ def path_id(order_id: str) -> OrderId:
         )
     },
 )
-async def place(request: AnyRequest, state: State) -> Response[bytes]:
+async def place(request: AnyRequest) -> Response[bytes]:
     """Place an order."""
-    parts: Web = state.orders_web
+    parts: Web = request.app.state.orders_web
     caller = await web.caller(request)
     raw = await web.raw_body(request)
     key = idempotency.check_key(request.headers.getall("idempotency-key", []))
@@ -229,6 +229,10 @@ async def timeline(request: AnyRequest, state: State, order_id: FromPath[str]) -
             [Entry(rfc3339(each.at_us), each.what, each.cause, each.from_status, each.to_status) for each in changes]
         )
     )
+
+
+SHORTCUTS = {("POST", ORDERS): place.fn}
+"""What a flash sale asks for, by method and path."""
 
 
 def router() -> Router:

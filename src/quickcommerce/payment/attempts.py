@@ -12,6 +12,7 @@ import msgspec
 
 from quickcommerce import events
 from quickcommerce.kit import outbox
+from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, PaymentId
@@ -34,6 +35,7 @@ SOURCE = "payment"
 class Confirming(msgspec.Struct, frozen=True):
     """A buyer came back from the PG's page with this key.
 
+    `caller` is who brings it; None where the unguessable id is identity enough.
     `token` is the lease of the attempt that may come of it, made before any effect: when a commit's reply is lost, a
     second run knows its own attempt by it.
     """
@@ -41,6 +43,7 @@ class Confirming(msgspec.Struct, frozen=True):
     payment_id: PaymentId
     payment_key: str
     amount: int
+    caller: Caller | None
     trace: str
     token: str
 
@@ -84,9 +87,9 @@ class Attempts:
         return await self.db.run(lambda tx: self._take_due(tx, limit))
 
     async def _confirming(self, tx: Tx, request: Confirming) -> Begun | Joined:
-        """Decide, before anything is written. Raises AmountMismatch (first, always) and the other refusals."""
+        """Decide, before anything is written. Raises NotFound, AmountMismatch (always) and the other refusals."""
         old = await store.get(tx, request.payment_id, locked=True)
-        if old is None:
+        if old is None or (request.caller and not request.caller.may_see(old.user_id)):
             raise NotFound("there is no such payment")
         if request.amount != old.amount:
             raise AmountMismatch(f"{old.amount} won are asked, not {request.amount}")

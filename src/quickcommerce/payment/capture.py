@@ -33,6 +33,7 @@ from quickcommerce.payment.model import (
 from quickcommerce.payment.outcomes import Result, Settled
 from quickcommerce.payment.store import Attempt, Payment
 
+POLL_S = 0.1
 RUNNING_MAX = 50
 """So many payments are worked on side by side; beyond these the due loop takes none."""
 
@@ -75,12 +76,15 @@ class Captures:
         task.add_done_callback(lambda _: self._running.pop(payment.lease_token))
 
     async def settled(self, payment: Payment, within_s: float) -> None:
-        """Wait until this process's work on a payment is done, or for `within_s` where another does it."""
+        """Wait for news of a payment: until this process's work on it is done, or until its next try, or a moment
+        where another process works on it; at most `within_s`.
+        """
         task = self._running.get(payment.lease_token)
         if task:
             await asyncio.wait([task], timeout=within_s)
-        else:
-            await asyncio.sleep(within_s)
+            return
+        idle_s = 0.0 if payment.status is Status.CAPTURING else (payment.due_us - self.clock()) / SECOND_US
+        await asyncio.sleep(min(max(idle_s, POLL_S), within_s))
 
     async def drain(self, within_s: float) -> None:
         """Let calls that are under way end; what is left then is cut off, and found again by its lease."""

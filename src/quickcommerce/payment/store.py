@@ -102,6 +102,14 @@ async def attempts(tx: Tx, payment_id: PaymentId) -> list[Attempt]:
     return [msgspec.convert(dict(zip(Attempt.__struct_fields__, row, strict=True)), Attempt) for row in rows]
 
 
+async def whole(tx: Tx, payment_id: PaymentId) -> tuple[Payment, list[Attempt]]:
+    """A payment that is there, and its attempts in order."""
+    payment = await get(tx, payment_id)
+    if payment is None:
+        raise AssertionError(f"there is no {payment_id}")
+    return payment, await attempts(tx, payment_id)
+
+
 async def start(tx: Tx, attempt: Attempt) -> None:
     """Commit to an attempt before the PG is called."""
     await tx.insert("payment_attempt", _ATTEMPT, [msgspec.structs.astuple(attempt)])
@@ -110,11 +118,16 @@ async def start(tx: Tx, attempt: Attempt) -> None:
 async def end(
     tx: Tx, payment_id: PaymentId, attempt: int, outcome: Ended, code: str | None, message: str | None, at_us: int
 ) -> None:
-    """Write what came of an attempt. One that took no money when last seen may still be captured, never the reverse."""
+    """Write what came of an attempt. One that took no money when last seen may still be captured, never the reverse.
+
+    A later reading that says the same does not move the end.
+    """
     await tx.run(
-        "UPDATE payment_attempt SET outcome = ?, code = ?, message = ?, ended_us = ?"
+        # `ended_us` first: MariaDB sets one after another, and each sees those before it.
+        "UPDATE payment_attempt SET ended_us = CASE WHEN outcome = ? THEN ended_us ELSE ? END,"
+        " outcome = ?, code = ?, message = ?"
         " WHERE payment_id = ? AND attempt = ? AND (outcome IS NULL OR outcome <> ?)",
-        (outcome, code and code[:100], message and message[:600], at_us, payment_id, attempt, Ended.CAPTURED),
+        (outcome, at_us, outcome, code and code[:100], message and message[:600], payment_id, attempt, Ended.CAPTURED),
     )
 
 

@@ -19,7 +19,7 @@ from quickcommerce.kit.telemetry import current_trace
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.payment.flow import RETRY_AFTER_S, Payments
 from quickcommerce.payment.model import MONEY_TAKEN, Status
-from quickcommerce.payment.store import NEVER_US, Payment
+from quickcommerce.payment.store import NEVER_US, Attempt, Payment
 
 WAITING = (Status.UNKNOWN, Status.RETRY)
 """The next look at these is at a time."""
@@ -63,27 +63,27 @@ class Web:
 
     payments: Payments
 
-    async def view(self, payment: Payment) -> PaymentView:
-        """A payment with its attempts."""
-        attempts = await self.payments.attempts(payment.payment_id)
-        waits = payment.status in WAITING and payment.due_us < NEVER_US
-        return PaymentView(
-            payment_id=payment.payment_id,
-            order_id=payment.order_id,
-            status=payment.status,
-            amount=payment.amount,
-            captured=payment.captured,
-            refunded=payment.refunded,
-            attempts=[
-                AttemptView(
-                    each.attempt, each.payment_key, each.outcome, each.code, rfc3339(each.started_us),
-                    rfc3339(each.ended_us) if each.ended_us else None,
-                )
-                for each in attempts
-            ],
-            next_attempt_at=rfc3339(payment.due_us) if waits else None,
-            pg_payment_key=payment.payment_key,
-        )  # fmt: skip
+
+def _view(payment: Payment, attempts: list[Attempt]) -> PaymentView:
+    """A payment with its attempts."""
+    waits = payment.status in WAITING and payment.due_us < NEVER_US
+    return PaymentView(
+        payment_id=payment.payment_id,
+        order_id=payment.order_id,
+        status=payment.status,
+        amount=payment.amount,
+        captured=payment.captured,
+        refunded=payment.refunded,
+        attempts=[
+            AttemptView(
+                each.attempt, each.payment_key, each.outcome, each.code, rfc3339(each.started_us),
+                rfc3339(each.ended_us) if each.ended_us else None,
+            )
+            for each in attempts
+        ],
+        next_attempt_at=rfc3339(payment.due_us) if waits else None,
+        pg_payment_key=payment.payment_key,
+    )  # fmt: skip
 
 
 @get(
@@ -96,7 +96,8 @@ async def of_order(request: AnyRequest, state: State, order_id: FromPath[str]) -
     caller = await web.caller(request)
     if not is_id("ord", order_id):
         raise NotFound("there is no such order")
-    return web.answer(await parts.view(await parts.payments.of_order(OrderId(order_id), caller)))
+    payment = await parts.payments.of_order(OrderId(order_id), caller)
+    return web.answer(_view(payment, await parts.payments.attempts(payment)))
 
 
 @post(
@@ -119,12 +120,12 @@ async def confirm(request: AnyRequest, state: State, payment_id: FromPath[str]) 
     if not is_id("pay", payment_id):
         raise NotFound("there is no such payment")
     asked = web.decode(await web.raw_body(request), Confirm)
-    payment = await parts.payments.confirm(
+    payment, attempts = await parts.payments.confirm(
         PaymentId(payment_id), asked.payment_key, asked.amount, caller, current_trace()
     )
     known = payment.status in MONEY_TAKEN
     headers = None if known else {"Retry-After": str(RETRY_AFTER_S)}
-    return web.answer(await parts.view(payment), 200 if known else 202, headers)
+    return web.answer(_view(payment, attempts), 200 if known else 202, headers)
 
 
 def routes() -> list[HTTPRouteHandler]:

@@ -136,7 +136,7 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
     if not is_id("pay", payment_id):
         raise NotFound("there is no such payment")
     try:
-        payment = await pages.payments.confirm(PaymentId(payment_id), payment_key, amount, None, current_trace())
+        payment, _ = await pages.payments.confirm(PaymentId(payment_id), payment_key, amount, None, current_trace())
     except PaymentDeclined as declined:
         if not _wants_html(request):
             raise
