@@ -26,6 +26,11 @@ REFUSED = Counter("qc_batch_refused_total", "Requests refused because the queue 
 SINGLED = Counter("qc_batch_singled_total", "Lists that failed as a whole and were retried one by one", ["batch"])
 
 
+def _tell_late(future: asyncio.Future[A]) -> None:
+    if not future.done():
+        future.set_exception(Unavailable("there is no answer yet; ask again with the same key"))
+
+
 class GroupCommit(Generic[Q, A]):
     """A bounded queue in front of a function that handles lists.
 
@@ -59,11 +64,11 @@ class GroupCommit(Generic[Q, A]):
             # A context of its own: the runner works for many, and must not log under the trace of the first.
             runner = asyncio.create_task(self._run(), name=f"batch {self._name}", context=contextvars.Context())
             self._running.add(runner)
+        late = asyncio.get_running_loop().call_later(self._within_s, _tell_late, future)
         try:
-            async with asyncio.timeout(self._within_s):
-                return await future
-        except TimeoutError as late:
-            raise Unavailable("there is no answer yet; ask again with the same key") from late
+            return await future
+        finally:
+            late.cancel()
 
     async def drain(self) -> None:
         """Return when everything that waits has its answer."""
@@ -77,7 +82,7 @@ class GroupCommit(Generic[Q, A]):
                 taken = [self._queue.popleft() for _ in range(min(self._list_max, len(self._queue)))]
                 WAITING.labels(self._name).set(len(self._queue))
                 # A buyer who left before the list was taken has no effect; after this line, they have a whole one.
-                await self._finish([(request, future) for request, future in taken if not future.cancelled()])
+                await self._finish([(request, future) for request, future in taken if not future.done()])
         finally:
             # Here and not in a callback: a request that arrives after the last look at the queue must find no runner.
             self._running -= {task for task in self._running if task is asyncio.current_task()}

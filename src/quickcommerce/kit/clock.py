@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 Clock = Callable[[], int]
 
@@ -24,7 +25,13 @@ def system_clock() -> int:
 def rfc3339(at_us: int) -> str:
     """`2026-01-31T09:00:00.000001Z`: always UTC, always six digits, so that text order is time order."""
     second, micro = divmod(at_us, SECOND_US)
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{micro:06d}Z"
+    return f"{_second(second)}.{micro:06d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    """What all times of one second begin with: there are many in a crowd."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 def from_rfc3339(text: str) -> int:

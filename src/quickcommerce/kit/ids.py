@@ -18,6 +18,8 @@ UserId = NewType("UserId", int)
 ProductId = NewType("ProductId", int)
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -1, -10)
 _SHAPE = re.compile(r"(ord|pay|evt)_[0-9A-HJKMNP-TV-Z]{26}")
 
 
@@ -65,4 +67,4 @@ class Ids:
 
     def _make(self, prefix: str) -> str:
         number = (self.clock() // 1_000 & (1 << 48) - 1) << 80 | self.rng.getrandbits(80)
-        return prefix + "_" + "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+        return prefix + "_" + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])

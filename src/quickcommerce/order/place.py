@@ -130,8 +130,11 @@ class Place:
         priced = await self._decide(tx, requests, todo, answers, locked=locked)
         now = self.clock()
         rows = {at: self._row(requests[at], basket, now) for at, (basket, _) in priced.items()}
-        bodies = {at: msgspec.json.encode(row.public()) for at, row in rows.items()}
-        await self._write(tx, requests, rows, bodies, now)
+        orders = {at: row.public() for at, row in rows.items()}
+        bodies = {at: msgspec.json.encode(order) for at, order in orders.items()}
+        claims = [(requests[at].claim, row.order_id) for at, row in rows.items()]
+        await idempotency.keep(tx, [(claim, order_id) for claim, order_id in claims if claim], now)
+        await self._write(tx, [(row, orders[at], bodies[at]) for at, row in rows.items()], now)
         wanted: dict[int, tuple[int, int]] = {}
         for basket, offers in priced.values():
             for line in basket.lines:
@@ -228,18 +231,13 @@ class Place:
             names_en=basket.names_en,
         )
 
-    async def _write(
-        self, tx: Tx, requests: list[Placing], rows: dict[int, store.Row], bodies: dict[int, bytes], now: int
-    ) -> None:
-        claims = ((requests[at].claim, row.order_id) for at, row in rows.items())
-        await idempotency.keep(tx, [(claim, order_id) for claim, order_id in claims if claim], now)
-        await store.insert(tx, [(row, bodies[at]) for at, row in rows.items()])
+    async def _write(self, tx: Tx, placed: list[tuple[store.Row, events.Order, bytes]], now: int) -> None:
+        await store.insert(tx, [(row, body) for row, _, body in placed])
         await store.record(
-            tx,
-            [store.Change(row.order_id, 1, 0, now, "placed", "buyer", None, row.status) for row in rows.values()],
+            tx, [store.Change(row.order_id, 1, 0, now, "placed", "buyer", None, row.status) for row, _, _ in placed]
         )
-        placed = ((row, events.OrderPlaced(row.public(), row.names_en, "buyer")) for row in rows.values())
-        await outbox.append(tx, [message(self.ids, row, event, row.trace) for row, event in placed])
+        told = ((row, events.OrderPlaced(order, row.names_en, "buyer")) for row, order, _ in placed)
+        await outbox.append(tx, [message(self.ids, row, event, row.trace) for row, event in told])
 
 
 def message(ids: Ids, row: store.Row, event: events.OrderEvent, trace: str) -> Message:
