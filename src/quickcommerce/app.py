@@ -17,6 +17,7 @@ from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
+from quickcommerce.catalog.sales import TimeSales
 from quickcommerce.console import web as console_web
 from quickcommerce.coupon.flow import Coupons
 from quickcommerce.history import web as history_web
@@ -37,8 +38,10 @@ from quickcommerce.kit.problem import Problem
 from quickcommerce.order import store as order_store
 from quickcommerce.order import web as order_web
 from quickcommerce.order.book import OrderBook
+from quickcommerce.order.changes import Changes
 from quickcommerce.order.flow import Orders
 from quickcommerce.order.place import Place, Placed, Placing
+from quickcommerce.order.settlement import Settlement
 from quickcommerce.order.web import Checkout
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment import web as payment_web
@@ -103,6 +106,7 @@ class Flows:
     catalog: Catalog
     book: OrderBook
     orders: Orders
+    settlement: Settlement
     place: Place
     placing: GroupCommit[Placing, Placed]
     payments: Payments
@@ -265,14 +269,26 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         settings.unknown_hold_s,
         settings.answer_within_s,
     )
+    sales, coupons = TimeSales(), Coupons()
+    changes = Changes(stock, sales, coupons, clock, ids)
     place = Place(
-        stores.shop, catalog, stock, Coupons(), clock, ids, settings.payment_window_s, settings.payable_min_won
+        db=stores.shop,
+        prices=catalog,
+        reservations=stock,
+        sales=sales,
+        coupons=coupons,
+        changes=changes,
+        clock=clock,
+        ids=ids,
+        payment_window_s=settings.payment_window_s,
+        payable_min=settings.payable_min_won,
     )
     return Flows(
         ids=ids,
         catalog=catalog,
         book=book,
-        orders=Orders(stores.shop, book, stock, payments, clock, ids),
+        orders=Orders(stores.shop, book, payments, changes, clock, ids),
+        settlement=Settlement(changes, clock, ids, hold_again=settings.late_money == "hold_again"),
         place=place,
         placing=GroupCommit(
             "orders",
@@ -291,7 +307,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
 
 def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
     """Which event goes where. The history takes every order event and has no table."""
-    orders, openings = flows.orders, flows.payments.openings
+    settlement, openings = flows.settlement, flows.payments.openings
     return {
         "payment": {
             "OrderPlaced": openings.opened,
@@ -301,10 +317,11 @@ def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
             "OrderRefunded": _ignored,
         },
         "order": {
-            "PaymentStarted": orders.payment_started,
-            "PaymentSettled": orders.payment_settled,
-            "PaymentDeclined": orders.payment_declined,
-            "PaymentFailed": orders.payment_failed,
+            "PaymentStarted": settlement.started,
+            "PaymentSettled": settlement.settled,
+            "PaymentDeclined": settlement.declined,
+            "PaymentFailed": settlement.failed,
+            "PaymentRefunded": settlement.refunded,
         },
     }
 

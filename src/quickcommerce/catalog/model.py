@@ -36,6 +36,8 @@ class Offer(msgspec.Struct, frozen=True):
     name_en: str
     price: int
     price_version: int
+    time_sale_id: int | None = None
+    left: int | None = None
 
 
 class Entry(msgspec.Struct, frozen=True):
