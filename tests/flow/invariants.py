@@ -183,9 +183,9 @@ async def _events(w: World, truth: Truth, foreign: int) -> None:
         left = await untaken(subscription)
         assert not left, f"I6: {subscription.consumer.name} has not taken {left}"
     versions: dict[str, list[int]] = defaultdict(list)
-    told = await rows(w.app.stores.shop, "seq type subject data", "outbox")
+    sent = await rows(w.app.stores.shop, "seq type subject data", "outbox")
     notices = {kind.__name__ for kind in events.SHOP_NOTICES}
-    for each in told:
+    for each in sent:
         if each["type"] in notices:
             continue
         versions[each["subject"]].append(events.decode(each["type"], each["data"]).order.version)
