@@ -15,6 +15,7 @@ from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
+from quickcommerce.catalog import sales_web
 from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.sales import TimeSales
@@ -55,7 +56,9 @@ from quickcommerce.payment.toss import Toss
 from quickcommerce.settings import EMULATOR, Settings
 from quickcommerce.shop import web as shop_web
 from quickcommerce.stock import store as stock_store
+from quickcommerce.stock import web as stock_web
 from quickcommerce.stock.flow import Stock
+from quickcommerce.stock.restock import Shelves
 from quickcommerce.toss_emulator import AppTransport, Emulator
 
 PRUNE_MAX = 2_000
@@ -104,6 +107,8 @@ class Flows:
 
     ids: Ids
     catalog: Catalog
+    sales: TimeSales
+    shelves: Shelves
     book: OrderBook
     orders: Orders
     settlement: Settlement
@@ -224,7 +229,8 @@ def build(
 def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random, *, inline: bool) -> Flows:
     ids = Ids(clock, rng)
     stock = Stock(clock)
-    catalog = Catalog(stores.shop, stock, clock)
+    sales = TimeSales(stores.shop, clock)
+    catalog = Catalog(stores.shop, stock, sales, clock)
     book = OrderBook(stores.shop)
     emulator = None
     if settings.pg_url == EMULATOR:
@@ -269,7 +275,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         settings.unknown_hold_s,
         settings.answer_within_s,
     )
-    sales, coupons = TimeSales(), Coupons()
+    coupons = Coupons()
     changes = Changes(stock, sales, coupons, clock, ids)
     place = Place(
         db=stores.shop,
@@ -286,6 +292,8 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     return Flows(
         ids=ids,
         catalog=catalog,
+        sales=sales,
+        shelves=Shelves(stores.shop, stock, clock, ids),
         book=book,
         orders=Orders(stores.shop, book, payments, changes, clock, ids),
         settlement=Settlement(changes, clock, ids, hold_again=settings.late_money == "hold_again"),
@@ -364,6 +372,9 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     handlers: list[ControllerRouterHandler] = [
         order_web.router(),
         catalog_web.router(),
+        catalog_web.categories,
+        sales_web.router(),
+        *stock_web.routes(),
         *payment_web.routes(),
         history_web.search,
         *console_web.routes(),
@@ -388,6 +399,8 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
     app.state.payments_web = payment_web.Web(flows.payments)
     app.state.catalog = flows.catalog
+    app.state.sales = flows.sales
+    app.state.stock_web = stock_web.Web(flows.shelves)
     app.state.history = flows.index
     app.state.operations = operations
     app.state.pages = shop_web.Pages(flows.book, flows.payments, checkout, pg_checkout, settings.public_url)

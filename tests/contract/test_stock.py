@@ -10,6 +10,7 @@ import pytest
 
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.model import Entry
+from quickcommerce.catalog.sales import TimeSales
 from quickcommerce.kit import db
 from quickcommerce.kit.db import Database, Duplicate, Tx
 from quickcommerce.kit.policy import Backoff
@@ -29,7 +30,7 @@ class Shop:
     def __init__(self, database: Database) -> None:
         self.db = database
         self.stock = Stock(Clock())
-        self.catalog = Catalog(database, self.stock, Clock())
+        self.catalog = Catalog(database, self.stock, TimeSales(database, Clock()), Clock())
 
     async def hold(self, wanted: Mapping[int, int], price_version: int = 1) -> bool:
         async def work(tx: Tx) -> None:

@@ -6,6 +6,7 @@ that order: `caller`, `Caller.need`, `body`, then its flow.
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated, Any, TypeVar
@@ -17,7 +18,7 @@ from litestar.enums import HttpMethod, MediaType
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
-from quickcommerce.kit.auth import Caller, Verifier
+from quickcommerce.kit.auth import ID_MAX, Caller, Verifier
 from quickcommerce.kit.problem import (
     InvalidRequest,
     MethodNotAllowed,
@@ -39,6 +40,7 @@ JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 ENCODING = "content-encoding"
 UNFIT = "the body does not fit"
+_NUMBER = re.compile(r"[1-9][0-9]{0,15}")
 FAULTS_MAX = 50
 """How many are told at once: an answer is not many times as long as its request."""
 
@@ -155,6 +157,13 @@ def _invalid(text: str) -> InvalidRequest:
     return InvalidRequest(UNFIT, errors=[{"pointer": pointer or "", "detail": detail}])
 
 
+def number(text: str, what: str) -> int:
+    """A number from a path that names something. Raises NotFound for anything that cannot be one."""
+    if not _NUMBER.fullmatch(text) or int(text) >= ID_MAX:
+        raise NotFound(f"there is no such {what}")
+    return int(text)
+
+
 def integer(request: AnyRequest, name: str, *, low: int, high: int) -> int | None:
     """An integer query parameter, or None where it is absent. Raises InvalidRequest."""
     text = one(request, name)
@@ -198,6 +207,14 @@ def cursor(request: AnyRequest) -> tuple[int, str] | None:
     except ValueError as error:
         raise InvalidRequest("cursor is not one that this list gave") from error
     return position.at, position.identity
+
+
+def cursor_number(position: tuple[int, str]) -> int:
+    """The id of a position whose ids are numbers. Raises InvalidRequest for one that we did not make."""
+    try:
+        return number(position[1], "position")
+    except NotFound as error:
+        raise InvalidRequest("cursor is not one that this list gave") from error
 
 
 def next_cursor(position: tuple[int, str]) -> str:
