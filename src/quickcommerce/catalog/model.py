@@ -38,7 +38,7 @@ Units = Annotated[int, msgspec.Meta(ge=1, le=STOCK_MAX)]
 class Sale(msgspec.Struct, frozen=True):
     """A time sale: from `starts_us` on and before `ends_us`, `quota` units cost `price` won each."""
 
-    time_sale_id: int
+    time_sale_id: str
     product_id: int
     price: int
     quota: int
@@ -59,7 +59,7 @@ class Offer(msgspec.Struct, frozen=True):
     name_en: str
     price: int
     price_version: int
-    time_sale_id: int | None = None
+    time_sale_id: str | None = None
     left: int | None = None
 
     def under(self, sale: Sale) -> "Offer":

@@ -7,6 +7,7 @@ from quickcommerce.catalog import store
 from quickcommerce.catalog.model import NewSale, Sale, discounted
 from quickcommerce.kit.clock import Clock, from_rfc3339
 from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.ids import Ids
 from quickcommerce.kit.problem import InvalidRequest, InvalidState, NotFound
 
 
@@ -16,12 +17,13 @@ class TimeSales:
 
     db: Database
     clock: Clock
+    ids: Ids
 
     async def now(self, tx: Tx, product_ids: Sequence[int]) -> Mapping[int, Sale]:
         """The sales in force at this moment, by product."""
         return await store.sales_at(tx, product_ids, self.clock()) if product_ids else {}
 
-    async def page(self, after: tuple[int, int], limit: int) -> list[Sale]:
+    async def page(self, after: tuple[int, str], limit: int) -> list[Sale]:
         """Sales in force and to come, the next to end first, behind `after` (its end and its id)."""
         return await self.db.scan(lambda tx: store.sales_from(tx, self.clock(), after, limit))
 
@@ -48,19 +50,19 @@ class TimeSales:
             raise _wrong(name, f"{price} won is no sale price for what costs {product.list_price}")
         if await store.overlaps(tx, new.product_id, starts_us, ends_us):
             raise InvalidState("the product has another time sale in this window")
-        sale = Sale(await store.last_sale_id(tx) + 1, new.product_id, price, new.quota, 0, starts_us, ends_us)
+        sale = Sale(self.ids.time_sale(), new.product_id, price, new.quota, 0, starts_us, ends_us)
         await store.add_sale(tx, sale, now)
         await store.reprice(tx, new.product_id)
         return sale
 
-    async def take(self, tx: Tx, units: Mapping[int, int]) -> bool:
+    async def take(self, tx: Tx, units: Mapping[str, int]) -> bool:
         """Use up quota, by sale; False means that the transaction must be undone."""
         for time_sale_id, quantity in sorted(units.items()):
             if not await store.use_quota(tx, time_sale_id, quantity):
                 return False
         return True
 
-    async def give_back(self, tx: Tx, units: Mapping[int, int]) -> None:
+    async def give_back(self, tx: Tx, units: Mapping[str, int]) -> None:
         """Let others have quota again, by sale."""
         for time_sale_id, quantity in sorted(units.items()):
             await store.free_quota(tx, time_sale_id, quantity)

@@ -17,7 +17,7 @@ from quickcommerce.kit.web import AnyRequest
 class TimeSaleView(msgspec.Struct):
     """A time sale, in force or to come."""
 
-    time_sale_id: int
+    time_sale_id: str
     product_id: int
     price: int
     quota: int
@@ -80,9 +80,8 @@ async def page(request: AnyRequest, state: State) -> Response[bytes]:
     """Time sales in force and to come."""
     sales: TimeSales = state.sales
     limit, after = web.page_limit(request), web.cursor(request)
-    behind = (after[0], web.cursor_number(after)) if after else (0, 0)
-    found, last = web.paged(await sales.page(behind, limit + 1), limit)
-    more = last and web.next_cursor((last.ends_us, str(last.time_sale_id)))
+    found, last = web.paged(await sales.page(after or (0, ""), limit + 1), limit)
+    more = last and web.next_cursor((last.ends_us, last.time_sale_id))
     return web.answer(TimeSalePage([_view(sale) for sale in found], more or None))
 
 

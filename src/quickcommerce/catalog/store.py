@@ -111,7 +111,7 @@ async def sales_at(tx: Tx, product_ids: Sequence[int], now_us: int) -> dict[int,
     return {sale.product_id: sale for sale in (Sale(*row) for row in rows)}
 
 
-async def sales_from(tx: Tx, now_us: int, after: tuple[int, int], limit: int) -> list[Sale]:
+async def sales_from(tx: Tx, now_us: int, after: tuple[int, str], limit: int) -> list[Sale]:
     """Time sales that have not ended, by their end and id, behind `after`."""
     ends_us, time_sale_id = after
     rows = await tx.all(
@@ -131,18 +131,12 @@ async def overlaps(tx: Tx, product_id: int, starts_us: int, ends_us: int) -> boo
     return row is not None
 
 
-async def last_sale_id(tx: Tx) -> int:
-    """The highest id of a time sale, or 0."""
-    row = await tx.one("SELECT MAX(time_sale_id) FROM time_sale")
-    return (row and row[0]) or 0
-
-
 async def add_sale(tx: Tx, sale: Sale, now_us: int) -> None:
     """Store a time sale."""
     await tx.insert("time_sale", f"{_SALE}, created_us", [(*msgspec.structs.astuple(sale), now_us)])
 
 
-async def use_quota(tx: Tx, time_sale_id: int, units: int) -> bool:
+async def use_quota(tx: Tx, time_sale_id: str, units: int) -> bool:
     """Take units out of a sale's quota, if they are left."""
     changed = await tx.run(
         "UPDATE time_sale SET used = used + ? WHERE time_sale_id = ? AND quota - used >= ?",
@@ -151,7 +145,7 @@ async def use_quota(tx: Tx, time_sale_id: int, units: int) -> bool:
     return changed == 1
 
 
-async def free_quota(tx: Tx, time_sale_id: int, units: int) -> None:
+async def free_quota(tx: Tx, time_sale_id: str, units: int) -> None:
     """Put units back into a sale's quota."""
     changed = await tx.run(
         "UPDATE time_sale SET used = used - ? WHERE time_sale_id = ? AND used >= ?", (units, time_sale_id, units)

@@ -22,7 +22,7 @@ SELLERS = (Role.SELLER, Role.MASTER)
 class SaleView(msgspec.Struct):
     """The time sale in force."""
 
-    time_sale_id: int
+    time_sale_id: str
     price: int
     starts_at: str
     ends_at: str

@@ -1,6 +1,6 @@
 -- Time sales. `used` counts the units of orders that hold or have bought under the sale.
 CREATE TABLE time_sale (
-  time_sale_id BIGINT PRIMARY KEY,
+  time_sale_id VARCHAR(30) PRIMARY KEY,
   product_id BIGINT NOT NULL,
   price BIGINT NOT NULL,
   quota BIGINT NOT NULL,
