@@ -108,7 +108,7 @@ async def test_a_page_is_20_if_nothing_else_is_said_and_each_item_comes_once(
 
 
 async def fill(w: World, count: int) -> None:
-    """Each this often: orders and coupons of users 7 and 1 (a MASTER, whose own lists are tested too), and dead letters."""
+    """Orders and coupons of users 7 and 1 (a MASTER, whose own lists are tested too), and dead letters."""
     made = await asyncio.gather(*(w.order([(1, 1)], user=user) for user in (1, 7) for _ in range(count)))
     for at, answer in enumerate(made[:count]):
         await bury(w, ("payment", "order", "history")[at % 3], "OrderPlaced", answer.json()["order_id"])
