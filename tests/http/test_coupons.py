@@ -1,12 +1,14 @@
 """Coupons: made by a MASTER, seen by anybody while they can be had, one for each who asks, and never one too many."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from quickcommerce.coupon.flow import Issuing
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, rfc3339
 from quickcommerce.kit.web import next_cursor
@@ -234,6 +236,44 @@ async def test_the_widest_policy_is_taken_and_its_texts_come_back_as_they_were(t
         assert (await ask(w, made["policy_id"])).json()["name"] == widest["name"]
         seoul = (await make(w, starts_at="2026-01-01T09:00:00+09:00")).json()
         assert seoul["starts_at"] == POLICY["starts_at"]
+
+
+async def test_who_asked_before_the_shop_stops_has_their_coupon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        policy_id, run = await policy(w), w.app.stores.shop.run
+
+        async def slow(work: Any) -> Any:
+            await asyncio.sleep(1)
+            return await run(work)
+
+        monkeypatch.setattr(w.app.stores.shop, "run", slow)
+        issuing = w.app.flows.issuing
+        asked = [asyncio.create_task(issuing.submit(Issuing(policy_id, user))) for user in range(1, 101)]
+        await asyncio.sleep(0)
+    assert all(issued.new for issued in await asyncio.gather(*asked))
+
+
+ODD_NAMES = {
+    b'"\\ud800"': 400,
+    b'"a\\u0000"': 400,
+    b'"\xed\xa0\x80"': 400,
+    b'"a\\u007f"': 400,
+    b'"\\u202e\\u200b10%"': 201,
+    b'"\\ud83c\\udf89"': 201,
+    '"쿠폰 \U0001f469\u200d\U0001f467"'.encode(): 201,
+}
+
+
+async def test_a_name_is_any_text_of_one_line_and_nothing_else(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        statuses = {}
+        for name in ODD_NAMES:
+            body = json.dumps(POLICY | {"name": "NAME"}).encode().replace(b'"NAME"', name)
+            headers = w.auth(1, Role.MASTER) | {"Content-Type": "application/json"}
+            statuses[name] = (await w.http.post("/v1/coupons", content=body, headers=headers)).status_code
+        assert statuses == ODD_NAMES
 
 
 async def test_more_who_ask_than_may_wait_are_told_at_once_and_can_ask_again(tmp_path: Path) -> None:
