@@ -15,16 +15,19 @@ from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
+from quickcommerce.catalog import sales_web
 from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
+from quickcommerce.catalog.sales import TimeSales
 from quickcommerce.console import web as console_web
-from quickcommerce.coupon.flow import Coupons
+from quickcommerce.coupon import web as coupon_web
+from quickcommerce.coupon.flow import Coupons, Issued, Issuing
 from quickcommerce.history import web as history_web
 from quickcommerce.history.flow import Projection
 from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, web
 from quickcommerce.kit.auth import Verifier, secret_bytes
-from quickcommerce.kit.batch import GroupCommit
+from quickcommerce.kit.batch import A, GroupCommit, Handle, Q
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import SECOND_US, Clock, system_clock
 from quickcommerce.kit.db import Database, Tx
@@ -37,27 +40,30 @@ from quickcommerce.kit.problem import Problem
 from quickcommerce.order import store as order_store
 from quickcommerce.order import web as order_web
 from quickcommerce.order.book import OrderBook
+from quickcommerce.order.changes import Changes
 from quickcommerce.order.flow import Orders
 from quickcommerce.order.place import Place, Placed, Placing
+from quickcommerce.order.settlement import Settlement
 from quickcommerce.order.web import Checkout
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment import web as payment_web
-from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
+from quickcommerce.payment.attempts import Attempts
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
-from quickcommerce.payment.opening import Opening, Openings
-from quickcommerce.payment.outcomes import Outcomes, Result, Settled
-from quickcommerce.payment.store import Payment
+from quickcommerce.payment.opening import Openings
+from quickcommerce.payment.outcomes import Outcomes
 from quickcommerce.payment.toss import Toss
 from quickcommerce.settings import EMULATOR, Settings
 from quickcommerce.shop import web as shop_web
 from quickcommerce.stock import store as stock_store
+from quickcommerce.stock import web as stock_web
 from quickcommerce.stock.flow import Stock
+from quickcommerce.stock.restock import Shelves
 from quickcommerce.toss_emulator import AppTransport, Emulator
 
 PRUNE_MAX = 2_000
 LIST_MAX, QUEUE_MAX = 64, 1024
-"""Bounds of the group commits of payment: confirms and outcomes in one transaction, and those that may wait."""
+"""Bounds of the group commits of payments and coupons: requests in one transaction, and those that may wait."""
 WITHIN_S = 10.0
 """How long a request waits for its group commit before it is told to ask again."""
 PRUNE_EVERY_S = 30.0
@@ -101,10 +107,15 @@ class Flows:
 
     ids: Ids
     catalog: Catalog
+    sales: TimeSales
+    shelves: Shelves
     book: OrderBook
     orders: Orders
+    settlement: Settlement
     place: Place
     placing: GroupCommit[Placing, Placed]
+    coupons: Coupons
+    issuing: GroupCommit[Issuing, Issued]
     payments: Payments
     captures: Captures
     index: SqlIndex
@@ -140,6 +151,7 @@ class App:
         """Finish what is in hand, then let go of everything."""
         self.drain()
         await self.flows.placing.drain()
+        await self.flows.issuing.drain()
         await self.flows.payments.opening.drain()
         await self.flows.payments.beginning.drain()
         # Side by side: a platform kills what takes the sum of all graces to stop.
@@ -220,78 +232,103 @@ def build(
 def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random, *, inline: bool) -> Flows:
     ids = Ids(clock, rng)
     stock = Stock(clock)
-    catalog = Catalog(stores.shop, stock, clock)
+    sales, coupons = TimeSales(stores.shop, clock, ids), Coupons(stores.shop, clock, ids)
+    catalog = Catalog(stores.shop, stock, sales, clock)
     book = OrderBook(stores.shop)
-    emulator = None
-    if settings.pg_url == EMULATOR:
-        emulator = Emulator(
-            data_dir=Path(settings.data_dir),
-            secret_key=settings.pg_secret_key,
-            now_us=clock,
-            rng=rng,
-            controls=settings.profile in ("local", "test"),
-            prefix=EMULATOR_PREFIX,
-            inline=inline,
-        )
-    toss = Toss(
-        "http://toss.emulator" if emulator else settings.pg_url,
-        settings.pg_secret_key,
-        confirm_deadline_s=settings.pg_confirm_deadline_s,
-        read_deadline_s=settings.pg_read_deadline_s,
-        transport=AppTransport(emulator.asgi) if emulator else None,
-    )
-    attempts = Attempts(stores.payment, clock, ids, settings.capture_lease_s)
-    outcomes = Outcomes(stores.payment, clock, ids, rng, settings.unknown_hold_s)
-    settling: GroupCommit[Result, Settled] = GroupCommit(
-        "outcomes", outcomes.settle, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
-    )
-    captures = Captures(attempts, settling, toss, clock, settings.unknown_hold_s)
-    beginning: GroupCommit[Confirming, Begun | Joined] = GroupCommit(
-        "confirms", attempts.begin, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
-    )
-    openings = Openings(stores.payment, clock, ids)
-    opening: GroupCommit[Opening, Payment] = GroupCommit(
-        "openings", openings.open, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
-    )
-    payments = Payments(
-        stores.payment,
-        book,
-        openings,
-        opening,
-        beginning,
-        captures,
-        clock,
-        ids,
-        settings.unknown_hold_s,
-        settings.answer_within_s,
-    )
+    emulator = _emulator(settings, clock, rng, inline=inline)
+    toss = _toss(settings, emulator)
+    payments = _payments(settings, stores.payment, book, toss, ids, clock, rng)
+    changes = Changes(stock, sales, coupons, clock, ids)
     place = Place(
-        stores.shop, catalog, stock, Coupons(), clock, ids, settings.payment_window_s, settings.payable_min_won
+        db=stores.shop,
+        prices=catalog,
+        reservations=stock,
+        sales=sales,
+        coupons=coupons,
+        changes=changes,
+        clock=clock,
+        ids=ids,
+        payment_window_s=settings.payment_window_s,
+        payable_min=settings.payable_min_won,
     )
     return Flows(
         ids=ids,
         catalog=catalog,
+        sales=sales,
+        shelves=Shelves(stores.shop, stock, clock, ids),
         book=book,
-        orders=Orders(stores.shop, book, stock, payments, clock, ids),
+        orders=Orders(stores.shop, book, payments, changes, clock, ids),
+        settlement=Settlement(changes, clock, ids, hold_again=settings.late_money == "hold_again"),
         place=place,
-        placing=GroupCommit(
-            "orders",
-            place.place,
-            list_max=settings.order_list_max,
-            queue_max=settings.order_queue_max,
-            within_s=WITHIN_S,
-        ),
+        placing=_grouped("orders", place.place, settings.order_list_max, settings.order_queue_max),
+        coupons=coupons,
+        issuing=_grouped("coupons", coupons.issue),
         payments=payments,
-        captures=captures,
+        captures=payments.captures,
         index=SqlIndex(stores.history),
         toss=toss,
         emulator=emulator,
     )
 
 
+def _grouped(
+    name: str, handle: Handle[Q, A], list_max: int = LIST_MAX, queue_max: int = QUEUE_MAX
+) -> GroupCommit[Q, A]:
+    """A group commit; see the bounds above."""
+    return GroupCommit(name, handle, list_max=list_max, queue_max=queue_max, within_s=WITHIN_S)
+
+
+def _payments(
+    settings: Settings, store: Database, book: OrderBook, toss: Toss, ids: Ids, clock: Clock, rng: random.Random
+) -> Payments:
+    """Payments on store B."""
+    attempts = Attempts(store, clock, ids, settings.capture_lease_s)
+    outcomes = Outcomes(store, clock, ids, rng, settings.unknown_hold_s)
+    settling = _grouped("outcomes", outcomes.settle)
+    openings = Openings(store, clock, ids)
+    return Payments(
+        db=store,
+        orders=book,
+        openings=openings,
+        opening=_grouped("openings", openings.open),
+        beginning=_grouped("confirms", attempts.begin),
+        captures=Captures(attempts, settling, toss, clock, settings.unknown_hold_s),
+        clock=clock,
+        ids=ids,
+        unknown_hold_s=settings.unknown_hold_s,
+        answer_within_s=settings.answer_within_s,
+    )
+
+
+def _toss(settings: Settings, emulator: Emulator | None) -> Toss:
+    """The client of the PG, wherever that is."""
+    return Toss(
+        "http://toss.emulator" if emulator else settings.pg_url,
+        settings.pg_secret_key,
+        confirm_deadline_s=settings.pg_confirm_deadline_s,
+        read_deadline_s=settings.pg_read_deadline_s,
+        transport=AppTransport(emulator.asgi) if emulator else None,
+    )
+
+
+def _emulator(settings: Settings, clock: Clock, rng: random.Random, *, inline: bool) -> Emulator | None:
+    """The PG in this process, where it is ours."""
+    if settings.pg_url != EMULATOR:
+        return None
+    return Emulator(
+        data_dir=Path(settings.data_dir),
+        secret_key=settings.pg_secret_key,
+        now_us=clock,
+        rng=rng,
+        controls=settings.profile in ("local", "test"),
+        prefix=EMULATOR_PREFIX,
+        inline=inline,
+    )
+
+
 def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
     """Which event goes where. The history takes every order event and has no table."""
-    orders, openings = flows.orders, flows.payments.openings
+    settlement, openings = flows.settlement, flows.payments.openings
     return {
         "payment": {
             "OrderPlaced": openings.opened,
@@ -301,10 +338,11 @@ def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
             "OrderRefunded": _ignored,
         },
         "order": {
-            "PaymentStarted": orders.payment_started,
-            "PaymentSettled": orders.payment_settled,
-            "PaymentDeclined": orders.payment_declined,
-            "PaymentFailed": orders.payment_failed,
+            "PaymentStarted": settlement.started,
+            "PaymentSettled": settlement.settled,
+            "PaymentDeclined": settlement.declined,
+            "PaymentFailed": settlement.failed,
+            "PaymentRefunded": settlement.refunded,
         },
     }
 
@@ -347,6 +385,10 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     handlers: list[ControllerRouterHandler] = [
         order_web.router(),
         catalog_web.router(),
+        catalog_web.categories,
+        sales_web.router(),
+        *stock_web.routes(),
+        *coupon_web.routes(),
         *payment_web.routes(),
         history_web.search,
         *console_web.routes(),
@@ -371,6 +413,9 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
     app.state.payments_web = payment_web.Web(flows.payments)
     app.state.catalog = flows.catalog
+    app.state.sales = flows.sales
+    app.state.stock_web = stock_web.Web(flows.shelves)
+    app.state.coupons_web = coupon_web.Web(flows.coupons, flows.issuing)
     app.state.history = flows.index
     app.state.operations = operations
     app.state.pages = shop_web.Pages(flows.book, flows.payments, checkout, pg_checkout, settings.public_url)

@@ -114,20 +114,33 @@ class PaymentFailed(PaymentEvent, frozen=True):
 
 
 class PaymentRefunded(PaymentEvent, frozen=True):
-    """Money went back: `refunded` won in all."""
+    """Money went back: `refunded` won in all. `restock`: the goods came back too."""
 
     refunded: int
+    restock: bool = False
+    refund_id: str = ""
 
 
-Event = OrderEvent | PaymentEvent
+class MoneyUnclaimed(msgspec.Struct, frozen=True):
+    """Money was captured for an order that had ended and could not be revived: it is to go back, all of it."""
+
+    order_id: OrderId
+    payment_id: PaymentId
+    amount: int
+    reason: str
+
+
+Event = OrderEvent | PaymentEvent | MoneyUnclaimed
 ORDER_EVENTS: tuple[type[OrderEvent], ...] = (OrderPlaced, OrderChanged, OrderPaid, OrderClosed, OrderRefunded)
 PAYMENT_EVENTS: tuple[type[PaymentEvent], ...] = (
     PaymentStarted, PaymentSettled, PaymentDeclined, PaymentFailed, PaymentRefunded,
 )  # fmt: skip
+SHOP_NOTICES: tuple[type[MoneyUnclaimed], ...] = (MoneyUnclaimed,)
+"""What the shop says beside its order events; no version of an order."""
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
-    event.__name__: msgspec.json.Decoder(event) for event in (*ORDER_EVENTS, *PAYMENT_EVENTS)
+    event.__name__: msgspec.json.Decoder(event) for event in (*ORDER_EVENTS, *PAYMENT_EVENTS, *SHOP_NOTICES)
 }
 
 

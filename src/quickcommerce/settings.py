@@ -70,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payment_window_s: Annotated[int, msgspec.Meta(ge=1, le=30 * DAY_S)] = 600
     unknown_hold_s: Window = DAY_S
     refund_window_s: Window = 7 * DAY_S
+    late_money: Literal["hold_again", "refund"] = "hold_again"
     payable_min_won: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 100
     pg_confirm_deadline_s: Deadline = 60
     pg_read_deadline_s: Deadline = 10

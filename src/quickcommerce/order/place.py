@@ -1,8 +1,8 @@
 """Placing orders: a list of baskets becomes one transaction, each basket with an answer of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
@@ -12,7 +12,6 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.idempotency import Claim
 from quickcommerce.kit.ids import Ids, OrderId
-from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import (
     CouponNotUsable,
     IdempotencyInProgress,
@@ -22,44 +21,11 @@ from quickcommerce.kit.problem import (
     Problem,
 )
 from quickcommerce.kit.telemetry import log, tracing
-from quickcommerce.order import model, store
-from quickcommerce.order.model import Basket, Offer, Priced, Refusal, Status
-
-SOURCE = "shop"
-
-
-class Prices(Protocol):
-    """What the catalog tells an order."""
-
-    async def offers(self, tx: Tx, product_ids: Sequence[int], *, locked: bool) -> Mapping[int, Offer]:
-        """Names and prices now, of those that exist; `locked` keeps them so until the transaction's end."""
-        ...
-
-
-class Reservations(Protocol):
-    """What stock does for an order."""
-
-    async def available(self, tx: Tx, product_ids: Sequence[int]) -> dict[int, int]:
-        """Units that may still be sold, by product."""
-        ...
-
-    async def hold(self, tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
-        """Reserve (units, price version) by product; False means that the transaction must be undone."""
-        ...
-
-    async def give_back_and_sell(
-        self, tx: Tx, released: Sequence[tuple[str, Mapping[int, int]]], sold: Sequence[tuple[str, Mapping[int, int]]]
-    ) -> None:
-        """End holds: (order id, units by product) back to the shelf, or sold."""
-        ...
-
-
-class Coupons(Protocol):
-    """What coupons do for an order."""
-
-    async def discounts(self, tx: Tx, user_id: int, amounts: Mapping[int, int]) -> Mapping[int, int | str]:
-        """For each coupon, given the amount of its line in won: the won it takes off, or why it cannot be used."""
-        ...
+from quickcommerce.order import pricing, store
+from quickcommerce.order.changes import Changes, Move, message
+from quickcommerce.order.model import Basket, Status
+from quickcommerce.order.ports import Coupons, Prices, Reservations, Sales
+from quickcommerce.order.pricing import Offer, Priced, Refusal
 
 
 class Placing(msgspec.Struct, frozen=True):
@@ -83,18 +49,20 @@ class Placed(msgspec.Struct, frozen=True):
 Answer = Placed | Problem
 
 
-class _StockMoved(Exception):
-    """A parallel transaction took the units or changed the price; the list is undone and decided again, locked."""
+class _Moved(Exception):
+    """A parallel transaction took what was read, or changed a price; the list is undone and decided again, locked."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Turns lists of baskets into orders: idempotency rows, orders, lines, timeline, outbox, and stock at last."""
+    """Turns lists of baskets into orders: keys, orders, lines, timeline, outbox, then coupons, quota, last stock."""
 
     db: Database
     prices: Prices
     reservations: Reservations
+    sales: Sales
     coupons: Coupons
+    changes: Changes
     clock: Clock
     ids: Ids
     payment_window_s: int
@@ -104,7 +72,7 @@ class Place:
         """One answer for each basket, in order. Optimistic at first; with the rows locked where that fails."""
         try:
             answers = await self._transact(requests, locked=False)
-        except _StockMoved:
+        except _Moved:
             answers = await self._transact(requests, locked=True)
         for request, answer in zip(requests, answers, strict=True):
             with tracing(request.trace):
@@ -135,13 +103,8 @@ class Place:
         claims = [(requests[at].claim, row.order_id) for at, row in rows.items()]
         await idempotency.keep(tx, [(claim, order_id) for claim, order_id in claims if claim], now)
         await self._write(tx, [(row, orders[at], bodies[at]) for at, row in rows.items()], now)
-        wanted: dict[int, tuple[int, int]] = {}
-        for basket, offers in priced.values():
-            for line in basket.lines:
-                units, _ = wanted.get(line.product_id, (0, 0))
-                wanted[line.product_id] = (units + line.quantity, offers[line.product_id].price_version)
-        if not await self.reservations.hold(tx, wanted):
-            raise _StockMoved
+        await self._take(tx, list(rows.values()), priced.values())
+        bodies |= await self._pay_nothing(tx, {at: row for at, row in rows.items() if row.payable == 0})
         answers |= {at: Placed(requests[at].order_id, body, replayed=False) for at, body in bodies.items()}
         for at, leader in followers.items():
             answers[at] = _follow(requests[at], requests[leader], answers[leader])
@@ -170,46 +133,58 @@ class Place:
         self, tx: Tx, requests: list[Placing], todo: list[int], answers: dict[int, Answer], *, locked: bool
     ) -> dict[int, tuple[Priced, Mapping[int, Offer]]]:
         """Decide the baskets in the order of their arrival; refusals go to `answers`."""
-        products = sorted({want.product_id for at in todo for want in requests[at].basket.lines})
-        if not products:
+        wants = [want for at in todo for want in requests[at].basket.lines]
+        if not wants:
             return {}
+        coupon_ids = sorted({want.coupon_id for want in wants if want.coupon_id is not None})
+        coupons = await self.coupons.of(tx, coupon_ids, locked=locked) if coupon_ids else {}
+        products = sorted({want.product_id for want in wants})
         offers = await self.prices.offers(tx, products, locked=locked)
-        available = await self.reservations.available(tx, products)
-        priced = {}
+        available = pricing.on_offer(await self.reservations.available(tx, products), offers)
+        priced: dict[int, tuple[Priced, Mapping[int, Offer]]] = {}
+        spent: set[int] = set()
         for at in todo:
-            basket = requests[at].basket
-            discounts = await self._discounts(tx, requests[at], offers)
+            basket, user_id = requests[at].basket, requests[at].user_id
+            off = pricing.discounts(basket.lines, offers, coupons, spent, user_id)
             decision: Priced | Refusal = (
-                discounts
-                if isinstance(discounts, model.Unusable)
-                else model.decide(basket.lines, offers, available, discounts, payable_min=self.payable_min)
+                off
+                if isinstance(off, pricing.Unusable)
+                else pricing.decide(basket.lines, offers, available, off, payable_min=self.payable_min)
             )
             if isinstance(decision, Priced):
                 priced[at] = (decision, offers)
+                spent.update(want.coupon_id for want in basket.lines if want.coupon_id is not None)
             else:
                 answers[at] = _problem(basket, decision)
         return priced
 
-    async def _discounts(
-        self, tx: Tx, request: Placing, offers: Mapping[int, Offer]
-    ) -> dict[int, int] | model.Unusable:
-        """The discount of each line that has a coupon, in won, or the first that is refused."""
-        lines = {at: want for at, want in enumerate(request.basket.lines) if want.coupon_id}
-        of_line = {
-            at: (want.coupon_id or 0, offers[want.product_id].price * want.quantity)
-            for at, want in lines.items()
-            if want.product_id in offers
-        }
-        if not of_line:
+    async def _take(
+        self, tx: Tx, rows: Sequence[store.Row], priced: Iterable[tuple[Priced, Mapping[int, Offer]]]
+    ) -> None:
+        """Spend the coupons, use up the quota, hold the stock: each only if it still is as it was read."""
+        spent = {coupon_id: str(row.order_id) for row in rows for coupon_id in row.coupons}
+        quota: Counter[str] = Counter()
+        for row in rows:
+            quota.update(row.quota)
+        wanted: dict[int, tuple[int, int]] = {}
+        for basket, offers in priced:
+            for line in basket.lines:
+                units, _ = wanted.get(line.product_id, (0, 0))
+                wanted[line.product_id] = (units + line.quantity, offers[line.product_id].price_version)
+        if (spent and not await self.coupons.spend(tx, spent)) or (quota and not await self.sales.take(tx, quota)):
+            raise _Moved
+        if not await self.reservations.hold(tx, wanted):
+            raise _Moved
+
+    async def _pay_nothing(self, tx: Tx, rows: Mapping[int, store.Row]) -> dict[int, bytes]:
+        """Orders of which nothing is left to pay are PAID at once. Returns what is answered instead, by position."""
+        if not rows:
             return {}
-        said = await self.coupons.discounts(tx, request.user_id, dict(of_line.values()))
-        discounts = {}
-        for at, (coupon_id, _) in of_line.items():
-            discount = said[coupon_id]
-            if isinstance(discount, str):
-                return model.Unusable(at, discount)
-            discounts[at] = discount
-        return discounts
+        moves = [Move(row.order_id, Status.PAID, "paid", "nothing to pay", row.trace) for row in rows.values()]
+        paid = {row.order_id: msgspec.json.encode(row.public()) for row in await self.changes.apply(tx, moves)}
+        for order_id, body in paid.items():
+            await store.answer_again(tx, order_id, body)
+        return {at: paid[row.order_id] for at, row in rows.items()}
 
     def _row(self, request: Placing, basket: Priced, now: int) -> store.Row:
         return store.Row(
@@ -229,6 +204,7 @@ class Place:
             trace=request.trace,
             lines=basket.lines,
             names_en=basket.names_en,
+            sales=basket.sales,
         )
 
     async def _write(self, tx: Tx, placed: list[tuple[store.Row, events.Order, bytes]], now: int) -> None:
@@ -238,11 +214,6 @@ class Place:
         )
         told = ((row, events.OrderPlaced(order, row.names_en, "buyer")) for row, order, _ in placed)
         await outbox.append(tx, [message(self.ids, row, event, row.trace) for row, event in told])
-
-
-def message(ids: Ids, row: store.Row, event: events.OrderEvent, trace: str) -> Message:
-    """An order event on its way; the key is the order's id."""
-    return Message(ids.event(), type(event).__name__, SOURCE, row.order_id, row.updated_us, trace, events.encode(event))
 
 
 def _follow(request: Placing, leader: Placing, answer: Answer) -> Answer:
@@ -257,12 +228,12 @@ def _follow(request: Placing, leader: Placing, answer: Answer) -> Answer:
 
 def _problem(basket: Basket, refusal: Refusal) -> Problem:
     match refusal:
-        case model.Unknown(lines):
+        case pricing.Unknown(lines):
             return NotFound(
                 "a product of the basket does not exist",
                 errors=[{"pointer": f"/lines/{at}/product_id", "detail": "no such product"} for at in lines],
             )
-        case model.Moved(lines):
+        case pricing.Moved(lines):
             return PriceChanged(
                 "a price is not the one expected",
                 errors=[
@@ -276,7 +247,7 @@ def _problem(basket: Basket, refusal: Refusal) -> Problem:
                     for at, price in lines
                 ],
             )
-        case model.Short(lines):
+        case pricing.Short(lines):
             return OutOfStock(
                 "there is not enough stock for the basket",
                 errors=[
@@ -290,6 +261,6 @@ def _problem(basket: Basket, refusal: Refusal) -> Problem:
                     for at, available in lines
                 ],
             )
-        case model.Unusable(line, reason):
+        case pricing.Unusable(line, reason):
             errors = [] if line is None else [{"pointer": f"/lines/{line}/coupon_id", "detail": reason}]
             return CouponNotUsable(reason, errors=errors)

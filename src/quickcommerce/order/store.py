@@ -1,5 +1,6 @@
 """The orders of store A as rows: every statement of the order feature."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ class Row(msgspec.Struct, frozen=True):
     trace: str
     lines: list[Line]
     names_en: list[str]
+    sales: list[str | None]
 
     def public(self) -> Order:
         """The order object of the contract, without its checkout_url."""
@@ -51,6 +53,25 @@ class Row(msgspec.Struct, frozen=True):
     def title(self) -> str:
         """What the PG shows the buyer."""
         return title(self.lines)
+
+    @property
+    def units(self) -> Counter[int]:
+        """How much of which product."""
+        return Counter({line.product_id: line.quantity for line in self.lines})
+
+    @property
+    def quota(self) -> Counter[str]:
+        """How much of the quota of which time sale."""
+        taken: Counter[str] = Counter()
+        for line, sale in zip(self.lines, self.sales, strict=True):
+            if sale is not None:
+                taken[sale] += line.quantity
+        return taken
+
+    @property
+    def coupons(self) -> list[int]:
+        """The coupons that were spent on it."""
+        return [line.coupon_id for line in self.lines if line.coupon_id is not None]
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -82,14 +103,14 @@ async def insert(tx: Tx, placed: Iterable[tuple[Row, bytes]]) -> None:
     )  # fmt: skip
     await tx.insert(
         "order_line",
-        "order_id, product_id, line, name, name_en, quantity, unit_price, discount, amount, coupon_id",
+        "order_id, product_id, line, name, name_en, quantity, unit_price, discount, amount, coupon_id, time_sale_id",
         [
             (
                 row.order_id, line.product_id, at, line.name, name_en, line.quantity, line.unit_price, line.discount,
-                line.amount, line.coupon_id,
+                line.amount, line.coupon_id, sale,
             )
             for row, _ in placed
-            for at, (line, name_en) in enumerate(zip(row.lines, row.names_en, strict=True))
+            for at, (line, name_en, sale) in enumerate(zip(row.lines, row.names_en, row.sales, strict=True))
         ],
     )  # fmt: skip
 
@@ -100,6 +121,11 @@ async def placed(tx: Tx, order_ids: Iterable[str]) -> dict[str, bytes]:
     if not ids:
         return {}
     return dict(await tx.all(f"SELECT order_id, placed FROM orders WHERE order_id IN ({marks(ids)})", ids))
+
+
+async def answer_again(tx: Tx, order_id: OrderId, body: bytes) -> None:
+    """Change what a replay is answered, in the transaction that stores the order."""
+    await tx.run("UPDATE orders SET placed = ? WHERE order_id = ?", (body, order_id))
 
 
 async def load(tx: Tx, order_ids: Iterable[OrderId], *, locked: bool = False) -> dict[OrderId, Row]:
@@ -128,15 +154,18 @@ async def _with_lines(tx: Tx, rows: list[DbRow]) -> dict[OrderId, Row]:
     ids = [row[0] for row in rows]
     lines: dict[OrderId, list[Line]] = {order_id: [] for order_id in ids}
     names_en: dict[OrderId, list[str]] = {order_id: [] for order_id in ids}
+    sales: dict[OrderId, list[str | None]] = {order_id: [] for order_id in ids}
     if ids:
-        for order_id, name_en, *line in await tx.all(
-            "SELECT order_id, name_en, product_id, name, quantity, unit_price, discount, amount, coupon_id"
+        for order_id, name_en, sale, *line in await tx.all(
+            "SELECT order_id, name_en, time_sale_id,"
+            " product_id, name, quantity, unit_price, discount, amount, coupon_id"
             f" FROM order_line WHERE order_id IN ({marks(ids)}) ORDER BY order_id, line",
             ids,
         ):
             lines[order_id].append(Line(*line))
             names_en[order_id].append(name_en)
-    return {row[0]: _row([*row, lines[row[0]], names_en[row[0]]]) for row in rows}
+            sales[order_id].append(sale)
+    return {row[0]: _row([*row, lines[row[0]], names_en[row[0]], sales[row[0]]]) for row in rows}
 
 
 def _row(values: list[Any]) -> Row:

@@ -37,6 +37,25 @@ class Stock:
                 return False
         return True
 
+    async def hold_again(self, tx: Tx, order_id: str, units: Mapping[int, int]) -> bool:
+        """Reserve what an order that has ended had held, all or none; False: nothing was written."""
+        there = await store.available(tx, list(units), locked=True)
+        if any(there.get(product_id, 0) < quantity for product_id, quantity in units.items()):
+            return False
+        await store.record(tx, Kind.LATE_HOLD, [(order_id, units)], self.clock())
+        for product_id, quantity in sorted(units.items()):
+            await store.hold_again(tx, product_id, quantity)
+        return True
+
+    async def take_back(self, tx: Tx, returned: Sequence[tuple[str, Mapping[int, int]]]) -> None:
+        """Put units that were sold back on the shelf: lists of (order id, units by product)."""
+        await store.record(tx, Kind.RETURN, returned, self.clock())
+        back: Counter[int] = Counter()
+        for _, units in returned:
+            back.update(units)
+        for product_id, quantity in sorted(back.items()):
+            await store.take_back(tx, product_id, quantity)
+
     async def give_back_and_sell(
         self, tx: Tx, released: Sequence[tuple[str, Mapping[int, int]]], sold: Sequence[tuple[str, Mapping[int, int]]]
     ) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from quickcommerce.kit.db import Tx, marks
+from quickcommerce.kit.db import LOCK, Tx, marks
+from quickcommerce.stock.model import Shelved
 
 
 class Kind(StrEnum):
@@ -12,16 +13,31 @@ class Kind(StrEnum):
     PUT_IN = "PUT_IN"
     RELEASE = "RELEASE"
     SELL = "SELL"
+    LATE_HOLD = "LATE_HOLD"
+    """Held again for an order that had ended, whose money came late."""
+    RETURN = "RETURN"
+    """Back on the shelf after its money went back."""
 
 
-async def available(tx: Tx, product_ids: Iterable[int]) -> dict[int, int]:
-    """Units that may still be sold, by product."""
+async def available(tx: Tx, product_ids: Iterable[int], *, locked: bool = False) -> dict[int, int]:
+    """Units that may still be sold, by product; `locked` keeps them so until the transaction's end."""
     ids = sorted(set(product_ids))
     return dict(
         await tx.all(
-            f"SELECT product_id, on_hand - reserved - sold FROM product WHERE product_id IN ({marks(ids)})", ids
+            f"SELECT product_id, on_hand - reserved - sold FROM product WHERE product_id IN ({marks(ids)})"
+            f" ORDER BY product_id {LOCK if locked else ''}",
+            ids,
         )
     )
+
+
+async def shelved(tx: Tx, product_id: int) -> Shelved | None:
+    """The counters of a product, or None."""
+    row = await tx.one(
+        "SELECT product_id, on_hand, reserved, sold, on_hand - reserved - sold FROM product WHERE product_id = ?",
+        (product_id,),
+    )
+    return Shelved(*row) if row else None
 
 
 async def put_in(tx: Tx, product_id: int, quantity: int) -> None:
@@ -49,6 +65,25 @@ async def unhold(tx: Tx, product_id: int, released: int, sold: int) -> None:
     )
     if changed != 1:
         raise AssertionError(f"product {product_id} holds less than {released + sold}")
+
+
+async def hold_again(tx: Tx, product_id: int, quantity: int) -> None:
+    """Reserve units that were seen to be there, whatever they cost by now."""
+    changed = await tx.run(
+        "UPDATE product SET reserved = reserved + ? WHERE product_id = ? AND on_hand - reserved - sold >= ?",
+        (quantity, product_id, quantity),
+    )
+    if changed != 1:
+        raise AssertionError(f"product {product_id} was locked with {quantity} and has less")
+
+
+async def take_back(tx: Tx, product_id: int, quantity: int) -> None:
+    """Put sold units back on the shelf."""
+    changed = await tx.run(
+        "UPDATE product SET sold = sold - ? WHERE product_id = ? AND sold >= ?", (quantity, product_id, quantity)
+    )
+    if changed != 1:
+        raise AssertionError(f"of product {product_id} fewer than {quantity} were sold")
 
 
 async def record(tx: Tx, kind: Kind, moves: Iterable[tuple[str, Mapping[int, int]]], at_us: int) -> None:

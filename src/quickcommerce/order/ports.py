@@ -1,0 +1,72 @@
+"""What an order needs of others: prices, stock, time sales, coupons. `app.py` joins them.
+
+Whatever changes rows is called in the order in which rows are locked everywhere: coupons, time sales, products.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from quickcommerce.kit.db import Tx
+from quickcommerce.order.pricing import Coupon, Offer
+
+
+class Prices(Protocol):
+    """What the catalog tells an order."""
+
+    async def offers(self, tx: Tx, product_ids: Sequence[int], *, locked: bool) -> Mapping[int, Offer]:
+        """Names and prices now, of those that exist; `locked` keeps them so until the transaction's end."""
+        ...
+
+
+class Reservations(Protocol):
+    """What stock does for an order."""
+
+    async def available(self, tx: Tx, product_ids: Sequence[int]) -> dict[int, int]:
+        """Units that may still be sold, by product."""
+        ...
+
+    async def hold(self, tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
+        """Reserve (units, price version) by product; False means that the transaction must be undone."""
+        ...
+
+    async def hold_again(self, tx: Tx, order_id: str, units: Mapping[int, int]) -> bool:
+        """Reserve what an order that has ended had held, all or none; False: nothing was written."""
+        ...
+
+    async def give_back_and_sell(
+        self, tx: Tx, released: Sequence[tuple[str, Mapping[int, int]]], sold: Sequence[tuple[str, Mapping[int, int]]]
+    ) -> None:
+        """End holds: (order id, units by product) back to the shelf, or sold."""
+        ...
+
+    async def take_back(self, tx: Tx, returned: Sequence[tuple[str, Mapping[int, int]]]) -> None:
+        """Put units that were sold back on the shelf."""
+        ...
+
+
+class Sales(Protocol):
+    """What time sales do for an order: units by sale."""
+
+    async def take(self, tx: Tx, units: Mapping[str, int]) -> bool:
+        """Use up quota; False means that the transaction must be undone."""
+        ...
+
+    async def give_back(self, tx: Tx, units: Mapping[str, int]) -> None:
+        """Let others have it."""
+        ...
+
+
+class Coupons(Protocol):
+    """What coupons do for an order."""
+
+    async def of(self, tx: Tx, coupon_ids: Collection[int], *, locked: bool) -> Mapping[int, Coupon]:
+        """Coupons by id, as they are now; those that do not exist are left out."""
+        ...
+
+    async def spend(self, tx: Tx, spent: Mapping[int, str]) -> bool:
+        """Spend coupons on orders; False means that the transaction must be undone."""
+        ...
+
+    async def give_back(self, tx: Tx, order_ids: Collection[str]) -> None:
+        """Make what these orders spent usable again."""
+        ...
