@@ -61,7 +61,8 @@ from quickcommerce.stock.flow import Stock
 from quickcommerce.stock.restock import Shelves
 from quickcommerce.toss_emulator import AppTransport, Emulator
 
-PRUNE_MAX = 2_000
+PRUNE_MAX = 500
+"""Old rows of one kind deleted in one transaction, which keeps others waiting for as long as it takes."""
 LIST_MAX, QUEUE_MAX = 64, 1024
 """Bounds of the group commits of payments and coupons: requests in one transaction, and those that may wait."""
 WITHIN_S = 10.0
@@ -158,6 +159,8 @@ class App:
         await asyncio.gather(
             self.flows.captures.drain(self.settings.drain_s), self.supervisor.stop(drain_s=self.settings.drain_s)
         )
+        # What the due loop began in its last step: it is cut off, and found again by its lease.
+        await self.flows.captures.drain(0)
         await self.flows.captures.settling.drain()
         await self.flows.toss.close()
         if self.flows.emulator:
@@ -285,14 +288,15 @@ def _payments(
     attempts = Attempts(store, clock, ids, settings.capture_lease_s)
     outcomes = Outcomes(store, clock, ids, rng, settings.unknown_hold_s)
     settling = _grouped("outcomes", outcomes.settle)
+    captures = Captures(attempts, settling, toss, clock, settings.unknown_hold_s)
     openings = Openings(store, clock, ids)
     return Payments(
         db=store,
         orders=book,
         openings=openings,
         opening=_grouped("openings", openings.open),
-        beginning=_grouped("confirms", attempts.begin),
-        captures=Captures(attempts, settling, toss, clock, settings.unknown_hold_s),
+        beginning=_grouped("confirms", captures.begin),
+        captures=captures,
         clock=clock,
         ids=ids,
         unknown_hold_s=settings.unknown_hold_s,
@@ -373,7 +377,7 @@ def _loops(
     return [
         *readers,
         Loop("expire", flows.orders.expire, POLL_S),
-        Loop("payments-due", flows.captures.due, POLL_S / 2),
+        Loop("payments-due", flows.captures.due, POLL_S / 2, wake=flows.captures.freed),
         Loop("prune", prune, PRUNE_EVERY_S),
     ]
 

@@ -199,4 +199,5 @@ def emulator(
     settings = _settings(data_dir=data_dir)
     configure_logs(settings.log_level, machine=settings.log_format == "json")
     folders.make(Path(settings.data_dir))
-    serve_emulator(host, port, Path(settings.data_dir), settings.pg_secret_key)
+    controls = settings.profile in ("local", "test")
+    serve_emulator(host, port, Path(settings.data_dir), settings.pg_secret_key, controls=controls)

@@ -69,8 +69,8 @@ def test_each_dialect_gets_its_own_lines_and_no_other(dialect: str) -> None:
         text = "\n".join(migration.statements)
         assert "--" not in text
         assert all(statement and not statement.endswith(";") for statement in migration.statements)
-        assert ("AUTOINCREMENT" in text) == (dialect == "sqlite" and migration.name.startswith("events/"))
-        assert ("AUTO_INCREMENT" in text) == (dialect == "mariadb" and migration.name.startswith("events/"))
+        assert ("AUTOINCREMENT" in text) == (dialect == "sqlite" and migration.name == "events/0001_events")
+        assert ("AUTO_INCREMENT" in text) == (dialect == "mariadb" and migration.name == "events/0001_events")
 
 
 def test_a_text_is_cut_into_statements_at_semicolons_that_end_a_line() -> None:

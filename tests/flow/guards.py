@@ -14,10 +14,12 @@ from flow.acts import BEEF, MILK, calls, deliver, every, kept, nothing, order, p
 from flow.invariants import always, check
 from flow.probe import Probe, Watched
 from flow.process import process
-from flow.staging import Misinformed, stale_payment, stale_stock
+from flow.staging import Misinformed, stale_order, stale_payment, stale_stock
 from flow.truth import rest, rows
 from quickcommerce.kit import db
 from quickcommerce.kit.clock import from_rfc3339
+from quickcommerce.kit.ids import OrderId
+from quickcommerce.order import store as order_store
 from quickcommerce.payment.model import Asked, Found, Reading, Reply, Unknown
 
 
@@ -110,6 +112,28 @@ async def state_in_where(folder: Path) -> None:
         assert await calls(w, "confirm") == 0, "the buyer is charged for goods that went back to the shelf"
         await deliver(w)
         await check(w)
+
+
+async def unwritten(*_: object) -> None:
+    """In place of writing to the timeline."""
+
+
+async def order_state_in_where(folder: Path) -> None:
+    """The news that paying has started is handled on a reading of the order from before it was paid."""
+    async with process(folder, loops=False) as w:
+        order_id, payment, key = await to_pay(w)
+        before = (await w.app.flows.book.rows([OrderId(order_id)]))[OrderId(order_id)]
+        _, to_order, _ = w.app.subscriptions
+        assert (await w.confirm(payment, key)).status_code == 200
+        await deliver(w)
+        started = [each for each in await every(to_order) if each.type == "PaymentStarted"]
+        late = dataclasses.replace(to_order.consumer, name="late")  # type: ignore[type-var]
+        # The timeline's own key, the last line of defence, is taken away: here the first one is looked at.
+        with stale_order(before), patch.object(order_store, "record", unwritten):
+            await late.deliver(started, nothing)
+        status = await w.status(order_id)
+        assert status == "PAID", f"the order is paid, and its buyer is told that it is {status}"
+        await deliver(w)
 
 
 async def amount_check(folder: Path) -> None:

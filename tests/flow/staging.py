@@ -10,6 +10,8 @@ from unittest.mock import patch
 import pytest
 
 from quickcommerce.kit.db import Params, Row, Tx
+from quickcommerce.order import store as order_store
+from quickcommerce.order.store import Row as Order
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment.model import Asked, Found, Reading, Reply
 from quickcommerce.payment.store import Payment
@@ -76,6 +78,20 @@ def stale_payment(reading: Payment) -> Iterator[None]:
         return reading
 
     with patch.object(payment_store, "get", get):
+        yield
+
+
+@contextmanager
+def stale_order(reading: Order) -> Iterator[None]:
+    """At the first two looks, which are those of one handler, the order is as it was a moment ago."""
+    fresh = order_store.load
+    looks: list[object] = []
+
+    async def load(tx: Tx, order_ids: Any, *, locked: bool = False) -> Any:
+        looks.append(order_ids)
+        return {reading.order_id: reading} if len(looks) <= 2 else await fresh(tx, order_ids, locked=locked)
+
+    with patch.object(order_store, "load", load):
         yield
 
 

@@ -7,7 +7,7 @@ from flow.acts import MILK, calls, kept, payment_of, to_pay
 from flow.invariants import check
 from flow.probe import Probe
 from flow.process import process
-from quickcommerce.payment.capture import RUNNING_MAX
+from quickcommerce.payment.capture import DUE_MAX
 
 
 async def test_one_payment_that_hangs_at_the_pg_delays_no_other(tmp_path: Path) -> None:
@@ -35,17 +35,17 @@ async def test_one_payment_that_hangs_at_the_pg_delays_no_other(tmp_path: Path) 
 
 async def test_a_pg_that_hangs_for_everybody_is_not_buried_under_requests(tmp_path: Path) -> None:
     """More are unknown than may be worked on at once: the rest waits its turn, and none is forgotten."""
-    many = RUNNING_MAX + 10
+    many = DUE_MAX + 10
     async with process(tmp_path) as w:
         bought = [await to_pay(w, [(MILK, 1)]) for _ in range(many)]
         await w.faults(
             confirm=[{"kind": "drop-after", "repeat": many}],
-            get=[{"kind": "drop-before", "repeat": many}, {"kind": "slow", "ms": 9_000, "repeat": RUNNING_MAX}],
+            get=[{"kind": "drop-before", "repeat": many}, {"kind": "slow", "ms": 9_000, "repeat": DUE_MAX}],
         )
         async with kept(w, MILK, many):
             await asyncio.gather(*(w.confirm(payment, key) for _, payment, key in bought))
             await asyncio.sleep(6)
-            assert len(w.app.flows.captures._running) == RUNNING_MAX
+            assert len(w.app.flows.captures._running) == DUE_MAX
             for order_id, _, _ in bought:
                 await w.until_status(order_id, "PAID", within_s=90)
         await w.at_rest()

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quickcommerce.payment.model import Declined, Doubtful, Later
-from quickcommerce.payment.toss import ABSENT, KEY, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
+from quickcommerce.payment.model import Declined, Doubtful, Later, Unknown
+from quickcommerce.payment.toss import ABSENT, AT_WORK, KEY, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
 
 
 @pytest.mark.parametrize("code", sorted(REFUSED | REFUSED_REQUEST))
@@ -29,7 +29,6 @@ def test_a_refusal_of_the_shop_is_not_the_buyers_fault_and_is_tried_again(code: 
         "FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING",
         "FAILED_INTERNAL_SYSTEM_PROCESSING",
         "UNKNOWN_PAYMENT_ERROR",
-        "IDEMPOTENT_REQUEST_PROCESSING",
         "TOO_MANY_REQUESTS",
         "A_CODE_OF_NEXT_YEAR",
         "reject_card_payment",
@@ -103,3 +102,10 @@ def test_no_code_means_two_things() -> None:
 @given(status=st.integers(100, 599), code=st.sampled_from(sorted(REFUSED | OURS | ABSENT)) | st.text(max_size=20))
 def test_no_error_answer_is_ever_money_nor_knows_that_it_is_unknown(status: int, code: str) -> None:
     assert isinstance(classify(status, TossError(code, "")), Declined | Later | Doubtful)
+
+
+@pytest.mark.parametrize("code", sorted(AT_WORK))
+def test_a_request_that_the_pg_still_works_on_has_no_outcome(code: str) -> None:
+    """Toss says so with 409 or 403. A new request under a new key could be refused while the first one captures."""
+    for status in (403, 409, 500):
+        assert classify(status, TossError(code, "wait")) == Unknown(code, "wait")

@@ -20,7 +20,8 @@ LAG = Gauge(
     "qc_bus_lag_events", "Events behind a group's cursors when it last looked, capped at the list size", ["group"]
 )
 
-PRUNE_MAX = 5_000
+PRUNE_MAX = 500
+"""Rows deleted in one transaction, which keeps others waiting for as long as it takes."""
 
 Settle = Callable[[Tx], Awaitable[None]]
 """Moves the bus's cursor, in the consumer's own transaction where there is one. Raises CursorMoved."""

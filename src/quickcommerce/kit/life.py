@@ -55,7 +55,7 @@ class Supervisor:
     def start(self) -> None:
         """Start every loop."""
         for loop in self._loops:
-            self._tasks[loop.name] = asyncio.create_task(self._run(loop), name=loop.name)
+            self._tasks[loop.name] = asyncio.create_task(self._keep(loop), name=loop.name)
 
     async def stop(self, *, drain_s: float) -> None:
         """End every loop after its current step, in parallel; after `drain_s` seconds what still runs is cancelled.
@@ -76,6 +76,15 @@ class Supervisor:
     def stalled(self) -> list[str]:
         """What a readiness probe should name: the loops that wait for something that is down."""
         return [f"{name}: {reason}" for name, (steps, reason) in self._down.items() if steps >= STALLED_FROM]
+
+    async def _keep(self, loop: Loop) -> None:
+        """Run a loop again should it end before it is told to: then supervising itself has failed."""
+        while not self._stop.is_set():
+            with suppress(Exception):
+                await self._run(loop)
+            if not self._stop.is_set():
+                CRASHES.labels(loop.name).inc()
+                await self._pause(loop, _BACKOFF.cap_s)
 
     async def _run(self, loop: Loop) -> None:
         failures = 0

@@ -58,12 +58,20 @@ async def append(tx: Tx, messages: Iterable[Message]) -> None:
 
 
 async def after(tx: Tx, cursors: dict[int, int], limit: int) -> list[Message]:
-    """The oldest rows behind each shard's cursor, in order of writing, at most `limit`."""
-    behind = " OR ".join("(shard = ? AND seq > ?)" for _ in cursors)
-    rows = await tx.all(
-        f"SELECT {_COLUMNS}, seq FROM outbox WHERE {behind} ORDER BY seq LIMIT ?",
-        [*(value for cursor in cursors.items() for value in cursor), limit],
+    """The oldest rows behind each shard's cursor, in order of writing, at most `limit`.
+
+    Which they are is found in the index of each shard, and no more than `limit` of any is looked at: a backlog makes
+    no list dearer.
+    """
+    of_shard = "SELECT seq FROM (SELECT seq FROM outbox WHERE shard = ? AND seq > ? ORDER BY seq LIMIT ?) AS s"
+    found = await tx.all(
+        f"{' UNION ALL '.join([of_shard] * len(cursors))} ORDER BY seq LIMIT ?",
+        [*(value for shard, seq in cursors.items() for value in (shard, seq, limit)), limit],
     )
+    seqs = [seq for (seq,) in found]
+    if not seqs:
+        return []
+    rows = await tx.all(f"SELECT {_COLUMNS}, seq FROM outbox WHERE seq IN ({marks(seqs)}) ORDER BY seq", seqs)
     return [Message(*row[1:]) for row in rows]
 
 
@@ -77,15 +85,17 @@ async def pending(tx: Tx, cursors: dict[int, int]) -> int:
 
 
 async def prune(tx: Tx, upto: dict[int, int], limit: int) -> int:
-    """Delete rows that every reader has passed: at most `limit` a shard, up to the given `seq`. Returns how many."""
-    deleted = 0
+    """Delete rows that every reader has passed, up to the given `seq`: at most `limit` in all. Returns how many."""
+    left = limit
     for shard, seq in sorted(upto.items()):
         rows = await tx.all(
-            "SELECT seq FROM outbox WHERE shard = ? AND seq <= ? ORDER BY seq LIMIT ?", (shard, seq, limit)
+            "SELECT seq FROM outbox WHERE shard = ? AND seq <= ? ORDER BY seq LIMIT ?", (shard, seq, left)
         )
         if rows:
-            deleted += await tx.run("DELETE FROM outbox WHERE shard = ? AND seq <= ?", (shard, rows[-1][0]))
-    return deleted
+            left -= await tx.run("DELETE FROM outbox WHERE shard = ? AND seq <= ?", (shard, rows[-1][0]))
+        if left <= 0:
+            break
+    return limit - left
 
 
 Publish = Callable[[list[Message]], Awaitable[int]]

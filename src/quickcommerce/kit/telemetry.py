@@ -8,14 +8,18 @@ and is set again by whoever takes the event. Code that handles a list binds each
 import logging
 import re
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, TextIO, cast
 
 import ecs_logging
 import structlog
+from prometheus_client import Counter
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SECRET = re.compile(r"token|secret|authorization|cookie|password|payment_key|card", re.IGNORECASE)
+
+LOST = Counter("qc_log_failures_total", "Writes of log lines that failed; the lines are lost")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("quickcommerce")
 
@@ -66,6 +70,27 @@ def _origin(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> stru
     return {**entry, "log.logger": entry["_record"].name}
 
 
+class _Unfailing:
+    """A stream for log lines. A disk that is full or a reader that is gone costs the line, never what it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, or count what could not be written."""
+        self._attempt(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        """Flush, or count."""
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except (OSError, ValueError):
+            LOST.inc()
+
+
 def configure_logs(level: str, *, machine: bool) -> None:
     """Log to standard error: one ECS JSON object a line for machines, or text for people, coloured on a terminal.
 
@@ -73,6 +98,7 @@ def configure_logs(level: str, *, machine: bool) -> None:
     on, since below it an HTTP client tells whole addresses and headers, and so payment keys and tokens.
     """
     number = logging.getLevelNamesMapping()[level]
+    out = _Unfailing(sys.stderr)
     common: list[structlog.typing.Processor] = [
         add_trace,
         structlog.processors.format_exc_info,
@@ -90,10 +116,10 @@ def configure_logs(level: str, *, machine: bool) -> None:
     structlog.configure(
         processors=[*common, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", out)),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_origin, *common],

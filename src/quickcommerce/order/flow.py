@@ -2,19 +2,25 @@
 after payment has said that no money can come.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
+
+from prometheus_client import Counter
 
 from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.problem import InvalidState, Unavailable
+from quickcommerce.kit.telemetry import log
 from quickcommerce.order import store
 from quickcommerce.order.book import OrderBook
 from quickcommerce.order.changes import Changes, Move
 from quickcommerce.order.model import HOLDING, Status
+
+STUCK = Counter("qc_orders_stuck_total", "Times that an order could not be ended; the log says which and why")
 
 LEASE_S = 2.0
 """How long an expiry in progress keeps others away; also the wait before a refused one is tried again."""
@@ -82,16 +88,37 @@ class Orders:
             await self.db.run(lambda tx: store.unclaim(tx, token, due))
             raise
 
-        async def work(tx: Tx) -> None:
-            mine = {row.order_id: row for row in (await store.load(tx, due, locked=True)).values()}
-            held = [row for row in mine.values() if row.lease_token == token and row.status in HOLDING]
-            await self.changes.apply(
-                tx, [Move(row.order_id, Status.EXPIRED, "expired", "time to pay ended", row.trace)
-                     for row in held if row.order_id in closed]
-            )  # fmt: skip
-            for row in held:
-                if row.order_id not in closed:
-                    await store.note(tx, row, self.clock(), "expiry deferred", "payment may still be captured")
-
-        await self.db.run(work)
+        try:
+            await self.db.run(partial(self._expire, token=token, due=due, closed=closed))
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - whichever order it is, its neighbours end
+            log.exception("expire.singled", orders=len(due))
+            for order_id in due:
+                await self._expire_alone(token, order_id, closed)
         return len(due) == EXPIRE_MAX
+
+    async def _expire_alone(self, token: str, order_id: OrderId, closed: set[OrderId]) -> None:
+        """End one order of a list that failed. What cannot be ended is told, and tried again when its lease ends."""
+        try:
+            await self.db.run(partial(self._expire, token=token, due=[order_id], closed=closed))
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - told with the order, for a human
+            STUCK.inc()
+            log.exception("order.stuck", order_id=order_id)
+
+    async def _expire(self, tx: Tx, token: str, due: Sequence[OrderId], closed: set[OrderId]) -> None:
+        rows = (await store.load(tx, due, locked=True)).values()
+        held = [row for row in rows if row.lease_token == token and row.status in HOLDING]
+        await self.changes.apply(
+            tx,
+            [
+                Move(row.order_id, Status.EXPIRED, "expired", "time to pay ended", row.trace)
+                for row in held
+                if row.order_id in closed
+            ],
+        )
+        for row in held:
+            if row.order_id not in closed:
+                await store.note(tx, row, self.clock(), "expiry deferred", "payment may still be captured")

@@ -6,6 +6,8 @@ lease, and reads back before it repeats anything.
 """
 
 import asyncio
+import contextvars
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,12 +15,13 @@ from prometheus_client import Counter
 
 from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.problem import Problem, Unavailable
 from quickcommerce.kit.telemetry import log, tracing
-from quickcommerce.payment.attempts import Attempts
+from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
 from quickcommerce.payment.model import (
     MISMATCH,
     Asked,
+    Declined,
     Doubtful,
     Later,
     Outcome,
@@ -34,8 +37,8 @@ from quickcommerce.payment.outcomes import Result, Settled
 from quickcommerce.payment.store import Attempt, Payment
 
 POLL_S = 0.1
-RUNNING_MAX = 50
-"""So many payments are worked on side by side; beyond these the due loop takes none."""
+DUE_MAX = 100
+"""So many payments that are due are worked on side by side, however many buyers confirm at the same time."""
 
 OUTCOMES = Counter("qc_payment_outcomes_total", "What attempts to capture came to", ["outcome"])
 ALERTS = Counter("qc_payment_alerts_total", "Outcomes that somebody must look at", ["code"])
@@ -66,14 +69,33 @@ class Captures:
     pg: Pg
     clock: Clock
     unknown_hold_s: int
+    freed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the due loop may take more."""
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """By lease token."""
+    _due: set[asyncio.Task[None]] = field(default_factory=set)
+    """Those that the due loop began."""
 
-    def launch(self, payment: Payment, attempt: Attempt) -> None:
+    async def begin(self, requests: list[Confirming]) -> Sequence[Begun | Joined | Problem]:
+        """Decide what confirms are, and start on each attempt that was committed.
+
+        Here and not with the buyer: whoever leaves while the list is committed has an attempt all the same.
+        """
+        answers = await self.attempts.begin(requests)
+        for answer in answers:
+            if isinstance(answer, Begun):
+                self._launch(answer.payment, answer.attempt)
+        return answers
+
+    def _launch(self, payment: Payment, attempt: Attempt) -> asyncio.Task[None]:
         """Work on an attempt in a task of its own: a buyer who leaves does not stop it, a slow one delays no other."""
-        task = asyncio.create_task(self._work(payment, attempt), name=f"capture {payment.payment_id}")
+        # A context of its own: it works for the payment, and must not log under the trace of whoever came along.
+        task = asyncio.create_task(
+            self._work(payment, attempt), name=f"capture {payment.payment_id}", context=contextvars.Context()
+        )
         self._running[payment.lease_token] = task
         task.add_done_callback(lambda _: self._running.pop(payment.lease_token))
+        return task
 
     async def settled(self, payment: Payment, within_s: float) -> None:
         """Wait for news of a payment: until this process's work on it is done, or until its next try, or a moment
@@ -96,19 +118,25 @@ class Captures:
 
     async def due(self) -> bool:
         """Start on what is due: leases that ended, unknown outcomes, retries. Returns whether more may be due."""
-        free = max(0, RUNNING_MAX - len(self._running))
+        free = DUE_MAX - len(self._due)
         jobs = await self.attempts.take_due(free) if free else []
         for payment, attempt in jobs:
-            self.launch(payment, attempt)
+            task = self._launch(payment, attempt)
+            self._due.add(task)
+            task.add_done_callback(self._free)
         return 0 < len(jobs) == free
+
+    def _free(self, task: asyncio.Task[None]) -> None:
+        self._due.discard(task)
+        self.freed.set()
 
     async def _work(self, payment: Payment, attempt: Attempt) -> None:
         """A fresh attempt is captured; one whose outcome is unknown is read back before any repeat."""
         asked = attempt.asked(payment.amount)
         with tracing(payment.trace):
             try:
-                fresh = payment.status is Status.CAPTURING
-                outcome = await self._ask(asked) if fresh else await self._look(payment, asked)
+                fresh = payment.status is Status.CAPTURING and not payment.unknown_us
+                outcome = await self._ask(asked, doubt=False) if fresh else await self._look(payment, asked)
                 settled = await self.settling.submit(Result(payment, outcome))
             except Unavailable:
                 # The outcome cannot be stored now: the lease ends, and the due loop reads it back.
@@ -123,12 +151,18 @@ class Captures:
         over = let_go(payment.unknown_us, self.clock(), self.unknown_hold_s * SECOND_US)
         if may_ask_again(reading, asked) and not over:
             # Not captured: the same request again, under the same Idempotency-Key, cannot capture twice.
-            return await self._ask(asked)
+            return await self._ask(asked, doubt=True)
         return conclude(reading, asked, answered=None)
 
-    async def _ask(self, asked: Asked) -> Outcome:
-        """Capture; where the reply leaves a doubt, read back at once."""
+    async def _ask(self, asked: Asked, *, doubt: bool) -> Outcome:
+        """Capture; where the reply leaves a doubt, read back at once.
+
+        `doubt`: an earlier request may still be worked on at the PG. Then a refusal of this one does not say that the
+        other takes no money; only the PG's own record of the payment does.
+        """
         reply = await self.pg.confirm(asked)
+        if doubt and isinstance(reply, Declined):
+            reply = Doubtful(reply.code, reply.message)
         match reply:
             case Doubtful(taken=True):
                 return conclude(await self.pg.read_order(asked), asked, answered=reply)

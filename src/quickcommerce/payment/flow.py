@@ -97,7 +97,6 @@ class Payments:
         asked = Confirming(payment_id, payment_key, amount, caller, trace, self.ids.token())
         begun = await self.beginning.submit(asked)
         if isinstance(begun, Begun):
-            self.captures.launch(begun.payment, begun.attempt)
             await self.captures.settled(begun.payment, self.answer_within_s)
         while True:
             payment, attempts = await self.db.read(lambda tx: store.whole(tx, payment_id))

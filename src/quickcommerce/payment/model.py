@@ -36,15 +36,18 @@ NEXT: Mapping[Status, frozenset[Status]] = {
     Status.READY: frozenset({Status.CAPTURING, Status.CLOSED}),
     Status.CAPTURING: frozenset({Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED}),
     Status.CAPTURED: frozenset({Status.PARTLY_REFUNDED, Status.REFUNDED}),
-    Status.DECLINED: frozenset({Status.CAPTURING, Status.CLOSED}),
+    Status.DECLINED: frozenset({Status.CAPTURING, Status.CLOSED, Status.CAPTURED}),
     Status.UNKNOWN: frozenset({Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED}),
-    Status.RETRY: frozenset({Status.CAPTURING, Status.UNKNOWN, Status.CLOSED}),
-    Status.FAILED: frozenset(),
-    Status.CLOSED: frozenset(),
+    Status.RETRY: frozenset({Status.CAPTURING, Status.UNKNOWN, Status.CLOSED, Status.CAPTURED}),
+    Status.FAILED: frozenset({Status.CAPTURED}),
+    Status.CLOSED: frozenset({Status.CAPTURED}),
     Status.PARTLY_REFUNDED: frozenset({Status.REFUNDED}),
     Status.REFUNDED: frozenset(),
 }
-"""Every status and those it may become. Checked here in code, and again by each UPDATE, which names the old status."""
+"""Every status and those it may become. Checked here in code, and again by each UPDATE, which names the old status.
+
+Whatever was believed becomes CAPTURED when the PG's own answer says so, however late it comes.
+"""
 
 MONEY_TAKEN = frozenset({Status.CAPTURED, Status.PARTLY_REFUNDED, Status.REFUNDED})
 CLOSABLE = frozenset({Status.READY, Status.DECLINED, Status.RETRY})

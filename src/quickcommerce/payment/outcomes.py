@@ -15,6 +15,7 @@ from quickcommerce.payment.attempts import move, tell
 from quickcommerce.payment.model import (
     DECLINES_MAX,
     MISMATCH,
+    MONEY_TAKEN,
     PAID_OTHERWISE,
     Captured,
     Declined,
@@ -82,7 +83,16 @@ class Outcomes:
             outcome = outcome if outcome.payment_key in asked else MISMATCH
         change = self._change(old, outcome)
         if not await move(tx, old, change.new):
-            return Settled(outcome, mine=False)
+            if not isinstance(outcome, Captured):
+                return Settled(outcome, mine=False)
+            # Somebody else works on it by now, or has come to believe that no money was taken. The PG says it was.
+            current = await store.get(tx, old.payment_id, locked=True)
+            if current is None or current.status in MONEY_TAKEN:
+                return Settled(outcome, mine=False)
+            attempt = current.attempt if current.payment_key == outcome.payment_key else attempt
+            old, change = current, self._change(current, outcome)
+            if not await move(tx, current, change.new):
+                raise AssertionError(f"{current.payment_id} was locked as {current.status} and is not")
         at_us = change.new.updated_us
         if attempt != old.attempt:
             paid = (PAID_OTHERWISE, "paid under another key")

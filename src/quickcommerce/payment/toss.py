@@ -57,11 +57,16 @@ ABSENT = frozenset({"NOT_FOUND_PAYMENT_SESSION", "NOT_FOUND_PAYMENT", "NOT_FOUND
 
 TAKEN = frozenset({"ALREADY_PROCESSED_PAYMENT"})
 """The payment is paid, under this key or another: read back by its order id."""
+AT_WORK = frozenset({"IDEMPOTENT_REQUEST_PROCESSING", "FORBIDDEN_CONSECUTIVE_REQUEST"})
+"""An earlier request for this payment is still being worked on: nothing is known yet."""
 REFUSALS = range(400, 500)
 """Of the statuses of an error, those with which the PG says no; any other may come from something before it."""
 
 CONNECT_S = 5.0
 """How long a call waits for a connection."""
+
+CONNECTIONS_MAX = 128
+"""Connections to the PG, for captures and for readings each."""
 
 KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
 """What may stand in a path as a payment key. A buyer's client brings the key, and must not choose what is read."""
@@ -107,18 +112,24 @@ class Toss:
         credentials = base64.b64encode(f"{secret_key}:".encode()).decode()
         self._confirm_deadline_s = confirm_deadline_s
         self._read_deadline_s = read_deadline_s
-        self._http = httpx2.AsyncClient(
-            base_url=url,
-            headers={"Authorization": f"Basic {credentials}", "Accept-Language": "en-US"},
-            transport=transport,
-            # Each step of a call; the whole call has a deadline of its own.
-            timeout=httpx2.Timeout(confirm_deadline_s, connect=CONNECT_S, pool=CONNECT_S),
-            limits=httpx2.Limits(max_connections=64, max_keepalive_connections=16),
-        )
+
+        def client() -> httpx2.AsyncClient:
+            return httpx2.AsyncClient(
+                base_url=url,
+                headers={"Authorization": f"Basic {credentials}", "Accept-Language": "en-US"},
+                transport=transport,
+                # Each step of a call; the whole call has a deadline of its own.
+                timeout=httpx2.Timeout(confirm_deadline_s, connect=CONNECT_S, pool=CONNECT_S),
+                limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=16),
+            )
+
+        # A crowd of slow captures leaves connections for those who must know what became of theirs.
+        self._http, self._reading = client(), client()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+        await self._reading.aclose()
 
     async def confirm(self, asked: Asked) -> Reply:
         """Capture. Money moves here. Never raises for what the network or the PG does: that is an outcome."""
@@ -152,7 +163,7 @@ class Toss:
     async def _read(self, path: str) -> Reading:
         try:
             async with asyncio.timeout(self._read_deadline_s):
-                answer = await self._http.get(path)
+                answer = await self._reading.get(path)
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unreadable(type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
@@ -168,6 +179,8 @@ def classify(status: int, error: TossError) -> Reply:
     refused = status in REFUSALS
     if refused and (error.code in REFUSED or error.code in REFUSED_REQUEST):
         return Declined(error.code, error.message)
+    if error.code in AT_WORK:
+        return Unknown(error.code, error.message)
     if refused and error.code in OURS:
         return Later(error.code, error.message, ours=True, sent=False)
     return Doubtful(

@@ -1,0 +1,3 @@
+-- An order of fifty lines with long names is larger than MariaDB's BLOB; SQLite's has no such bound.
+--mariadb ALTER TABLE outbox MODIFY data MEDIUMBLOB NOT NULL;
+--mariadb ALTER TABLE dead_letter MODIFY message MEDIUMBLOB NOT NULL;
