@@ -116,7 +116,7 @@ async def fill(w: World, count: int) -> None:
         policy_id = await policy(w)
         await w.app.flows.coupons.issue([Issuing(policy_id, user) for user in (1, 7)])
     for year in range(2030, 2030 + count):
-        await w.app.flows.sales.create(NewSale(1, 5, f"{year}-01-01T00:00:00Z", f"{year}-01-02T00:00:00Z", 2_000))
+        await w.app.flows.sales.create(NewSale(1, 5, f"{year}-01-01T00:00:00Z", f"{year}-01-02T00:00:00Z", 500))
     await w.at_rest()
 
 
