@@ -159,4 +159,7 @@ async def test_categories_are_those_of_goods(tmp_path: Path) -> None:
         dairy = (await w.http.get("/v1/products?category=dairy")).json()["items"]
         assert [item["product_id"] for item in dairy] == [1, 2]
         assert (await w.http.get("/v1/products?category=dair")).json()["items"] == []
+        assert (await w.http.get("/v1/products?category=" + "x" * 60)).json()["items"] == []
+        for query in ("category=" + "x" * 61, "category=%00", "category=dairy&category=meat"):
+            assert refused(await w.http.get(f"/v1/products?{query}")) == "invalid-request", query
         assert set(SELLERS) == {Role.SELLER, Role.MASTER}

@@ -230,6 +230,17 @@ async def test_a_sale_to_come_is_listed_and_not_yet_in_force(tmp_path: Path) -> 
         assert (await w.http.get("/v1/time-sales")).json()["items"] == [later], "one that has ended is not shown"
 
 
+async def test_a_cursor_of_another_list_is_no_cursor_of_sales(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        await announce(w)
+        await announce(w, product_id=BEEF)
+        first = (await w.http.get("/v1/time-sales?limit=1")).json()
+        rest = (await w.http.get(f"/v1/time-sales?limit=1&cursor={first['next_cursor']}")).json()
+        assert (len(rest["items"]), rest["items"] != first["items"], rest["next_cursor"]) == (1, True, None)
+        other = (await w.http.get("/v1/products?limit=1")).json()["next_cursor"]
+        assert refused(await w.http.get(f"/v1/time-sales?cursor={other}")) == "invalid-request"
+
+
 async def test_what_is_left_is_never_more_than_there_is(tmp_path: Path) -> None:
     """Five pieces of beef are there; a sale of ten of them cannot make more."""
     async with shop(tmp_path, loops=False) as w:
