@@ -23,6 +23,7 @@ async def always(w: World) -> Truth:
     """What holds at every instant."""
     truth = await read(w)
     _stock(truth)
+    _quota(truth)
     _orders(truth)
     _attempts(truth)
     return truth
@@ -78,6 +79,19 @@ def _stock(truth: Truth) -> None:
     assert moved == entries, f"I7: stock entries {moved} do not tell the orders' {entries}"
 
 
+def _quota(truth: Truth) -> None:
+    """I1, I2 of time sales: what is used of a quota is what orders have, that live or were paid and came not back."""
+    used: Counter[str] = Counter()
+    returned = {entry["cause"] for entry in truth.entries if entry["kind"] == "RETURN"}
+    for order_id, units in truth.on_sale.items():
+        if truth.orders[order_id]["status"] not in CLOSED and order_id not in returned:
+            used.update(units)
+    for sale in truth.sales:
+        name = sale["time_sale_id"]
+        assert sale["used"] <= sale["quota"], f"I1: more than its quota was sold under {sale}"
+        assert sale["used"] == used[name], f"I2: {sale['used']} are used of {name}, and orders have {used[name]}"
+
+
 def _orders(truth: Truth) -> None:
     """I5, I9: every change of an order is there once, in order, and legal; a key led to one order."""
     for order_id, order in truth.orders.items():
@@ -100,7 +114,7 @@ def _orders(truth: Truth) -> None:
         assert before is not Status.REFUNDED or whole, f"I8: {order}"
         assert before is not Status.PAID or not whole or not order["payable"], f"I8: {order}"
     assert set(truth.changes) == set(truth.orders), "I9: changes of orders that do not exist"
-    made = Counter(key["resource"] for key in truth.keys)
+    made = Counter(key["resource"] for key in truth.keys if key["resource"].startswith("ord_"))
     assert set(made) <= set(truth.orders), "I5: a key names an order that does not exist"
     assert not made or max(made.values()) == 1, f"I5: two keys name one order: {made}"
 

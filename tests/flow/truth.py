@@ -23,6 +23,9 @@ class Truth(msgspec.Struct, frozen=True):
     entries: list[Row]
     orders: dict[str, Row]
     lines: dict[str, Counter[int]]
+    sales: list[Row]
+    on_sale: dict[str, Counter[str]]
+    """Units of each order by time sale."""
     changes: dict[str, list[Row]]
     keys: list[Row]
     payments: dict[str, Row]
@@ -84,8 +87,11 @@ async def read(w: World) -> Truth:
         shop, "order_id user_id status version total discount payable paid refunded expires_us updated_us", "orders"
     )
     lines: dict[str, Counter[int]] = defaultdict(Counter)
-    for line in await rows(shop, "order_id product_id quantity", "order_line"):
+    on_sale: dict[str, Counter[str]] = defaultdict(Counter)
+    for line in await rows(shop, "order_id product_id quantity time_sale_id", "order_line"):
         lines[line["order_id"]][line["product_id"]] += line["quantity"]
+        if line["time_sale_id"]:
+            on_sale[line["order_id"]][line["time_sale_id"]] += line["quantity"]
     changes = await rows(shop, "order_id version step at_us from_status to_status what cause", "order_change")
     payments = await rows(
         payment,
@@ -100,6 +106,8 @@ async def read(w: World) -> Truth:
         await rows(shop, "cause product_id kind quantity", "stock_entry"),
         {order["order_id"]: order for order in orders},
         lines,
+        await rows(shop, "time_sale_id quota used", "time_sale"),
+        on_sale,
         _grouped(changes, "order_id"),
         await rows(shop, "scoped_key resource", "idempotency"),
         {each["payment_id"]: each for each in payments},
@@ -120,6 +128,7 @@ STORED = {
         "stock_entry": "cause product_id kind quantity at_us",
         "orders": "order_id user_id status version payable paid refunded expires_us updated_us",
         "order_line": "order_id product_id quantity amount",
+        "time_sale": "product_id price quota used starts_us ends_us",
         "order_change": "order_id version step at_us what cause from_status to_status",
         "dead_letter": "subject consumer event_type reason",
     },

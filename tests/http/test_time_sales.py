@@ -6,6 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 import httpx2
+import msgspec
 import pytest
 
 from quickcommerce.catalog import store
@@ -144,10 +145,8 @@ def _stale(*, left: int) -> Any:
     """The first reading of a sale is as it was; a second one, with the rows locked, tells the truth."""
     real, reads = store.sales_at, iter([True])
 
-    async def sales_at(tx: Tx, product_ids: Any, now_us: int) -> Any:
-        import msgspec
-
-        found = await real(tx, product_ids, now_us)
+    async def sales_at(tx: Tx, product_ids: Any, now_us: int, *, locked: bool = False) -> Any:
+        found = await real(tx, product_ids, now_us, locked=locked)
         old = next(reads, False)
         return (
             {one: msgspec.structs.replace(sale, used=sale.quota - left) for one, sale in found.items()}
@@ -198,6 +197,8 @@ WRONG: list[dict[str, Any]] = [
     {"quota": 0}, {"quota": 1.5}, {"starts_at": "tomorrow"}, {"ends_at": "2026-13-01T00:00:00Z"},
     {"starts_at": "2026-05-01T00:00:00"}, {"starts_at": SALE["ends_at"]},
     {"starts_at": "2025-01-01T00:00:00Z", "ends_at": "2025-12-31T23:59:59Z"}, {"product_id": 0},
+    {"starts_at": "0001-01-01T00:00:00+23:59"}, {"starts_at": "1969-12-31T23:59:59.999999Z"},
+    {"ends_at": "9999-12-31T23:59:59-00:01"}, {"ends_at": ""}, {"quota": 10**9 + 1},
 ]  # fmt: skip
 
 
@@ -208,6 +209,60 @@ async def test_a_sale_that_is_none_is_refused_with_the_member_that_is_wrong(tmp_
             assert refused(answer) == "invalid-request", changes
             assert answer.json()["errors"][0]["pointer"].startswith("/"), changes
         assert (await w.http.get("/v1/time-sales")).json()["items"] == []
+        assert (await milk(w))["time_sale"] is None
+
+
+async def test_a_sale_may_last_as_long_as_time_can_be_told(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        made = await announce(w, starts_at="1970-01-01T09:00:00+09:00", ends_at="9999-12-31T23:59:59.999999Z")
+        window = {"starts_at": "1970-01-01T00:00:00.000000Z", "ends_at": "9999-12-31T23:59:59.999999Z"}
+        assert made.json() == made.json() | window == (await w.http.get("/v1/time-sales")).json()["items"][0]
+        assert (await milk(w))["time_sale"]["ends_at"] == window["ends_at"]
+
+
+async def test_a_sale_to_come_is_listed_and_not_yet_in_force(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        later = (await announce(w, starts_at=at(w, 100), ends_at=at(w, 200))).json()
+        beef = (await announce(w, product_id=BEEF, starts_at=at(w, 50), ends_at=at(w, 60))).json()
+        assert (await w.http.get("/v1/time-sales")).json()["items"] == [beef, later]
+        assert ((await milk(w))["price"], (await milk(w))["time_sale"]) == (2_900, None)
+        w.clock.jump(60)
+        assert (await w.http.get("/v1/time-sales")).json()["items"] == [later], "one that has ended is not shown"
+
+
+async def test_a_cursor_of_another_list_is_no_cursor_of_sales(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        await announce(w)
+        await announce(w, product_id=BEEF)
+        first = (await w.http.get("/v1/time-sales?limit=1")).json()
+        rest = (await w.http.get(f"/v1/time-sales?limit=1&cursor={first['next_cursor']}")).json()
+        assert (len(rest["items"]), rest["items"] != first["items"], rest["next_cursor"]) == (1, True, None)
+        other = (await w.http.get("/v1/products?limit=1")).json()["next_cursor"]
+        assert refused(await w.http.get(f"/v1/time-sales?cursor={other}")) == "invalid-request"
+
+
+async def test_what_is_left_is_never_more_than_there_is(tmp_path: Path) -> None:
+    """Five pieces of beef are there; a sale of ten of them cannot make more."""
+    async with shop(tmp_path, loops=False) as w:
+        await announce(w, product_id=BEEF, quota=10, starts_at=at(w, 0), ends_at=at(w, 60))
+        shown = (await w.http.get(f"/v1/products/{BEEF}")).json()
+        assert (shown["available"], shown["time_sale"]["left"]) == (5, 10)
+        assert refused(await w.order([(BEEF, 6)])) == "out-of-stock"
+        assert (await w.order([(BEEF, 4)])).status_code == 201
+        shown = (await w.http.get(f"/v1/products/{BEEF}")).json()
+        assert (shown["available"], shown["time_sale"]["left"]) == (1, 6)
+
+
+async def test_a_price_that_the_buyer_saw_before_the_sale_began_or_ended_is_told(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        await announce(w, starts_at=at(w, 0), ends_at=at(w, 60))
+        seen: dict[str, Any] = {"product_id": MILK, "quantity": 1, "expected_price": 2_900}
+        late = await w.http.post("/v1/orders", json={"lines": [seen]}, headers=w.auth())
+        assert (refused(late), late.json()["errors"][0]["price"]) == ("price-changed", 2_000)
+        w.clock.jump(60)
+        seen["expected_price"] = 2_000
+        late = await w.http.post("/v1/orders", json={"lines": [seen]}, headers=w.auth())
+        assert (refused(late), late.json()["errors"][0]["price"]) == ("price-changed", 2_900)
 
 
 async def test_an_order_that_was_decided_before_a_sale_was_announced_is_decided_again(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from quickcommerce.catalog import store
-from quickcommerce.catalog.model import ID_MAX, Change, Entry, NewProduct, Offer, Product, Sale
+from quickcommerce.catalog.model import Change, Entry, NewProduct, Offer, Product, Sale
 from quickcommerce.kit.clock import Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.problem import InvalidState, NotFound
@@ -27,8 +27,8 @@ class Shelf(Protocol):
 class InForce(Protocol):
     """What time sales tell the catalog."""
 
-    async def now(self, tx: Tx, product_ids: Sequence[int]) -> Mapping[int, Sale]:
-        """The sales in force at this moment, by product."""
+    async def now(self, tx: Tx, product_ids: Sequence[int], *, locked: bool = False) -> Mapping[int, Sale]:
+        """The sales in force at this moment, by product; `locked` keeps what is left until the transaction's end."""
         ...
 
 
@@ -43,8 +43,12 @@ class Catalog:
 
     async def offers(self, tx: Tx, product_ids: Sequence[int], *, locked: bool) -> Mapping[int, Offer]:
         """Names and prices now, of those that exist; under the time sale in force where there is one."""
+        if locked:
+            # Sales are locked before products, as by whoever uses up their quota.
+            await self.sales.now(tx, product_ids, locked=True)
         offers = await store.offers(tx, product_ids, locked=locked)
-        sales = await self.sales.now(tx, product_ids)
+        # After the price version was read: a sale that is announced in between makes that version an old one.
+        sales = await self.sales.now(tx, product_ids, locked=locked)
         return offers | {product_id: offers[product_id].under(sale) for product_id, sale in sales.items()}
 
     async def get(self, product_id: int) -> Product:
@@ -76,19 +80,22 @@ class Catalog:
 
     async def add(self, new: NewProduct) -> Product:
         """Put a product up for sale. Raises InvalidState where its id is taken."""
+        now, product_id = self.clock(), 0
 
-        async def work(tx: Tx) -> int:
-            product_id = new.product_id or await store.last_id(tx) + 1
-            if product_id > ID_MAX:
-                raise InvalidState("there is no higher id; choose one")
+        async def work(tx: Tx) -> None:
+            nonlocal product_id
+            if product_id and await store.added(tx, product_id, new.name, now):
+                # An earlier run was committed, and its reply was lost.
+                return
+            product_id = new.product_id or await store.free_id(tx)
             if await store.get(tx, product_id):
                 raise InvalidState(f"there is a product {product_id} already")
-            await store.add(tx, product_id, new, self.clock())
+            await store.add(tx, product_id, new, now)
             if new.stock:
                 await self.shelf.put_in(tx, {product_id: new.stock}, "created")
-            return product_id
 
-        return await self.get(await self.db.run(work))
+        await self.db.run(work)
+        return Product(product_id, new.name, new.name_en, new.category, new.price, new.stock)
 
     async def change(self, product_id: int, change: Change) -> Product:
         """Give a product another name or price; orders keep theirs. Raises NotFound."""

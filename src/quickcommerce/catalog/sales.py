@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from quickcommerce.catalog import store
 from quickcommerce.catalog.model import NewSale, Sale, discounted
-from quickcommerce.kit.clock import Clock, from_rfc3339
+from quickcommerce.kit.clock import LAST_US, Clock, from_rfc3339
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids
 from quickcommerce.kit.problem import InvalidRequest, InvalidState, NotFound
@@ -19,9 +19,9 @@ class TimeSales:
     clock: Clock
     ids: Ids
 
-    async def now(self, tx: Tx, product_ids: Sequence[int]) -> Mapping[int, Sale]:
-        """The sales in force at this moment, by product."""
-        return await store.sales_at(tx, product_ids, self.clock()) if product_ids else {}
+    async def now(self, tx: Tx, product_ids: Sequence[int], *, locked: bool = False) -> Mapping[int, Sale]:
+        """The sales in force at this moment, by product; `locked` keeps what is left until the transaction's end."""
+        return await store.sales_at(tx, product_ids, self.clock(), locked=locked) if product_ids else {}
 
     async def page(self, after: tuple[int, str], limit: int) -> list[Sale]:
         """Sales in force and to come, the next to end first, behind `after` (its end and its id)."""
@@ -34,13 +34,17 @@ class TimeSales:
             raise _wrong("ends_at", "must be after starts_at")
         if (new.price is None) == (new.discount_rate is None):
             raise _wrong("price", "give either price or discount_rate")
-        return await self.db.run(lambda tx: self._create(tx, new, starts_us, ends_us))
+        # Made before any effect: a commit whose reply was lost is found by it.
+        time_sale_id = self.ids.time_sale()
+        return await self.db.run(lambda tx: self._create(tx, time_sale_id, new, starts_us, ends_us))
 
-    async def _create(self, tx: Tx, new: NewSale, starts_us: int, ends_us: int) -> Sale:
+    async def _create(self, tx: Tx, time_sale_id: str, new: NewSale, starts_us: int, ends_us: int) -> Sale:
         # Its row is locked first, so that of two sales that overlap one sees the other.
         product = await store.lock(tx, new.product_id)
         if product is None:
             raise NotFound("there is no such product")
+        if created := await store.sale(tx, time_sale_id):
+            return created
         now = self.clock()
         if ends_us <= now:
             raise _wrong("ends_at", "must be in the future")
@@ -50,7 +54,7 @@ class TimeSales:
             raise _wrong(name, f"{price} won is no sale price for what costs {product.list_price}")
         if await store.overlaps(tx, new.product_id, starts_us, ends_us):
             raise InvalidState("the product has another time sale in this window")
-        sale = Sale(self.ids.time_sale(), new.product_id, price, new.quota, 0, starts_us, ends_us)
+        sale = Sale(time_sale_id, new.product_id, price, new.quota, 0, starts_us, ends_us)
         await store.add_sale(tx, sale, now)
         await store.reprice(tx, new.product_id)
         return sale
@@ -69,10 +73,15 @@ class TimeSales:
 
 
 def _moment(text: str, name: str) -> int:
+    wrong = _wrong(name, "must be an RFC 3339 time from 1970 to 9999, such as 2026-01-31T09:00:00+09:00")
     try:
-        return from_rfc3339(text)
+        at_us = from_rfc3339(text)
     except ValueError as error:
-        raise _wrong(name, "must be an RFC 3339 time such as 2026-01-31T09:00:00+09:00") from error
+        raise wrong from error
+    if not 0 <= at_us <= LAST_US:
+        # What cannot be told again would break every list that it is in.
+        raise wrong
+    return at_us
 
 
 def _wrong(name: str, detail: str) -> InvalidRequest:

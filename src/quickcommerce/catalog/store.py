@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from quickcommerce.catalog.model import Entry, NewProduct, Offer, Product, Sale
+from quickcommerce.catalog.model import ID_MAX, Entry, NewProduct, Offer, Product, Sale
 from quickcommerce.kit.db import LOCK, Tx, marks
 from quickcommerce.kit.text import fold
 
@@ -46,10 +46,21 @@ async def categories(tx: Tx) -> list[str]:
     return [category for (category,) in rows]
 
 
-async def last_id(tx: Tx) -> int:
-    """The highest id of a product, or 0."""
-    row = await tx.one("SELECT MAX(product_id) FROM product")
-    return (row and row[0]) or 0
+async def free_id(tx: Tx) -> int:
+    """An id that no product has: the one behind the highest that has a free one behind it."""
+    row = await tx.one(
+        "SELECT product_id + 1 FROM product AS taken WHERE product_id < ?"
+        " AND NOT EXISTS (SELECT 1 FROM product AS higher WHERE higher.product_id = taken.product_id + 1)"
+        " ORDER BY product_id DESC LIMIT 1",
+        (ID_MAX,),
+    )
+    return row[0] if row else 1
+
+
+async def added(tx: Tx, product_id: int, name: str, now_us: int) -> bool:
+    """Whether a product was added with this name at this moment."""
+    row = await tx.one("SELECT name, created_us FROM product WHERE product_id = ?", (product_id,))
+    return row == (name, now_us)
 
 
 async def add(tx: Tx, product_id: int, new: NewProduct, now_us: int) -> None:
@@ -65,14 +76,16 @@ async def lock(tx: Tx, product_id: int) -> Product | None:
 
 async def change(tx: Tx, product: Product, name: str, price: int) -> None:
     """Give a locked product another name or price."""
-    await tx.run(
+    changed = await tx.run(
         "UPDATE product SET name = ?, price = ?, search_text = ?, price_version = price_version + ?"
-        " WHERE product_id = ?",
+        " WHERE product_id = ? AND price = ?",
         (
             name, price, search_text(name, product.name_en, product.category), int(price != product.list_price),
-            product.product_id,
+            product.product_id, product.list_price,
         ),
     )  # fmt: skip
+    if changed != 1:
+        raise AssertionError(f"product {product.product_id} was locked at {product.list_price} won and costs another")
 
 
 async def reprice(tx: Tx, product_id: int) -> None:
@@ -101,11 +114,12 @@ def search_text(name: str, name_en: str, category: str) -> str:
 _SALE = "time_sale_id, product_id, price, quota, used, starts_us, ends_us"
 
 
-async def sales_at(tx: Tx, product_ids: Sequence[int], now_us: int) -> dict[int, Sale]:
-    """The time sales in force, by product; their windows do not overlap."""
+async def sales_at(tx: Tx, product_ids: Sequence[int], now_us: int, *, locked: bool = False) -> dict[int, Sale]:
+    """The time sales in force, by product; their windows do not overlap. `locked` keeps them as read."""
     ids = sorted(set(product_ids))
     rows = await tx.all(
-        f"SELECT {_SALE} FROM time_sale WHERE product_id IN ({marks(ids)}) AND starts_us <= ? AND ends_us > ?",
+        f"SELECT {_SALE} FROM time_sale WHERE product_id IN ({marks(ids)}) AND starts_us <= ? AND ends_us > ?"
+        f" ORDER BY time_sale_id {LOCK if locked else ''}",
         [*ids, now_us, now_us],
     )
     return {sale.product_id: sale for sale in (Sale(*row) for row in rows)}
@@ -120,6 +134,12 @@ async def sales_from(tx: Tx, now_us: int, after: tuple[int, str], limit: int) ->
         (now_us, ends_us, ends_us, time_sale_id, limit),
     )
     return [Sale(*row) for row in rows]
+
+
+async def sale(tx: Tx, time_sale_id: str) -> Sale | None:
+    """A time sale, or None."""
+    row = await tx.one(f"SELECT {_SALE} FROM time_sale WHERE time_sale_id = ?", (time_sale_id,))
+    return Sale(*row) if row else None
 
 
 async def overlaps(tx: Tx, product_id: int, starts_us: int, ends_us: int) -> bool:

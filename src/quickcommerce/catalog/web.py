@@ -143,7 +143,7 @@ async def change(request: AnyRequest, state: State, product_id: FromPath[str]) -
     identity = web.number(product_id, "product")
     asked = web.decode(await web.raw_body(request), Change)
     if asked == Change():
-        raise InvalidRequest("give a name or a price")
+        raise InvalidRequest("give a name or a price", errors=[{"pointer": "", "detail": "name or price is needed"}])
     return web.answer(view(await catalog.change(identity, asked)))
 
 

@@ -12,12 +12,10 @@ import msgspec
 
 from quickcommerce.coupon import store
 from quickcommerce.coupon.model import RATE_MAX, Coupon, DiscountType, Policy, PolicyDraft
-from quickcommerce.kit.clock import Clock, from_rfc3339
+from quickcommerce.kit.clock import LAST_US, Clock, from_rfc3339
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, PolicyId
 from quickcommerce.kit.problem import CouponNotUsable, InvalidRequest, NotFound, Problem
-
-LAST_US = from_rfc3339("9999-12-31T23:59:59.999999Z")
 
 
 class Issuing(msgspec.Struct, frozen=True):

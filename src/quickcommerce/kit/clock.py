@@ -40,3 +40,7 @@ def from_rfc3339(text: str) -> int:
         raise ValueError("not an RFC 3339 time")
     at = datetime.fromisoformat(text.upper())
     return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+LAST_US = from_rfc3339("9999-12-31T23:59:59.999999Z")
+"""The last moment that `rfc3339` can tell. An offset can name a later one."""

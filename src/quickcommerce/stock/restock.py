@@ -37,21 +37,29 @@ class Shelves:
 
         Raises NotFound, IdempotencyKeyReused, and InvalidState where nobody can mean so much.
         """
-        return await self.db.run(lambda tx: self._restock(tx, product_id, quantity, claim))
+        # New for each call, since only a key says that two calls are one; and made before any effect, so that a commit
+        # whose reply was lost is found by it.
+        cause = f"restock:{self.ids.token()}"
+        return await self.db.run(lambda tx: self._restock(tx, product_id, quantity, claim, cause))
 
-    async def _restock(self, tx: Tx, product_id: int, quantity: int, claim: Claim | None) -> tuple[Restocked, bool]:
+    async def _restock(
+        self, tx: Tx, product_id: int, quantity: int, claim: Claim | None, cause: str
+    ) -> tuple[Restocked, bool]:
+        done = await store.entered(tx, cause)
         kept = (await idempotency.find(tx, [claim])).get(claim.scoped) if claim else None
         if claim and kept:
             if reused := idempotency.reused(claim, kept):
                 raise reused
-            return Restocked(product_id, quantity, int(kept.resource)), True
-        # The cause is new each time: only a key says that two calls are one.
-        await self.stock.put_in(tx, {product_id: quantity}, f"restock:{self.ids.token()}")
+            return Restocked(product_id, quantity, int(kept.resource)), not done
+        if not done:
+            await self.stock.put_in(tx, {product_id: quantity}, cause)
         shelved = await store.shelved(tx, product_id)
         if shelved is None:
             raise NotFound("there is no such product")
         if shelved.on_hand > ON_HAND_MAX:
             raise InvalidState(f"of one product at most {ON_HAND_MAX} units may be put in")
         if claim:
+            # Behind the product's row, against the order of locks, since it says what was on hand. Only an order of the
+            # same user with the same key could wait the other way round; the database ends that, and one is run again.
             await idempotency.keep(tx, [(claim, str(shelved.on_hand))], self.clock())
         return Restocked(product_id, quantity, shelved.on_hand), False

@@ -45,6 +45,11 @@ async def put_in(tx: Tx, product_id: int, quantity: int) -> None:
     await tx.run("UPDATE product SET on_hand = on_hand + ? WHERE product_id = ?", (quantity, product_id))
 
 
+async def entered(tx: Tx, cause: str) -> bool:
+    """Whether anything was moved for this cause."""
+    return await tx.one("SELECT 1 FROM stock_entry WHERE cause = ? LIMIT 1", (cause,)) is not None
+
+
 async def hold(tx: Tx, product_id: int, quantity: int, price_version: int) -> bool:
     """Reserve units, if they are there and the price is still the one used. One row, however many orders."""
     return (
