@@ -4,13 +4,14 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
+from quickcommerce.toss_emulator.cancel import Cancel, left_of, shown_cancels
 from quickcommerce.toss_emulator.clock import DAY_US, Clock
 from quickcommerce.toss_emulator.cut import CutResponse
 from quickcommerce.toss_emulator.errors import CODE, error_body, status_of, text_of
@@ -58,10 +59,13 @@ Work = Callable[[Books, Moment, str | None], Answer]
 """What a call does to the books; the text is the error code the script wants it to end with, if it wants one."""
 
 
-def done(payment: Payment, moment: Moment) -> Answer:
-    """The call did what it was asked to do, and this is the payment now."""
-    body = msgspec.json.encode(shown(payment, moment.now_us, english=moment.english))
-    return Answer(200, "application/json", body, "done", payment)
+def done(payment: Payment, cancels: Sequence[Cancel], moment: Moment) -> Answer:
+    """The call did what it was asked to do, and this is the payment now, with its cancels in order."""
+    facts = shown(payment, moment.now_us, left_of(payment, cancels), english=moment.english)
+    facts["cancels"] = shown_cancels(cancels)
+    if cancels:
+        facts["lastTransactionKey"] = cancels[-1].transaction_key
+    return Answer(200, "application/json", msgspec.json.encode(facts), "done", payment)
 
 
 def refused(code: str, moment: Moment) -> Answer:
