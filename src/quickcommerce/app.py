@@ -47,6 +47,9 @@ from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.opening import Opening, Openings
 from quickcommerce.payment.outcomes import Outcomes, Result, Settled
+from quickcommerce.payment.refund_steps import RefundSteps
+from quickcommerce.payment.refunding import Refunding
+from quickcommerce.payment.refunds import Refunds
 from quickcommerce.payment.store import Payment
 from quickcommerce.payment.toss import Toss
 from quickcommerce.settings import EMULATOR, Settings
@@ -107,6 +110,7 @@ class Flows:
     placing: GroupCommit[Placing, Placed]
     payments: Payments
     captures: Captures
+    refunding: Refunding
     index: SqlIndex
     toss: Toss
     emulator: Emulator | None
@@ -144,7 +148,9 @@ class App:
         await self.flows.payments.beginning.drain()
         # Side by side: a platform kills what takes the sum of all graces to stop.
         await asyncio.gather(
-            self.flows.captures.drain(self.settings.drain_s), self.supervisor.stop(drain_s=self.settings.drain_s)
+            self.flows.captures.drain(self.settings.drain_s),
+            self.flows.refunding.drain(self.settings.drain_s),
+            self.supervisor.stop(drain_s=self.settings.drain_s),
         )
         await self.flows.captures.settling.drain()
         await self.flows.toss.close()
@@ -283,10 +289,17 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         ),
         payments=payments,
         captures=captures,
+        refunding=_refunding(settings, stores, toss, clock, ids, rng),
         index=SqlIndex(stores.history),
         toss=toss,
         emulator=emulator,
     )
+
+
+def _refunding(settings: Settings, stores: Stores, toss: Toss, clock: Clock, ids: Ids, rng: random.Random) -> Refunding:
+    refunds = Refunds(stores.payment, clock, ids, settings.refund_window_s, settings.refund_claim_s)
+    steps = RefundSteps(stores.payment, clock, ids, rng, settings.capture_lease_s)
+    return Refunding(refunds, steps, toss, settings.answer_within_s)
 
 
 def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
@@ -299,12 +312,14 @@ def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
             "OrderPaid": _ignored,
             "OrderClosed": _ignored,
             "OrderRefunded": _ignored,
+            "MoneyUnclaimed": flows.refunding.refunds.refund_whole,
         },
         "order": {
             "PaymentStarted": orders.payment_started,
             "PaymentSettled": orders.payment_settled,
             "PaymentDeclined": orders.payment_declined,
             "PaymentFailed": orders.payment_failed,
+            "PaymentRefunded": _ignored,
         },
     }
 
@@ -324,7 +339,7 @@ def _loops(
         more = [await bus.prune(source, subscriptions) for source in (stores.shop, stores.payment)]
         for store in (stores.shop, stores.payment):
             more += [await store.run(lambda tx: inbox.prune(tx, now - inbox_keep_us, PRUNE_MAX)) == PRUNE_MAX]
-        more += [await stores.shop.run(lambda tx: idempotency.prune(tx, now - key_keep_us, PRUNE_MAX)) == PRUNE_MAX]
+            more += [await store.run(lambda tx: idempotency.prune(tx, now - key_keep_us, PRUNE_MAX)) == PRUNE_MAX]
         return any(more)
 
     readers = []
@@ -336,6 +351,7 @@ def _loops(
         *readers,
         Loop("expire", flows.orders.expire, POLL_S),
         Loop("payments-due", flows.captures.due, POLL_S / 2),
+        Loop("refunds-due", flows.refunding.due, POLL_S / 2),
         Loop("prune", prune, PRUNE_EVERY_S),
     ]
 
@@ -369,7 +385,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     )
     app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
-    app.state.payments_web = payment_web.Web(flows.payments)
+    app.state.payments_web = payment_web.Web(flows.payments, flows.refunding, flows.ids)
     app.state.catalog = flows.catalog
     app.state.history = flows.index
     app.state.operations = operations

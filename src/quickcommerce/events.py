@@ -114,20 +114,36 @@ class PaymentFailed(PaymentEvent, frozen=True):
 
 
 class PaymentRefunded(PaymentEvent, frozen=True):
-    """Money went back: `refunded` won in all."""
+    """Money went back: `refunded` won in all, the last of them by this refund.
+
+    `restock`: it made the refund whole, and the goods are to be sold again.
+    """
 
     refunded: int
+    restock: bool = False
+    refund_id: str = ""
 
 
-Event = OrderEvent | PaymentEvent
+class MoneyUnclaimed(msgspec.Struct, frozen=True):
+    """The shop has no use for money that was captured: all that is left of it is to go back. Source: shop."""
+
+    order_id: OrderId
+    payment_id: PaymentId
+    amount: int
+    reason: str
+
+
+Event = OrderEvent | PaymentEvent | MoneyUnclaimed
 ORDER_EVENTS: tuple[type[OrderEvent], ...] = (OrderPlaced, OrderChanged, OrderPaid, OrderClosed, OrderRefunded)
 PAYMENT_EVENTS: tuple[type[PaymentEvent], ...] = (
     PaymentStarted, PaymentSettled, PaymentDeclined, PaymentFailed, PaymentRefunded,
 )  # fmt: skip
+SHOP_NOTICES: tuple[type[MoneyUnclaimed], ...] = (MoneyUnclaimed,)
+"""What the shop tells that is no new version of an order, and so no part of its history."""
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
-    event.__name__: msgspec.json.Decoder(event) for event in (*ORDER_EVENTS, *PAYMENT_EVENTS)
+    event.__name__: msgspec.json.Decoder(event) for event in (*ORDER_EVENTS, *PAYMENT_EVENTS, *SHOP_NOTICES)
 }
 
 

@@ -86,6 +86,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How long a capture in progress keeps others away: its call, the reading after it, and time to write."""
         return self.pg_confirm_deadline_s + self.pg_read_deadline_s + 2
 
+    @property
+    def refund_claim_s(self) -> float:
+        """How long the first call under an Idempotency-Key may still be running: its wait, and time to write."""
+        return min(self.answer_within_s + 7, 80)
+
     def masked(self) -> dict[str, object]:
         """Every setting as it is in effect, secrets masked."""
         plain: dict[str, object] = msgspec.structs.asdict(self)

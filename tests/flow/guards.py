@@ -19,6 +19,7 @@ from flow.truth import rest, rows
 from quickcommerce.kit import db
 from quickcommerce.kit.clock import from_rfc3339
 from quickcommerce.payment.model import Asked, Found, Reading, Reply, Unknown
+from quickcommerce.payment.running import Running
 
 
 async def stock_check(folder: Path) -> None:
@@ -75,7 +76,7 @@ async def lease_token(folder: Path) -> None:
         assert (await w.confirm(payment, key)).json()["status"] == "UNKNOWN"
         pg = Misinformed()
         captures = w.app.flows.captures
-        frozen = dataclasses.replace(captures, pg=pg, _running={})
+        frozen = dataclasses.replace(captures, pg=pg, running=Running())
         w.clock.jump(5)
         await frozen.due()
         await pg.asked.wait()

@@ -28,6 +28,10 @@ class Truth(msgspec.Struct, frozen=True):
     payments: dict[str, Row]
     attempts: dict[str, list[Row]]
     captures: dict[str, list[tuple[str, int]]]
+    refunds: dict[str, list[Row]]
+    tries: dict[str, list[Row]]
+    cancels: dict[str, list[int]]
+    refund_keys: list[Row]
     documents: dict[str, Row]
     letters: list[Row]
 
@@ -89,10 +93,13 @@ async def read(w: World) -> Truth:
     changes = await rows(shop, "order_id version step at_us from_status to_status what cause", "order_change")
     payments = await rows(
         payment,
-        "payment_id order_id user_id amount status version captured refunded expires_us payment_key attempt declines",
+        "payment_id order_id user_id amount status version captured refunded refunding expires_us payment_key attempt"
+        " declines",
         "payment",
     )
     attempts = await rows(payment, "payment_id attempt payment_key outcome idempotency_key ended_us", "payment_attempt")
+    ledger = (await w.ledger())["payments"]
+    refund = "payment_id seq refund_id amount status restock attempt ended_us transaction_key"
     letter = "letter_id consumer event_type subject reason"
     return Truth(
         w.clock(),
@@ -106,9 +113,15 @@ async def read(w: World) -> Truth:
         _grouped(attempts, "payment_id"),
         {
             each["orderId"]: [(each["paymentKey"], capture["amount"]) for capture in each["captures"]]
-            for each in (await w.ledger())["payments"]
+            for each in ledger
             if each["captures"]
         },
+        _grouped(await rows(payment, refund, "refund"), "payment_id"),
+        _grouped(
+            await rows(payment, "refund_id attempt idempotency_key outcome ended_us", "refund_attempt"), "refund_id"
+        ),
+        {each["orderId"]: [cancel["amount"] for cancel in each["cancels"]] for each in ledger if each["cancels"]},
+        await rows(payment, "scoped_key resource", "idempotency"),
         {each["order_id"]: each for each in await rows(history, "order_id version status body", "document")},
         await rows(shop, letter, "dead_letter") + await rows(payment, letter, "dead_letter"),
     )
@@ -124,8 +137,9 @@ STORED = {
         "dead_letter": "subject consumer event_type reason",
     },
     "payment": {
-        "payment": "order_id status version amount captured attempt declines payment_key expires_us",
+        "payment": "order_id status version amount captured refunded attempt declines payment_key expires_us",
         "payment_attempt": "payment_key attempt outcome code",
+        "refund": "payment_id seq amount status restock attempt code",
         "dead_letter": "subject consumer event_type reason",
     },
     "history": {"document": "order_id version status user_id placed_us body", "word": "word order_id"},

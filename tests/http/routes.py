@@ -75,6 +75,7 @@ ROUTES = [
     Route("GET", "/v1/orders/{order_id}/timeline", EVERYBODY, owned=True, stores=("shop",)),
     Route("GET", "/v1/orders/{order_id}/payment", EVERYBODY, owned=True, stores=("payment",)),
     Route("POST", "/v1/payments/{payment_id}/confirm", EVERYBODY, takes=True, owned=True, stores=("payment",)),
+    Route("POST", "/v1/payments/{payment_id}/refunds", EVERYBODY, 201, takes=True, owned=True, stores=("payment",)),
     Route("GET", "/v1/products", knows=("limit", "cursor", "keyword"), stores=("shop",)),
     Route("GET", "/v1/products/{product_id}", stores=("shop",)),
     Route(
@@ -145,7 +146,12 @@ class Scene:
         if not route.takes:
             return None
         confirm = {"payment_key": self.payment_key, "amount": self.payment["amount"]}
-        return {"/v1/orders": BASKET, "/v1/payments/{payment_id}/confirm": confirm}.get(route.path, {})
+        bodies: dict[str, dict[str, Any]] = {
+            "/v1/orders": BASKET,
+            "/v1/payments/{payment_id}/confirm": confirm,
+            "/v1/payments/{payment_id}/refunds": {"reason": "changed my mind"},
+        }
+        return bodies.get(route.path, {})
 
 
 async def scene(w: World) -> Scene:

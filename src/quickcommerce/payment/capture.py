@@ -31,11 +31,8 @@ from quickcommerce.payment.model import (
     may_ask_again,
 )  # fmt: skip
 from quickcommerce.payment.outcomes import Result, Settled
+from quickcommerce.payment.running import POLL_S, Running
 from quickcommerce.payment.store import Attempt, Payment
-
-POLL_S = 0.1
-RUNNING_MAX = 50
-"""So many payments are worked on side by side; beyond these the due loop takes none."""
 
 OUTCOMES = Counter("qc_payment_outcomes_total", "What attempts to capture came to", ["outcome"])
 ALERTS = Counter("qc_payment_alerts_total", "Outcomes that somebody must look at", ["code"])
@@ -66,37 +63,28 @@ class Captures:
     pg: Pg
     clock: Clock
     unknown_hold_s: int
-    _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    """By lease token."""
+    running: Running = field(default_factory=Running)
 
     def launch(self, payment: Payment, attempt: Attempt) -> None:
         """Work on an attempt in a task of its own: a buyer who leaves does not stop it, a slow one delays no other."""
-        task = asyncio.create_task(self._work(payment, attempt), name=f"capture {payment.payment_id}")
-        self._running[payment.lease_token] = task
-        task.add_done_callback(lambda _: self._running.pop(payment.lease_token))
+        self.running.launch(payment.lease_token, self._work(payment, attempt), f"capture {payment.payment_id}")
 
     async def settled(self, payment: Payment, within_s: float) -> None:
         """Wait for news of a payment: until this process's work on it is done, or until its next try, or a moment
         where another process works on it; at most `within_s`.
         """
-        task = self._running.get(payment.lease_token)
-        if task:
-            await asyncio.wait([task], timeout=within_s)
+        if await self.running.wait(payment.lease_token, within_s):
             return
         idle_s = 0.0 if payment.status is Status.CAPTURING else (payment.due_us - self.clock()) / SECOND_US
         await asyncio.sleep(min(max(idle_s, POLL_S), within_s))
 
     async def drain(self, within_s: float) -> None:
         """Let calls that are under way end; what is left then is cut off, and found again by its lease."""
-        if self._running:
-            _, late = await asyncio.wait(self._running.values(), timeout=within_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self.running.drain(within_s)
 
     async def due(self) -> bool:
         """Start on what is due: leases that ended, unknown outcomes, retries. Returns whether more may be due."""
-        free = max(0, RUNNING_MAX - len(self._running))
+        free = self.running.free
         jobs = await self.attempts.take_due(free) if free else []
         for payment, attempt in jobs:
             self.launch(payment, attempt)

@@ -1,0 +1,47 @@
+"""Calls to the PG that are under way in this process, each in a task of its own."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+RUNNING_MAX = 50
+"""So many are worked on side by side; beyond these a due loop takes none."""
+POLL_S = 0.1
+"""How often somebody looks who waits for what another process works on."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """Tasks by the lease that they work under: whoever asked for one may leave, and a slow one delays no other."""
+
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def free(self) -> int:
+        """How many more a due loop may take."""
+        return max(0, RUNNING_MAX - len(self._tasks))
+
+    def launch(self, lease_token: str, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Work in a task of its own."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks[lease_token] = task
+        task.add_done_callback(lambda _: self._tasks.pop(lease_token))
+
+    async def wait(self, lease_token: str, within_s: float) -> bool:
+        """Wait for the work under this lease, at most `within_s`. False, at once, where it is none of this process."""
+        task = self._tasks.get(lease_token)
+        if task:
+            await asyncio.wait([task], timeout=within_s)
+        return task is not None
+
+    async def drain(self, within_s: float) -> None:
+        """Let calls that are under way end; what is left then is cut off, and found again by its lease."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks.values(), timeout=within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
