@@ -153,7 +153,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(OPERATIONS, LESS, "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule(STILL, ANYBODY, "It asks nothing that could be down."),
         Rule(
-            (PLACE, CANCEL, CONFIRM, REFUND, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, PAY, SUCCESS, FAIL), ANYBODY,
+            (*TAKING, *READS, *LISTS, PRODUCT, COUNTS, READY, PAY, SUCCESS, FAIL), ANYBODY,
             "test_unavailable.test_a_store_that_is_down_is_told_and_what_needs_it_works_again_after",
         ),
     ],

@@ -122,18 +122,21 @@ def find(name: str) -> Route:
 
 @dataclass(frozen=True)
 class Scene:
-    """An order of user 7, authenticated at the PG and not yet confirmed, and an event that could not be handled."""
+    """An order of user 7, authenticated at the PG and not yet confirmed, the payment of another one that is captured,
+    and an event that could not be handled.
+    """
 
     order: dict[str, Any]
     payment: dict[str, Any]
     payment_key: str
     letter_id: str
+    captured: dict[str, Any]
 
     def url(self, route: Route) -> str:
         """A path of this route that names what is there, with the query that it cannot do without."""
         ids = {
             "order_id": self.order["order_id"],
-            "payment_id": self.payment["payment_id"],
+            "payment_id": (self.captured if route.path.endswith("/refunds") else self.payment)["payment_id"],
             "payment_key": self.payment_key,
             "amount": self.payment["amount"],
             "letter_id": self.letter_id,
@@ -149,7 +152,7 @@ class Scene:
         bodies: dict[str, dict[str, Any]] = {
             "/v1/orders": BASKET,
             "/v1/payments/{payment_id}/confirm": confirm,
-            "/v1/payments/{payment_id}/refunds": {"reason": "changed my mind"},
+            "/v1/payments/{payment_id}/refunds": {"reason": "changed my mind", "amount": 100},
         }
         return bodies.get(route.path, {})
 
@@ -159,7 +162,10 @@ async def scene(w: World) -> Scene:
     order = (await w.order()).json()
     payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
     letter_id = await bury(w, "payment", "OrderChanged", order["order_id"])
-    return Scene(order, payment, await w.authenticate(payment), letter_id)
+    other = (await w.order()).json()
+    captured = await w.get(f"/v1/orders/{other['order_id']}/payment")
+    assert (await w.confirm(captured, await w.authenticate(captured))).status_code == 200
+    return Scene(order, payment, await w.authenticate(payment), letter_id, captured)
 
 
 async def bury(w: World, consumer: str, event_type: str, order_id: str, *, data: bytes = b"{}") -> str:

@@ -261,7 +261,7 @@ async def test_a_refund_that_is_not_right_never_reaches_the_pg(tmp_path: Path) -
         nothing = await w.http.post(f"/v1/payments/{payment['payment_id']}/refunds", json={}, headers=w.auth())
         assert refused(nothing) == "invalid-request", "a reason is needed"
         for key in ("", "a b", "키", "x" * 256):
-            headers = w.auth() | {"Idempotency-Key": key.encode()}  # type: ignore[dict-item]
+            headers = [(b"authorization", w.auth()["Authorization"].encode()), (b"idempotency-key", key.encode())]
             url = f"/v1/payments/{payment['payment_id']}/refunds"
             answer = await w.http.post(url, json={"reason": "no"}, headers=headers)
             assert refused(answer) == "invalid-request", key
