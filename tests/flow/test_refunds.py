@@ -17,6 +17,7 @@ from flow.truth import rest, rows
 from quickcommerce import events
 from quickcommerce.kit import outbox
 from quickcommerce.kit.auth import Role
+from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.outbox import Message
 from quickcommerce.payment.refund_model import Cancel, CancelReply
 from world import World
@@ -86,7 +87,7 @@ async def test_whatever_the_pg_does_the_money_is_back_once(name: str, amount: in
     async with process(tmp_path) as w:
         payment = await paid(w)
         await w.faults(cancel=FAULTS[name])
-        body = {"amount": amount} if amount else {}
+        body: dict[str, Any] = {"amount": amount} if amount else {}
         async with ends_once(w, payment, amount or 5_800):
             answer = await refund(w, payment, **body)
             assert answer.status_code == 201, answer.text
@@ -236,7 +237,7 @@ async def unclaimed(w: World, payment: dict[str, Any], number: str, *, reason: s
     """The shop says that it has no use for this money."""
     told = events.MoneyUnclaimed(payment["order_id"], payment["payment_id"], payment["amount"], reason)
     message = Message(
-        events.EventId(number), "MoneyUnclaimed", "shop", payment["order_id"], w.clock(), "", events.encode(told)
+        EventId(number), "MoneyUnclaimed", "shop", payment["order_id"], w.clock(), "", events.encode(told)
     )
     await w.app.stores.shop.run(lambda tx: outbox.append(tx, [message]))
 

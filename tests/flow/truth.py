@@ -74,6 +74,16 @@ async def until(w: World, order_id: str, status: str, *, within_s: float = 120) 
     await w.until(f"{order_id} is {status}", reached, within_s=within_s)
 
 
+async def back(w: World, payment_id: str, amount: int, *, within_s: float = 90) -> None:
+    """Wait until so much of a payment is back. Touches nothing that a probe counts."""
+
+    async def reached() -> bool:
+        payments = await rows(w.app.stores.payment, "payment_id refunded", "payment")
+        return {"payment_id": payment_id, "refunded": amount} in payments
+
+    await w.until(f"{amount} won of {payment_id} are back", reached, within_s=within_s)
+
+
 def _grouped(found: list[Row], key: str) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in found:
@@ -98,17 +108,24 @@ async def read(w: World) -> Truth:
         "payment",
     )
     attempts = await rows(payment, "payment_id attempt payment_key outcome idempotency_key ended_us", "payment_attempt")
-    ledger = (await w.ledger())["payments"]
     refund = "payment_id seq refund_id amount status restock attempt ended_us transaction_key"
+    refunds = await rows(payment, refund, "refund")
+    tries = await rows(payment, "refund_id attempt idempotency_key outcome ended_us", "refund_attempt")
+    refund_keys = await rows(payment, "scoped_key resource", "idempotency")
+    products = await rows(shop, "product_id on_hand reserved sold", "product")
+    entries = await rows(shop, "cause product_id kind quantity", "stock_entry")
+    keys = await rows(shop, "scoped_key resource", "idempotency")
+    # Behind all that must fit together: while the PG is asked, things go on.
+    ledger = (await w.ledger())["payments"]
     letter = "letter_id consumer event_type subject reason"
     return Truth(
         w.clock(),
-        await rows(shop, "product_id on_hand reserved sold", "product"),
-        await rows(shop, "cause product_id kind quantity", "stock_entry"),
+        products,
+        entries,
         {order["order_id"]: order for order in orders},
         lines,
         _grouped(changes, "order_id"),
-        await rows(shop, "scoped_key resource", "idempotency"),
+        keys,
         {each["payment_id"]: each for each in payments},
         _grouped(attempts, "payment_id"),
         {
@@ -116,12 +133,10 @@ async def read(w: World) -> Truth:
             for each in ledger
             if each["captures"]
         },
-        _grouped(await rows(payment, refund, "refund"), "payment_id"),
-        _grouped(
-            await rows(payment, "refund_id attempt idempotency_key outcome ended_us", "refund_attempt"), "refund_id"
-        ),
+        _grouped(refunds, "payment_id"),
+        _grouped(tries, "refund_id"),
         {each["orderId"]: [cancel["amount"] for cancel in each["cancels"]] for each in ledger if each["cancels"]},
-        await rows(payment, "scoped_key resource", "idempotency"),
+        refund_keys,
         {each["order_id"]: each for each in await rows(history, "order_id version status body", "document")},
         await rows(shop, letter, "dead_letter") + await rows(payment, letter, "dead_letter"),
     )

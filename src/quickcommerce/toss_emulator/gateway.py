@@ -25,6 +25,8 @@ ANSWERS_KEPT_US: Final = 15 * DAY_US
 
 _LONGEST_KEY: Final = 300
 _CODE: Final = re.compile(CODE)
+_RUNNING: Final = "error:IDEMPOTENT_REQUEST_PROCESSING"
+"""What is never kept: it says that another answer, to the first request with the key, is yet to come."""
 _BODILESS: Final = (204, 205, 304)
 
 AnyRequest = Request[Any, Any, Any]
@@ -118,7 +120,7 @@ class Gateway:
                     answer = refused(stop, moment)
                 else:
                     answer = _act(books, moment, work, fault)
-                if scope is not None and kept is None:
+                if scope is not None and kept is None and answer.outcome != _RUNNING:
                     books.keep_answer(scope, answer.status, answer.media_type, answer.body, moment.now_us)
                 _note(books, call, answer, at_us, lost=isinstance(fault, DropAfter))
                 return answer
