@@ -228,17 +228,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     stock = Stock(clock)
     catalog = Catalog(stores.shop, stock, clock)
     book = OrderBook(stores.shop)
-    emulator = None
-    if settings.pg_url == EMULATOR:
-        emulator = Emulator(
-            data_dir=Path(settings.data_dir),
-            secret_key=settings.pg_secret_key,
-            now_us=clock,
-            rng=rng,
-            controls=settings.profile in ("local", "test"),
-            prefix=EMULATOR_PREFIX,
-            inline=inline,
-        )
+    emulator = _emulator(settings, clock, rng, inline=inline)
     toss = Toss(
         "http://toss.emulator" if emulator else settings.pg_url,
         settings.pg_secret_key,
@@ -293,6 +283,20 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         index=SqlIndex(stores.history),
         toss=toss,
         emulator=emulator,
+    )
+
+
+def _emulator(settings: Settings, clock: Clock, rng: random.Random, *, inline: bool) -> Emulator | None:
+    if settings.pg_url != EMULATOR:
+        return None
+    return Emulator(
+        data_dir=Path(settings.data_dir),
+        secret_key=settings.pg_secret_key,
+        now_us=clock,
+        rng=rng,
+        controls=settings.profile in ("local", "test"),
+        prefix=EMULATOR_PREFIX,
+        inline=inline,
     )
 
 
