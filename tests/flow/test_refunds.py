@@ -12,6 +12,7 @@ from structlog.typing import EventDict
 
 from flow.acts import calls, order, paid, payment_of, refund
 from flow.invariants import always, check
+from flow.probe import Probe
 from flow.process import process
 from flow.truth import rest, rows
 from quickcommerce import events
@@ -141,6 +142,24 @@ async def test_the_refunds_of_a_payment_are_asked_for_one_after_another(tmp_path
         await check(w)
 
 
+@pytest.mark.parametrize("seed", range(3))
+async def test_fifty_parts_at_once_from_a_pg_with_bad_habits_are_as_many_as_fit(seed: int, tmp_path: Path) -> None:
+    """Whatever gets lost on the way: what was promised is back, each once, and never more than was paid."""
+    async with process(tmp_path) as w:
+        payment = await paid(w)
+        habits = {"drop-after": 0.2, "drop-before": 0.1, "error:PROVIDER_ERROR": 0.1, "http:502": 0.1}
+        await w.faults(cancel=[{"mix": habits, "seed": seed}], get=[{"mix": {"drop-before": 0.3}, "seed": seed}])
+        answers = await asyncio.gather(*(refund(w, payment, key=f"tap-{at}", amount=170) for at in range(50)))
+        told = [answer.status_code for answer in answers]
+        assert (told.count(201), told.count(409)) == (34, 16), "5,800 won are 34 times 170, and 20"
+        await done(w, within_s=900)
+        assert await back(w, payment) == [170] * 34
+        assert (await refund(w, payment)).json()["amount"] == 20
+        await done(w)
+        await rest(w)
+        await check(w)
+
+
 async def test_a_refund_that_hangs_delays_no_other_payments(tmp_path: Path) -> None:
     async with process(tmp_path) as w:
         stuck, other = await paid(w), await paid(w)
@@ -195,6 +214,29 @@ async def test_five_minutes_of_errors_lose_no_refund_and_flood_nobody(tmp_path: 
         await done(w)
         for payment in payments:
             assert await back(w, payment) == [5_800]
+        await rest(w)
+        await check(w)
+
+
+async def test_a_request_that_died_leaves_its_key_free_within_90_seconds(tmp_path: Path) -> None:
+    """The process dies after the refund is owed and before it is answered."""
+    probe = Probe()
+    async with process(tmp_path, probe) as w:
+        payment = await paid(w)
+        gate = probe.hold("Refunds.answer")
+        dying = asyncio.create_task(refund(w, payment, key="tap", amount=1_000))
+        await gate.reached.wait()
+        probe.gates.clear()
+        dying.cancel()
+        assert (await refund(w, payment, key="tap", amount=1_000)).status_code == 409, "nobody knows that it died"
+
+        async def told() -> bool:
+            answer = await refund(w, payment, key="tap", amount=1_000)
+            return answer.status_code == 201 and bool(answer.json()["status"] == "DONE")
+
+        await w.until("the key is free", told, within_s=KNOWN_S)
+        assert await back(w, payment) == [1_000]
+        gate.open.set()
         await rest(w)
         await check(w)
 
