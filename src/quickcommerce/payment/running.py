@@ -39,9 +39,13 @@ class Running:
         return task is not None
 
     async def drain(self, within_s: float) -> None:
-        """Let calls that are under way end; what is left then is cut off, and found again by its lease."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks.values(), timeout=within_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        """Let calls that are under way end, and those that follow from them; what is left after `within_s` is cut off,
+        and found again by its lease.
+        """
+        deadline = asyncio.get_running_loop().time() + within_s
+        while self._tasks and (left_s := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(list(self._tasks.values()), timeout=left_s)
+        late = list(self._tasks.values())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
