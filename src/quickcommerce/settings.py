@@ -88,7 +88,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def refund_claim_s(self) -> float:
-        """How long the first call under an Idempotency-Key may still be running: its wait, and time to write."""
+        """How long the first call under an Idempotency-Key keeps its refund: its wait, and time to write.
+
+        Bounded, since after a crash the key must be free again within 90 s.
+        """
         return min(self.answer_within_s + 7, 80)
 
     def masked(self) -> dict[str, object]:

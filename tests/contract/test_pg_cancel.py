@@ -126,6 +126,13 @@ async def test_an_error_is_answered_again_under_its_key(pg: Pg) -> None:
     assert (await pg.outcomes())[1:] == ["error:PROVIDER_ERROR", "replayed", "done"]
 
 
+async def test_that_the_first_request_still_runs_is_not_kept_as_its_answer(pg: Pg) -> None:
+    key = await captured(pg)
+    await pg.script(cancel=[{"kind": "error", "code": "IDEMPOTENT_REQUEST_PROCESSING"}])
+    told = [await cancel(pg, key, options={"headers": {KEY: "k"}}) for _ in range(2)]
+    assert [answer.status_code for answer in told] == [409, 200]
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [("FAILED_REFUND_PROCESS", 500), ("COMMON_ERROR", 500), ("NOT_AVAILABLE_BANK", 403), ("REFUND_REJECTED", 400)],
