@@ -52,6 +52,9 @@ from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.opening import Openings
 from quickcommerce.payment.outcomes import Outcomes
+from quickcommerce.payment.refund_steps import RefundSteps
+from quickcommerce.payment.refunding import Refunding
+from quickcommerce.payment.refunds import Refunds
 from quickcommerce.payment.toss import Toss
 from quickcommerce.settings import EMULATOR, Settings
 from quickcommerce.shop import web as shop_web
@@ -119,6 +122,7 @@ class Flows:
     issuing: GroupCommit[Issuing, Issued]
     payments: Payments
     captures: Captures
+    refunding: Refunding
     index: SqlIndex
     toss: Toss
     emulator: Emulator | None
@@ -157,10 +161,12 @@ class App:
         await self.flows.payments.beginning.drain()
         # Side by side: a platform kills what takes the sum of all graces to stop.
         await asyncio.gather(
-            self.flows.captures.drain(self.settings.drain_s), self.supervisor.stop(drain_s=self.settings.drain_s)
+            self.flows.captures.drain(self.settings.drain_s),
+            self.flows.refunding.drain(self.settings.drain_s),
+            self.supervisor.stop(drain_s=self.settings.drain_s),
         )
-        # What the due loop began in its last step: it is cut off, and found again by its lease.
-        await self.flows.captures.drain(0)
+        # What the due loops began in their last step: it is cut off, and found again by its lease.
+        await asyncio.gather(self.flows.captures.drain(0), self.flows.refunding.drain(0))
         await self.flows.captures.settling.drain()
         await self.flows.toss.close()
         if self.flows.emulator:
@@ -268,6 +274,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         issuing=_grouped("coupons", coupons.issue),
         payments=payments,
         captures=payments.captures,
+        refunding=_refunding(settings, stores, toss, clock, ids, rng),
         index=SqlIndex(stores.history),
         toss=toss,
         emulator=emulator,
@@ -330,6 +337,12 @@ def _emulator(settings: Settings, clock: Clock, rng: random.Random, *, inline: b
     )
 
 
+def _refunding(settings: Settings, stores: Stores, toss: Toss, clock: Clock, ids: Ids, rng: random.Random) -> Refunding:
+    refunds = Refunds(stores.payment, clock, ids, settings.refund_window_s, settings.refund_claim_s)
+    steps = RefundSteps(stores.payment, clock, ids, rng, settings.capture_lease_s)
+    return Refunding(refunds, steps, toss, settings.answer_within_s)
+
+
 def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
     """Which event goes where. The history takes every order event and has no table."""
     settlement, openings = flows.settlement, flows.payments.openings
@@ -340,6 +353,7 @@ def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
             "OrderPaid": _ignored,
             "OrderClosed": _ignored,
             "OrderRefunded": _ignored,
+            "MoneyUnclaimed": flows.refunding.refunds.refund_whole,
         },
         "order": {
             "PaymentStarted": settlement.started,
@@ -366,7 +380,7 @@ def _loops(
         more = [await bus.prune(source, subscriptions) for source in (stores.shop, stores.payment)]
         for store in (stores.shop, stores.payment):
             more += [await store.run(lambda tx: inbox.prune(tx, now - inbox_keep_us, PRUNE_MAX)) == PRUNE_MAX]
-        more += [await stores.shop.run(lambda tx: idempotency.prune(tx, now - key_keep_us, PRUNE_MAX)) == PRUNE_MAX]
+            more += [await store.run(lambda tx: idempotency.prune(tx, now - key_keep_us, PRUNE_MAX)) == PRUNE_MAX]
         return any(more)
 
     readers = []
@@ -377,7 +391,8 @@ def _loops(
     return [
         *readers,
         Loop("expire", flows.orders.expire, POLL_S),
-        Loop("payments-due", flows.captures.due, POLL_S / 2, wake=flows.captures.freed),
+        Loop("payments-due", flows.captures.due, POLL_S / 2, wake=flows.captures.running.freed),
+        Loop("refunds-due", flows.refunding.due, POLL_S / 2, wake=flows.refunding.running.freed),
         Loop("prune", prune, PRUNE_EVERY_S),
     ]
 
@@ -415,7 +430,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     )
     app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
-    app.state.payments_web = payment_web.Web(flows.payments)
+    app.state.payments_web = payment_web.Web(flows.payments, flows.refunding, flows.ids)
     app.state.catalog = flows.catalog
     app.state.sales = flows.sales
     app.state.stock_web = stock_web.Web(flows.shelves)

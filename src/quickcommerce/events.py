@@ -114,7 +114,10 @@ class PaymentFailed(PaymentEvent, frozen=True):
 
 
 class PaymentRefunded(PaymentEvent, frozen=True):
-    """Money went back: `refunded` won in all. `restock`: the goods came back too."""
+    """Money went back: `refunded` won in all, the last of them by this refund.
+
+    `restock`: it made the refund whole, and the goods are to be sold again.
+    """
 
     refunded: int
     restock: bool = False
@@ -122,7 +125,7 @@ class PaymentRefunded(PaymentEvent, frozen=True):
 
 
 class MoneyUnclaimed(msgspec.Struct, frozen=True):
-    """Money was captured for an order that had ended and could not be revived: it is to go back, all of it."""
+    """The shop has no use for money that was captured: all that is left of it is to go back. Source: shop."""
 
     order_id: OrderId
     payment_id: PaymentId
@@ -136,7 +139,7 @@ PAYMENT_EVENTS: tuple[type[PaymentEvent], ...] = (
     PaymentStarted, PaymentSettled, PaymentDeclined, PaymentFailed, PaymentRefunded,
 )  # fmt: skip
 SHOP_NOTICES: tuple[type[MoneyUnclaimed], ...] = (MoneyUnclaimed,)
-"""What the shop says beside its order events; no version of an order."""
+"""What the shop tells that is no new version of an order, and so no part of its history."""
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {

@@ -87,6 +87,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How long a capture in progress keeps others away: its call, the reading after it, and time to write."""
         return self.pg_confirm_deadline_s + self.pg_read_deadline_s + 2
 
+    @property
+    def refund_claim_s(self) -> float:
+        """How long the first call under an Idempotency-Key keeps its refund: its wait, and time to write.
+
+        Bounded, since after a crash the key must be free again within 90 s.
+        """
+        return min(self.answer_within_s + 7, 80)
+
     def masked(self) -> dict[str, object]:
         """Every setting as it is in effect, secrets masked."""
         plain: dict[str, object] = msgspec.structs.asdict(self)

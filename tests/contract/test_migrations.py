@@ -98,3 +98,18 @@ INSERT INTO a (note) VALUES ('last')"""
 def test_any_change_of_a_file_counts_as_an_edit() -> None:
     checksums = {migrate._parse("x", text, "sqlite").checksum for text in ("A;\n", "A;\n-- why\n", "A;", "B;\n")}
     assert len(checksums) == 4
+
+
+async def test_payments_of_before_refunds_may_be_refunded_from_the_day_they_were_captured(db: Database) -> None:
+    payment = migrate.load("payment")
+    await migrate.migrate(db, payment[:1])
+    columns = (
+        "payment_id, order_id, user_id, amount, title, status, version, captured, refunded, expires_us, attempt, tries,"
+        " declines, unknown_us, due_us, lease_token, trace, created_us, updated_us"
+    )
+    paid = ("pay_1", "ord_1", 7, 5_800, "milk", "CAPTURED", 2, 5_800, 0, 9, 1, 0, 0, 0, 9, "", "", 1, 5)
+    ready = ("pay_2", "ord_2", 7, 5_800, "milk", "READY", 0, 0, 0, 9, 0, 0, 0, 0, 9, "", "", 1, 5)
+    await db.run(lambda tx: tx.insert("payment", columns, [paid, ready]))
+    await migrate.migrate(db, payment)
+    sql = "SELECT payment_id, captured_us, refunding FROM payment ORDER BY payment_id"
+    assert await db.read(lambda tx: tx.all(sql)) == [("pay_1", 5, 0), ("pay_2", 0, 0)]

@@ -16,7 +16,7 @@ from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.db import Tx
-from quickcommerce.kit.ids import EventId, OrderId
+from quickcommerce.kit.ids import EventId, OrderId, PaymentId
 from quickcommerce.kit.inbox import DeadLetters
 from quickcommerce.kit.outbox import Message, append
 from quickcommerce.kit.problem import NotFound, Unavailable
@@ -202,6 +202,14 @@ async def test_an_event_of_an_unknown_type_is_put_aside(history: History) -> Non
     assert [letter.reason for letter in await history.letters.list()] == [
         "ValueError('unknown event type OrderEaten')"
     ]  # fmt: skip
+    assert await history.index.count() == 1
+
+
+async def test_what_is_no_version_of_an_order_is_passed_by(history: History) -> None:
+    told = events.encode(events.MoneyUnclaimed(OrderId("ord_9"), PaymentId("pay_9"), 2_900, "the order has expired"))
+    await history.publish([Message(EventId("evt_9_1"), "MoneyUnclaimed", "shop", "ord_9", 1, "", told), event(0, 1)])
+    await drain(history.reader)
+    assert await history.letters.list() == []
     assert await history.index.count() == 1
 
 

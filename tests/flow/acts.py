@@ -39,6 +39,20 @@ async def to_pay(w: World, lines: Sequence[tuple[int, int]] = ((MILK, 2),)) -> t
     return placed["order_id"], payment, await w.authenticate(payment)
 
 
+async def paid(w: World) -> dict[str, Any]:
+    """A payment of 5,800 won that is captured."""
+    _, payment, key = await to_pay(w)
+    assert (await w.confirm(payment, key)).status_code == 200
+    return payment
+
+
+async def refund(w: World, payment: dict[str, Any], *, key: str | None = None, **body: Any) -> httpx2.Response:
+    """Ask for money back: all that is left, or `amount` won."""
+    headers = w.auth() | ({"Idempotency-Key": key} if key else {})
+    url = f"/v1/payments/{payment['payment_id']}/refunds"
+    return await w.http.post(url, json={"reason": "changed my mind"} | body, headers=headers)
+
+
 async def cancel(w: World, order_id: str, *, user: int = 7) -> httpx2.Response:
     """Ask for an order to be cancelled."""
     return await w.http.post(f"/v1/orders/{order_id}/cancel", headers=w.auth(user))

@@ -12,7 +12,9 @@ from flow.truth import Truth, read, rows, untaken
 from quickcommerce import events
 from quickcommerce.kit.clock import SECOND_US
 from quickcommerce.order.model import CLOSED, HOLDING, NEXT, Status
+from quickcommerce.payment.model import MONEY_TAKEN
 from quickcommerce.payment.model import Status as Pay
+from quickcommerce.payment.refund_model import RefundStatus
 from world import World
 
 LATE_US = 10 * SECOND_US
@@ -26,6 +28,7 @@ async def always(w: World) -> Truth:
     _quota(truth)
     _orders(truth)
     _attempts(truth)
+    _refunds(truth)
     return truth
 
 
@@ -130,12 +133,42 @@ def _attempts(truth: Truth) -> None:
             f"I3: a key served twice {attempts}"
         )
         captured = [each["payment_key"] for each in attempts if each["outcome"] == "captured"]
-        expected = [payment["payment_key"]] if payment["status"] == Pay.CAPTURED else []
+        expected = [payment["payment_key"]] if payment["status"] in MONEY_TAKEN else []
         assert captured == expected, f"I3: {payment} has the attempts {attempts}"
         declined = sum(each["outcome"] == "declined" for each in attempts)
         assert declined == payment["declines"], f"I3: {payment} has the attempts {attempts}"
     for payment_id, captures in truth.captures.items():
         assert len(captures) == 1, f"I3: the buyer of {payment_id} was charged {len(captures)} times: {captures}"
+
+
+def _refunds(truth: Truth) -> None:
+    """I8 at every instant: what is back and what is owed is never more than was captured, here and at the PG."""
+    assert set(truth.refunds) <= set(truth.payments), "I8: refunds of payments that do not exist"
+    for payment_id, payment in truth.payments.items():
+        refunds = truth.refunds[payment_id]
+        assert [each["seq"] for each in refunds] == list(range(1, len(refunds) + 1)), f"I8: {refunds}"
+        assert all(each["amount"] > 0 for each in refunds), f"I8: {refunds}"
+        sums = {status: sum(each["amount"] for each in refunds if each["status"] == status) for status in RefundStatus}
+        done, owed = sums[RefundStatus.DONE], sums[RefundStatus.PENDING]
+        assert (payment["refunded"], payment["refunding"]) == (done, owed), f"I8: {payment} has the refunds {refunds}"
+        assert done + owed <= payment["captured"], f"I8: more goes back than came: {payment}, {refunds}"
+        whole = done == payment["captured"] > 0
+        fits = {Pay.REFUNDED} if whole else {Pay.PARTLY_REFUNDED} if done else set(Pay) - {Pay.REFUNDED}
+        assert payment["status"] in fits, f"I8: {payment} has the refunds {refunds}"
+        back = truth.cancels.get(payment_id, [])
+        assert sum(back) <= payment["captured"], f"I8: the PG gave back {back} of {payment}"
+        assert done <= sum(back) <= done + owed, f"I8: the PG gave back {back}, the shop says {refunds}"
+        for each in refunds:
+            tries = truth.tries[each["refund_id"]]
+            assert [one["attempt"] for one in tries] == list(range(1, each["attempt"] + 1)), f"I8: {each}: {tries}"
+            assert len({one["idempotency_key"] for one in tries}) == len(tries), f"I8: a key served twice: {tries}"
+    keys = [
+        each["transaction_key"] for refunds in truth.refunds.values() for each in refunds if each["transaction_key"]
+    ]
+    assert len(set(keys)) == len(keys), f"I8: two refunds claim the same money: {keys}"
+    made = Counter(key["resource"] for key in truth.refund_keys)
+    assert set(made) <= {each["refund_id"] for refunds in truth.refunds.values() for each in refunds}, f"I5: {made}"
+    assert not made or max(made.values()) == 1, f"I5: two keys name one refund: {made}"
 
 
 def _money(truth: Truth) -> None:
@@ -154,7 +187,7 @@ def _money(truth: Truth) -> None:
         assert [payment[fact] for fact in facts] == [order[fact] for fact in facts], f"{payment} is not of {order}"
         assert payment["amount"] == order["payable"], f"I3: {payment['amount']} asked for {order['payable']}"
         taken = truth.captures.get(payment["payment_id"], [])
-        if payment["status"] == Pay.CAPTURED:
+        if payment["status"] in MONEY_TAKEN:
             assert taken == [(payment["payment_key"], order["payable"])], f"I3: {payment}, but the PG has {taken}"
             assert payment["captured"] == order["payable"], f"I3: {payment}"
             assert status == Status.PAID or order_id in buried, f"I4: {order_id} is paid for and is {status}"
@@ -176,6 +209,10 @@ def _stuck(truth: Truth) -> None:
         late = order["status"] in HOLDING and order["expires_us"] + LATE_US <= truth.now_us
         assert not late, f"{order_id} is stuck: {order['status']} long after its time"
     for payment_id, payment in truth.payments.items():
+        back = truth.cancels.get(payment_id, [])
+        done = [each["amount"] for each in truth.refunds[payment_id] if each["status"] == RefundStatus.DONE]
+        assert back == done, f"I8: the PG gave back {back}, the shop says {truth.refunds[payment_id]}"
+        assert payment["refunding"] == 0, f"I4: somebody still waits for their money: {truth.refunds[payment_id]}"
         if payment["status"] != Pay.UNKNOWN:
             open_ = [each for each in truth.attempts[payment_id] if each["ended_us"] is None]
             assert not open_, f"{payment_id} is {payment['status']}, with an attempt that never ended: {open_}"
@@ -197,18 +234,19 @@ async def _events(w: World, truth: Truth, foreign: int) -> None:
         left = await untaken(subscription)
         assert not left, f"I6: {subscription.consumer.name} has not taken {left}"
     versions: dict[str, list[int]] = defaultdict(list)
-    sent = await rows(w.app.stores.shop, "seq type subject data", "outbox")
-    notices = {kind.__name__ for kind in events.SHOP_NOTICES}
-    for each in sent:
-        if each["type"] in notices:
-            continue
-        versions[each["subject"]].append(events.decode(each["type"], each["data"]).order.version)
+    notices = 0
+    for each in await rows(w.app.stores.shop, "seq type subject data", "outbox"):
+        told_of = events.decode(each["type"], each["data"])
+        if isinstance(told_of, events.OrderEvent):
+            versions[each["subject"]].append(told_of.order.version)
+        else:
+            notices += 1
     for order_id, told in versions.items():
         assert told == list(range(told[0], told[0] + len(told))), f"I6: {order_id} told its versions as {told}"
     inboxes = [await rows(store, "consumer event_id", "inbox") for store in (w.app.stores.shop, w.app.stores.payment)]
     taken = Counter(each["consumer"] for inbox in inboxes for each in inbox)
     due = {
-        "payment": sum(order["version"] for order in truth.orders.values()),
+        "payment": sum(order["version"] for order in truth.orders.values()) + notices,
         "order": sum(payment["version"] for payment in truth.payments.values()) + foreign,
     }
     assert taken == Counter(due), f"I6: events taken {dict(taken)}, told {due}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from flow.truth import until
+from flow.truth import back, until
 from world import World
 
 WINDOW_S = 85
@@ -72,13 +72,36 @@ class Buyer:
             answer = await self.ask(lambda: w.http.post(path, headers=w.auth(self.user)))
             self.told["cancel"] = answer.status_code
 
+    async def give_back(self, w: World, name: str, **body: Any) -> None:
+        """Ask for money back, in the same words and under the same key until that is answered."""
+        if name in self.told:
+            return
+        path = f"/v1/payments/{self.payment['payment_id']}/refunds"
+        headers = w.auth(self.user) | {"Idempotency-Key": name}
+        for _ in range(100):
+            answer = await self.ask(lambda: w.http.post(path, json={"reason": name} | body, headers=headers))
+            if answer.status_code == 201:
+                self.told[name] = answer.status_code
+                return
+            assert answer.json()["code"] == "idempotency-in-progress", answer.text
+            await asyncio.sleep(3)
+        raise AssertionError("for five minutes the key was not free")
+
 
 async def pay(w: World, buyer: Buyer) -> None:
     """Order and pay."""
     await buyer.place(w)
     await buyer.confirm(w, "first")
-    assert buyer.told == {"first": 200}, buyer.told
+    assert buyer.told["first"] == 200, buyer.told
     await until(w, buyer.order["order_id"], "PAID", within_s=90)
+
+
+async def take_back(w: World, buyer: Buyer) -> None:
+    """Order and pay, send one thing back, then all."""
+    await pay(w, buyer)
+    await buyer.give_back(w, "one", amount=2_900)
+    await buyer.give_back(w, "all", restock=True)
+    await back(w, buyer.payment["payment_id"], buyer.payment["amount"])
 
 
 async def pay_at_the_second_try(w: World, buyer: Buyer) -> None:
@@ -127,6 +150,14 @@ JOURNEYS = {
     "expired": Journey(forget, window_s=2),
     "reply lost, then paid": Journey(
         pay, {"confirm": [{"kind": "drop-after", "repeat": 2}], "get": [{"kind": "drop-before", "repeat": 2}]}
+    ),
+    "refunded in two parts": Journey(take_back),
+    "refunded though replies are lost": Journey(
+        take_back,
+        {
+            "cancel": [{"kind": "drop-after"}, {"kind": "error", "code": "PROVIDER_ERROR"}, {"kind": "drop-before"}],
+            "get": [{"kind": "drop-before"}],
+        },
     ),
     "provider error, then paid": Journey(pay, {"confirm": [{"kind": "error", "code": "PROVIDER_ERROR", "repeat": 2}]}),
 }

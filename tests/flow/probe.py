@@ -42,7 +42,7 @@ class Probe:
     or fails as unavailable (lost).
     `down`: databases that do not answer, with the reason.
     `gates`: units of work, by the beginning of their names (or their database's and theirs), and calls to the PG
-    (`pg confirm`, `pg read`), that wait until they are let through.
+    (`pg confirm`, `pg cancel`, `pg read`), that wait until they are let through.
     `sql`: every statement, where a test wants to see them.
     """
 
@@ -203,7 +203,7 @@ class Line(httpx2.AsyncBaseTransport):
         self._inner, self._probe = inner, probe
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        what = "pg confirm" if request.method == "POST" else "pg read"
+        what = "pg read" if request.method == "GET" else f"pg {request.url.path.rpartition('/')[2]}"
         await self._probe.call("pg", what)
         self._probe.step(f"before {what}")
         try:

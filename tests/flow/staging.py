@@ -14,6 +14,7 @@ from quickcommerce.order import store as order_store
 from quickcommerce.order.store import Row as Order
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment.model import Asked, Found, Reading, Reply
+from quickcommerce.payment.refund_model import Cancel, CancelReply
 from quickcommerce.payment.store import Payment
 from quickcommerce.stock.flow import Stock
 
@@ -96,7 +97,7 @@ def stale_order(reading: Order) -> Iterator[None]:
 
 
 class Misinformed:
-    """A PG that answers when it is let, and then that the payment was given up."""
+    """A PG that answers when it is let, and then that the payment was given up, and one won is left of it."""
 
     def __init__(self) -> None:
         self.asked, self.answer = asyncio.Event(), asyncio.Event()
@@ -104,9 +105,12 @@ class Misinformed:
     async def confirm(self, asked: Asked) -> Reply:
         raise AssertionError(f"nothing is to be captured here: {asked}")
 
+    async def cancel(self, cancel: Cancel) -> CancelReply:
+        raise AssertionError(f"nothing is to be given back here: {cancel}")
+
     async def read(self, asked: Asked) -> Reading:
         self.asked.set()
         await self.answer.wait()
-        return Found(asked.payment_key, asked.payment_id, asked.amount, "KRW", "ABORTED", "", "")
+        return Found(asked.payment_key, asked.payment_id, asked.amount, "KRW", "ABORTED", "", "", 1)
 
     read_order = read

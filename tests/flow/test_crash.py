@@ -62,6 +62,9 @@ async def come_back(journey: Journey, w: World, back: Buyer, gone: Buyer) -> Non
             assert promised.items() <= order.items(), f"what was acknowledged is not there: {buyer.order}"
             if 200 in (buyer.told.get("first"), buyer.told.get("second")):
                 assert order["status"] == "PAID", "the buyer was told that it is paid"
+            if buyer.told.get("all") == 201:
+                payment = await w.get(f"/v1/orders/{order['order_id']}/payment", user=buyer.user)
+                assert payment["status"] == "REFUNDED", "the buyer was promised their money"
             if buyer.told.get("cancel") == 200:
                 assert order["status"] == "CANCELLED", "the buyer was told that it is cancelled"
 

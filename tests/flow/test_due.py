@@ -7,7 +7,7 @@ from flow.acts import MILK, calls, kept, payment_of, to_pay
 from flow.invariants import check
 from flow.probe import Probe
 from flow.process import process
-from quickcommerce.payment.capture import DUE_MAX
+from quickcommerce.payment.running import DUE_MAX
 
 
 async def test_one_payment_that_hangs_at_the_pg_delays_no_other(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ async def test_a_pg_that_hangs_for_everybody_is_not_buried_under_requests(tmp_pa
         async with kept(w, MILK, many):
             await asyncio.gather(*(w.confirm(payment, key) for _, payment, key in bought))
             await asyncio.sleep(6)
-            assert len(w.app.flows.captures._running) == DUE_MAX
+            assert len(w.app.flows.captures.running) == DUE_MAX
             for order_id, _, _ in bought:
                 await w.until_status(order_id, "PAID", within_s=90)
         await w.at_rest()

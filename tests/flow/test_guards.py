@@ -18,7 +18,7 @@ from quickcommerce.kit.ids import OrderId
 from quickcommerce.kit.inbox import Inbox
 from quickcommerce.kit.outbox import Message
 from quickcommerce.order import store as order_store
-from quickcommerce.payment import capture
+from quickcommerce.payment import capture, refund_store, refunding
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment.attempts import Attempts, Confirming
 from quickcommerce.payment.flow import Payments
@@ -149,3 +149,33 @@ async def test_control_close_before_release(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Payments, "close", close)
     with pytest.raises(AssertionError, match="2 were bought, and 0 are held, 0 sold"):
         await guards.close_before_release(tmp_path)
+
+
+async def test_refund_sum(tmp_path: Path) -> None:
+    await guards.refund_sum(tmp_path)
+
+
+async def test_control_refund_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch, payment_store, "owe", " AND captured - refunded - refunding >= ?")
+    with pytest.raises(AssertionError, match="promised their money twice"):
+        await guards.refund_sum(tmp_path)
+
+
+async def test_refund_lease(tmp_path: Path) -> None:
+    await guards.refund_lease(tmp_path)
+
+
+async def test_control_refund_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch, refund_store, "move", " AND lease_token = ?")
+    with pytest.raises(AssertionError, match="the shop says that it is not"):
+        await guards.refund_lease(tmp_path)
+
+
+async def test_refund_read_back(tmp_path: Path) -> None:
+    await guards.refund_read_back(tmp_path)
+
+
+async def test_control_refund_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refunding, "not_given_back", lambda *_: True)
+    with pytest.raises(AssertionError, match="give the money back again"):
+        await guards.refund_read_back(tmp_path)

@@ -31,6 +31,10 @@ class Truth(msgspec.Struct, frozen=True):
     payments: dict[str, Row]
     attempts: dict[str, list[Row]]
     captures: dict[str, list[tuple[str, int]]]
+    refunds: dict[str, list[Row]]
+    tries: dict[str, list[Row]]
+    cancels: dict[str, list[int]]
+    refund_keys: list[Row]
     documents: dict[str, Row]
     letters: list[Row]
 
@@ -73,6 +77,16 @@ async def until(w: World, order_id: str, status: str, *, within_s: float = 120) 
     await w.until(f"{order_id} is {status}", reached, within_s=within_s)
 
 
+async def back(w: World, payment_id: str, amount: int, *, within_s: float = 90) -> None:
+    """Wait until so much of a payment is back. Touches nothing that a probe counts."""
+
+    async def reached() -> bool:
+        payments = await rows(w.app.stores.payment, "payment_id refunded", "payment")
+        return {"payment_id": payment_id, "refunded": amount} in payments
+
+    await w.until(f"{amount} won of {payment_id} are back", reached, within_s=within_s)
+
+
 def _grouped(found: list[Row], key: str) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in found:
@@ -95,28 +109,42 @@ async def read(w: World) -> Truth:
     changes = await rows(shop, "order_id version step at_us from_status to_status what cause", "order_change")
     payments = await rows(
         payment,
-        "payment_id order_id user_id amount status version captured refunded expires_us payment_key attempt declines",
+        "payment_id order_id user_id amount status version captured refunded refunding expires_us payment_key attempt"
+        " declines",
         "payment",
     )
     attempts = await rows(payment, "payment_id attempt payment_key outcome idempotency_key ended_us", "payment_attempt")
+    refund = "payment_id seq refund_id amount status restock attempt ended_us transaction_key"
+    refunds = await rows(payment, refund, "refund")
+    tries = await rows(payment, "refund_id attempt idempotency_key outcome ended_us", "refund_attempt")
+    refund_keys = await rows(payment, "scoped_key resource", "idempotency")
+    products = await rows(shop, "product_id on_hand reserved sold", "product")
+    entries = await rows(shop, "cause product_id kind quantity", "stock_entry")
+    keys = await rows(shop, "scoped_key resource", "idempotency")
+    # Behind all that must fit together: while the PG is asked, things go on.
+    ledger = (await w.ledger())["payments"]
     letter = "letter_id consumer event_type subject reason"
     return Truth(
         w.clock(),
-        await rows(shop, "product_id on_hand reserved sold", "product"),
-        await rows(shop, "cause product_id kind quantity", "stock_entry"),
+        products,
+        entries,
         {order["order_id"]: order for order in orders},
         lines,
         await rows(shop, "time_sale_id quota used", "time_sale"),
         on_sale,
         _grouped(changes, "order_id"),
-        await rows(shop, "scoped_key resource", "idempotency"),
+        keys,
         {each["payment_id"]: each for each in payments},
         _grouped(attempts, "payment_id"),
         {
             each["orderId"]: [(each["paymentKey"], capture["amount"]) for capture in each["captures"]]
-            for each in (await w.ledger())["payments"]
+            for each in ledger
             if each["captures"]
         },
+        _grouped(refunds, "payment_id"),
+        _grouped(tries, "refund_id"),
+        {each["orderId"]: [cancel["amount"] for cancel in each["cancels"]] for each in ledger if each["cancels"]},
+        refund_keys,
         {each["order_id"]: each for each in await rows(history, "order_id version status body", "document")},
         await rows(shop, letter, "dead_letter") + await rows(payment, letter, "dead_letter"),
     )
@@ -133,8 +161,9 @@ STORED = {
         "dead_letter": "subject consumer event_type reason",
     },
     "payment": {
-        "payment": "order_id status version amount captured attempt declines payment_key expires_us",
+        "payment": "order_id status version amount captured refunded attempt declines payment_key expires_us",
         "payment_attempt": "payment_key attempt outcome code",
+        "refund": "payment_id seq amount status restock attempt code",
         "dead_letter": "subject consumer event_type reason",
     },
     "history": {"document": "order_id version status user_id placed_us body", "word": "word order_id"},

@@ -13,6 +13,7 @@ from .routes import BUYERS, NOBODY, OWNERS, PEOPLE, STRANGERS, Route, find
 PLACE = "POST /v1/orders"
 CANCEL = "POST /v1/orders/{order_id}/cancel"
 CONFIRM = "POST /v1/payments/{payment_id}/confirm"
+REFUND = "POST /v1/payments/{payment_id}/refunds"
 REPLAY = "POST /v1/ops/dead-letters/{letter_id}/replay"
 READS = ("GET /v1/orders/{order_id}", "GET /v1/orders/{order_id}/timeline", "GET /v1/orders/{order_id}/payment")
 COUPONS = ("GET /v1/coupons", "GET /v1/coupon-policies")
@@ -31,6 +32,7 @@ ALL = (
     PLACE,
     CANCEL,
     CONFIRM,
+    REFUND,
     REPLAY,
     *READS,
     *LISTS,
@@ -47,12 +49,15 @@ ALL = (
     STOCK,
     CATEGORIES,
 )
-TAKING = (PLACE, CANCEL, CONFIRM, REPLAY, POLICY, ISSUE, *SHOPKEEPING)
-OWNED = (CANCEL, CONFIRM, *READS, PAY)
+TAKING = (PLACE, CANCEL, CONFIRM, REFUND, REPLAY, POLICY, ISSUE, *SHOPKEEPING)
+OWNED = (CANCEL, CONFIRM, REFUND, *READS, PAY)
 PROTECTED = tuple(name for name in ALL if find(name).roles)
 PUBLIC = tuple(name for name in ALL if not find(name).roles)
 OPERATIONS = tuple(name for name in PROTECTED if find(name).roles == (Role.MASTER,))
 SELLING = tuple(name for name in PROTECTED if find(name).roles == (Role.SELLER, Role.MASTER))
+
+KEYED = (PLACE, REFUND, RESTOCK)
+"""Those that read an Idempotency-Key."""
 
 LESS = ("user", "seller")
 ANYBODY = tuple(PEOPLE)
@@ -139,14 +144,18 @@ MATRIX: dict[str, list[Rule]] = {
     "idempotency-key-reused": [
         Rule((PLACE,), BUYERS, "test_idempotency.test_a_key_with_another_body_is_refused"),
         Rule((RESTOCK,), ("seller", "master"), "test_catalog.test_a_restock_key_with_another_body_is_refused"),
+        Rule((REFUND,), OWNERS, "test_refunds.test_a_key_with_another_body_gives_nothing_back"),
         *FIRST,
-        Rule(tuple(name for name in ALL if name not in (PLACE, RESTOCK)), ANYBODY, "It reads no Idempotency-Key."),
+        Rule((REFUND,), STRANGERS, "To a stranger it is not there, and their keys lead to nothing of it: 404."),
+        Rule(tuple(name for name in ALL if name not in KEYED), ANYBODY, "It reads no Idempotency-Key."),
     ],
     "idempotency-in-progress": [
         Rule((PLACE,), BUYERS, "test_idempotency.test_another_body_beside_a_first_that_is_refused_came_too_early"),
         Rule((RESTOCK,), ("seller", "master"), "It is over within its transaction: a second call waits for the first."),
+        Rule((REFUND,), OWNERS, "test_refunds.test_while_the_first_call_runs_its_key_is_in_progress"),
         *FIRST,
-        Rule(tuple(name for name in ALL if name != PLACE), ANYBODY, "It reads no Idempotency-Key."),
+        Rule((REFUND,), STRANGERS, "To a stranger it is not there, and their keys lead to nothing of it: 404."),
+        Rule(tuple(name for name in ALL if name not in KEYED), ANYBODY, "It reads no Idempotency-Key."),
     ],
     "out-of-stock": placing("test_refusals.test_each_short_line_is_named_with_what_is_left"),
     "price-changed": placing("test_refusals.test_a_price_that_is_not_the_one_the_buyer_saw_is_told"),
@@ -157,6 +166,7 @@ MATRIX: dict[str, list[Rule]] = {
     "invalid-state": [
         Rule((CANCEL,), OWNERS, "test_cancel.test_a_paid_order_is_refunded_not_cancelled"),
         Rule((CONFIRM,), OWNERS, "test_confirm.test_the_payment_of_a_cancelled_order_takes_no_money"),
+        Rule((REFUND,), OWNERS, "test_refunds.test_only_money_that_came_goes_back"),
         Rule((REPLAY,), ("master",), "test_operations.test_a_letter_that_fails_again_stays"),
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_closed_payment_takes_no_money"),
         *FIRST,
@@ -192,11 +202,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(OPERATIONS, LESS, "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule(STILL, ANYBODY, "It asks nothing that could be down."),
         Rule(
-            (
-                PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, PAY, SUCCESS, FAIL, POLICY,
-                ISSUE, *SHOPKEEPING, STOCK, CATEGORIES,
-            ),
-            ANYBODY,
+            (*TAKING, *READS, *LISTS, PRODUCT, COUNTS, READY, PAY, SUCCESS, FAIL, STOCK, CATEGORIES), ANYBODY,
             "test_unavailable.test_a_store_that_is_down_is_told_and_what_needs_it_works_again_after",
         ),
     ],

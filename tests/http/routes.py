@@ -93,6 +93,7 @@ ROUTES = [
     Route("GET", "/v1/orders/{order_id}/timeline", EVERYBODY, owned=True, stores=("shop",)),
     Route("GET", "/v1/orders/{order_id}/payment", EVERYBODY, owned=True, stores=("payment",)),
     Route("POST", "/v1/payments/{payment_id}/confirm", EVERYBODY, takes=True, owned=True, stores=("payment",)),
+    Route("POST", "/v1/payments/{payment_id}/refunds", EVERYBODY, 201, takes=True, owned=True, stores=("payment",)),
     Route("GET", "/v1/products", knows=("limit", "cursor", "keyword", "category"), stores=("shop",)),
     Route("GET", "/v1/products/{product_id}", stores=("shop",)),
     Route("POST", "/v1/products", SELLERS, 201, takes=True, stores=("shop",)),
@@ -150,21 +151,22 @@ def find(name: str) -> Route:
 
 @dataclass(frozen=True)
 class Scene:
-    """An order of user 7, authenticated at the PG and not yet confirmed, an event that could not be handled, and a
-    coupon that nobody has yet.
+    """An order of user 7, authenticated at the PG and not yet confirmed, the payment of another one that is captured,
+    an event that could not be handled, and a coupon that nobody has yet.
     """
 
     order: dict[str, Any]
     payment: dict[str, Any]
     payment_key: str
     letter_id: str
+    captured: dict[str, Any]
     policy_id: str
 
     def url(self, route: Route) -> str:
         """A path of this route that names what is there, with the query that it cannot do without."""
         ids = {
             "order_id": self.order["order_id"],
-            "payment_id": self.payment["payment_id"],
+            "payment_id": (self.captured if route.path.endswith("/refunds") else self.payment)["payment_id"],
             "payment_key": self.payment_key,
             "amount": self.payment["amount"],
             "letter_id": self.letter_id,
@@ -178,9 +180,10 @@ class Scene:
         if not route.takes:
             return None
         confirm = {"payment_key": self.payment_key, "amount": self.payment["amount"]}
-        bodies = {
+        bodies: dict[str, dict[str, Any]] = {
             "/v1/orders": BASKET,
             "/v1/payments/{payment_id}/confirm": confirm,
+            "/v1/payments/{payment_id}/refunds": {"reason": "changed my mind", "amount": 100},
             "/v1/coupons": POLICY,
             "/v1/products": GOODS,
             "/v1/products/{product_id}": {"price": 3_100},
@@ -195,7 +198,10 @@ async def scene(w: World) -> Scene:
     order = (await w.order()).json()
     payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
     letter_id = await bury(w, "payment", "OrderChanged", order["order_id"])
-    return Scene(order, payment, await w.authenticate(payment), letter_id, await policy(w))
+    other = (await w.order()).json()
+    captured = await w.get(f"/v1/orders/{other['order_id']}/payment")
+    assert (await w.confirm(captured, await w.authenticate(captured))).status_code == 200
+    return Scene(order, payment, await w.authenticate(payment), letter_id, captured, await policy(w))
 
 
 async def policy(w: World, **changes: object) -> PolicyId:

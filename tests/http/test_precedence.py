@@ -10,6 +10,7 @@ import pytest
 
 from quickcommerce.kit.auth import Role
 
+from .matrix import KEYED
 from .routes import PEOPLE, PROTECTED, ROUTES, TAKING, Route, find, scene, send
 from .shop import CODES, refused, shop
 
@@ -23,8 +24,6 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 """In the contract's order, each by what it changes in a request that is right."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "FOO"]
-KEYED = ("POST /v1/orders", "POST /v1/products/{product_id}/restock")
-"""Those that read an Idempotency-Key."""
 PATHS = sorted({route.path for route in ROUTES})
 NOWHERE = [
     "/", "/v1", "/v1/order", "/v1/orders/a/b/c", "/V1/orders", "/v1/orders;x=1", "/v1/ops", "/pay", "/pay/a/b",

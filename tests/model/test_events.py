@@ -12,7 +12,9 @@ from quickcommerce import events
 from quickcommerce.events import (
     ORDER_EVENTS,
     PAYMENT_EVENTS,
+    SHOP_NOTICES,
     Line,
+    MoneyUnclaimed,
     Order,
     OrderEvent,
     OrderPlaced,
@@ -41,9 +43,10 @@ PAYMENT_TOLD = st.sampled_from(PAYMENT_EVENTS).flatmap(
     lambda kind: st.builds(
         kind, payment_id=TEXT.map(PaymentId), order_id=TEXT.map(OrderId), version=WON, amount=WON,
         **({"code": TEXT} if kind in (PaymentDeclined, PaymentFailed) else {}),
-        **({"refunded": WON} if kind is PaymentRefunded else {}),
+        **({"refunded": WON, "restock": st.booleans(), "refund_id": TEXT} if kind is PaymentRefunded else {}),
     )
 )  # fmt: skip
+NOTICED = st.builds(MoneyUnclaimed, order_id=TEXT.map(OrderId), payment_id=TEXT.map(PaymentId), amount=WON, reason=TEXT)
 
 STORED = (
     '{"order":{"order_id":"ord_1","user_id":7,"status":"PLACED","version":1,"lines":[{"product_id":1,"name":"우유 1L",'
@@ -56,7 +59,7 @@ STORED = (
 
 
 @settings(deadline=None)
-@given(ORDER_TOLD | PAYMENT_TOLD)
+@given(ORDER_TOLD | PAYMENT_TOLD | NOTICED)
 def test_what_is_told_is_what_is_heard(told: events.Event) -> None:
     heard = events.decode(type(told).__name__, events.encode(told))
     assert heard == told
@@ -114,8 +117,8 @@ def test_data_that_does_not_fit_is_refused_and_never_guessed(spoil: Callable[[st
 
 
 def test_every_event_has_a_name_of_its_own_and_says_what_it_is_about() -> None:
-    names = [kind.__name__ for kind in (*ORDER_EVENTS, *PAYMENT_EVENTS)]
-    assert len(names) == len(set(names)) == 10
+    names = [kind.__name__ for kind in (*ORDER_EVENTS, *PAYMENT_EVENTS, *SHOP_NOTICES)]
+    assert len(names) == len(set(names)) == 11
     assert all(issubclass(kind, OrderEvent) == kind.__name__.startswith("Order") for kind in ORDER_EVENTS)
 
 

@@ -34,7 +34,7 @@ def number(made: str) -> int:
 @pytest.mark.parametrize("at_us", [0, 1_000, NOW_US, NOW_US + 999, NOW_US + 1_000, ((1 << 48) - 1) * 1_000])
 def test_an_id_holds_its_millisecond_and_then_eighty_random_bits(at_us: int, bit: int) -> None:
     ids = Ids(lambda: at_us, Fixed(bit))
-    for made in (ids.order(), ids.payment(), ids.event(), ids.policy()):
+    for made in (ids.order(), ids.payment(), ids.refund(), ids.event(), ids.policy(), ids.time_sale()):
         assert number(made) >> 80 == at_us // 1_000
         assert number(made) & (1 << 80) - 1 == bit * ((1 << 80) - 1)
 

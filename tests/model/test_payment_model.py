@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quickcommerce.payment.codes import ABSENT, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
 from quickcommerce.payment.model import (
     CLOSABLE,
     DECLINES_MAX,
@@ -28,7 +29,7 @@ from quickcommerce.payment.model import (
     conclude,
     may_ask_again,
 )  # fmt: skip
-from quickcommerce.payment.toss import ABSENT, KEY, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
+from quickcommerce.payment.toss import KEY
 
 ASKED = Asked("key-1", "pay_1", 2_900, "attempt-1")
 DONE = Found("key-1", "pay_1", 2_900, "KRW", "DONE", "", "")

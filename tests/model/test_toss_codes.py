@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quickcommerce.payment.codes import ABSENT, AT_WORK, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
 from quickcommerce.payment.model import Declined, Doubtful, Later, Unknown
-from quickcommerce.payment.toss import ABSENT, AT_WORK, KEY, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
+from quickcommerce.payment.toss import KEY
 
 
 @pytest.mark.parametrize("code", sorted(REFUSED | REFUSED_REQUEST))

@@ -22,6 +22,7 @@ from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.kit.text import fold
 
+NOTICES = frozenset(notice.__name__ for notice in events.SHOP_NOTICES)
 WORD_MAX = 100
 WORDS_CACHED = 4_096
 """Texts whose words are kept: an order names goods that many orders name."""
@@ -134,6 +135,7 @@ class Projection:
         await try_alone(lambda: self._fold([message]), bury, self.rng)
 
     async def _fold(self, messages: list[Message]) -> None:
+        messages = [message for message in messages if message.type not in NOTICES]
         await self.index.write([_folded(message) for message in messages])
         for message in messages:
             with tracing(message.trace):

@@ -72,6 +72,11 @@ async def keep(tx: Tx, kept: Iterable[tuple[Claim, str]], now_us: int) -> None:
     )
 
 
+async def forget(tx: Tx, claim: Claim) -> None:
+    """Free a key again: what it led to was refused after all."""
+    await tx.run("DELETE FROM idempotency WHERE scoped_key = ?", (claim.scoped,))
+
+
 def reused(claim: Claim, kept: Kept) -> IdempotencyKeyReused | None:
     """The refusal if the key was used for another request."""
     if claim.fingerprint == kept.fingerprint:

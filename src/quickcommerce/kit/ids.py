@@ -13,6 +13,7 @@ from quickcommerce.kit.clock import Clock
 
 OrderId = NewType("OrderId", str)
 PaymentId = NewType("PaymentId", str)
+RefundId = NewType("RefundId", str)
 EventId = NewType("EventId", str)
 PolicyId = NewType("PolicyId", str)
 TimeSaleId = NewType("TimeSaleId", str)
@@ -22,7 +23,7 @@ ProductId = NewType("ProductId", int)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
-_SHAPE = re.compile(r"(ord|pay|evt|pol|sal)_[0-9A-HJKMNP-TV-Z]{26}")
+_SHAPE = re.compile(r"(ord|pay|ref|evt|pol|sal)_[0-9A-HJKMNP-TV-Z]{26}")
 
 
 def is_id(prefix: str, text: str) -> bool:
@@ -58,6 +59,10 @@ class Ids:
     def payment(self) -> PaymentId:
         """A payment's id: what the PG is told as its `orderId`, 30 of the 6 to 64 characters it allows."""
         return PaymentId(self._make("pay"))
+
+    def refund(self) -> RefundId:
+        """A refund's id."""
+        return RefundId(self._make("ref"))
 
     def event(self) -> EventId:
         """An event's id, by which inboxes know a repeat."""

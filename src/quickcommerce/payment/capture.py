@@ -6,7 +6,6 @@ lease, and reads back before it repeats anything.
 """
 
 import asyncio
-import contextvars
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -34,11 +33,8 @@ from quickcommerce.payment.model import (
     may_ask_again,
 )  # fmt: skip
 from quickcommerce.payment.outcomes import Result, Settled
+from quickcommerce.payment.running import POLL_S, Running
 from quickcommerce.payment.store import Attempt, Payment
-
-POLL_S = 0.1
-DUE_MAX = 100
-"""So many payments that are due are worked on side by side, however many buyers confirm at the same time."""
 
 OUTCOMES = Counter("qc_payment_outcomes_total", "What attempts to capture came to", ["outcome"])
 ALERTS = Counter("qc_payment_alerts_total", "Outcomes that somebody must look at", ["code"])
@@ -69,12 +65,7 @@ class Captures:
     pg: Pg
     clock: Clock
     unknown_hold_s: int
-    freed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the due loop may take more."""
-    _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    """By lease token."""
-    _due: set[asyncio.Task[None]] = field(default_factory=set)
-    """Those that the due loop began."""
+    running: Running = field(default_factory=Running)
 
     async def begin(self, requests: list[Confirming]) -> Sequence[Begun | Joined | Problem]:
         """Decide what confirms are, and start on each attempt that was committed.
@@ -84,51 +75,33 @@ class Captures:
         answers = await self.attempts.begin(requests)
         for answer in answers:
             if isinstance(answer, Begun):
-                self._launch(answer.payment, answer.attempt)
+                self._launch(answer.payment, answer.attempt, due=False)
         return answers
 
-    def _launch(self, payment: Payment, attempt: Attempt) -> asyncio.Task[None]:
+    def _launch(self, payment: Payment, attempt: Attempt, *, due: bool) -> None:
         """Work on an attempt in a task of its own: a buyer who leaves does not stop it, a slow one delays no other."""
-        # A context of its own: it works for the payment, and must not log under the trace of whoever came along.
-        task = asyncio.create_task(
-            self._work(payment, attempt), name=f"capture {payment.payment_id}", context=contextvars.Context()
-        )
-        self._running[payment.lease_token] = task
-        task.add_done_callback(lambda _: self._running.pop(payment.lease_token))
-        return task
+        self.running.launch(payment.lease_token, self._work(payment, attempt), f"capture {payment.payment_id}", due=due)
 
     async def settled(self, payment: Payment, within_s: float) -> None:
         """Wait for news of a payment: until this process's work on it is done, or until its next try, or a moment
         where another process works on it; at most `within_s`.
         """
-        task = self._running.get(payment.lease_token)
-        if task:
-            await asyncio.wait([task], timeout=within_s)
+        if await self.running.wait(payment.lease_token, within_s):
             return
         idle_s = 0.0 if payment.status is Status.CAPTURING else (payment.due_us - self.clock()) / SECOND_US
         await asyncio.sleep(min(max(idle_s, POLL_S), within_s))
 
     async def drain(self, within_s: float) -> None:
         """Let calls that are under way end; what is left then is cut off, and found again by its lease."""
-        if self._running:
-            _, late = await asyncio.wait(self._running.values(), timeout=within_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self.running.drain(within_s)
 
     async def due(self) -> bool:
         """Start on what is due: leases that ended, unknown outcomes, retries. Returns whether more may be due."""
-        free = DUE_MAX - len(self._due)
+        free = self.running.free
         jobs = await self.attempts.take_due(free) if free else []
         for payment, attempt in jobs:
-            task = self._launch(payment, attempt)
-            self._due.add(task)
-            task.add_done_callback(self._free)
+            self._launch(payment, attempt, due=True)
         return 0 < len(jobs) == free
-
-    def _free(self, task: asyncio.Task[None]) -> None:
-        self._due.discard(task)
-        self.freed.set()
 
     async def _work(self, payment: Payment, attempt: Attempt) -> None:
         """A fresh attempt is captured; one whose outcome is unknown is read back before any repeat."""

@@ -129,8 +129,17 @@ class Asked(msgspec.Struct, frozen=True):
     idempotency_key: str
 
 
+class Cancelled(msgspec.Struct, frozen=True):
+    """Money that the PG says it gave back, in won; the PG's key of that movement, where it tells one."""
+
+    amount: int
+    transaction_key: str
+
+
 class Found(msgspec.Struct, frozen=True):
-    """A payment as the PG tells it. `status` is in the PG's own words (Toss)."""
+    """A payment as the PG tells it. `status` is in the PG's own words (Toss); `left` is what was not given back, in won
+    (None: not told).
+    """
 
     payment_key: str
     payment_id: str
@@ -139,6 +148,8 @@ class Found(msgspec.Struct, frozen=True):
     status: str
     code: str
     message: str
+    left: int | None = None
+    cancels: tuple[Cancelled, ...] = ()
 
 
 class Missing(msgspec.Struct, frozen=True):

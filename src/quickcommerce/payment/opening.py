@@ -96,6 +96,8 @@ class Openings:
             trace=order.trace,
             created_us=now,
             updated_us=now,
+            captured_us=0,
+            refunding=0,
         )
 
     async def _ensure(self, tx: Tx, requests: list[Opening]) -> dict[OrderId, Payment]:

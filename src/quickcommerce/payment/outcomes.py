@@ -115,6 +115,7 @@ class Outcomes:
                     version=old.version + 1,
                     payment_key=payment_key,
                     captured=old.amount,
+                    captured_us=now,
                     unknown_us=0,
                 )
                 return _Change(new, Ended.CAPTURED, events.PaymentSettled(*_facts(new)))

@@ -17,7 +17,8 @@ class Payment(msgspec.Struct, frozen=True):
 
     `due_us` is when the due loop may take it: the end of a lease while CAPTURING, the next try while UNKNOWN or RETRY.
     `unknown_us` is since when money may be on its way without our knowing, 0 if that cannot be. `version`
-    counts its events.
+    counts its events. `captured_us` is when the money came, 0 before. `refunding` won are owed back and not known to be
+    back yet; `refunded` are back.
     """
 
     payment_id: PaymentId
@@ -40,6 +41,8 @@ class Payment(msgspec.Struct, frozen=True):
     trace: str
     created_us: int
     updated_us: int
+    captured_us: int
+    refunding: int
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -64,7 +67,7 @@ _COLUMNS = ", ".join(Payment.__struct_fields__)
 _ATTEMPT = ", ".join(Attempt.__struct_fields__)
 _CHANGING = (
     "status", "version", "captured", "refunded", "payment_key", "attempt", "tries", "declines", "unknown_us", "due_us",
-    "lease_token", "trace", "updated_us",
+    "lease_token", "trace", "updated_us", "captured_us", "refunding",
 )  # fmt: skip
 _DUE = f"('{Status.CAPTURING}', '{Status.UNKNOWN}', '{Status.RETRY}')"
 
@@ -138,6 +141,18 @@ async def move(tx: Tx, old: Payment, new: Payment) -> bool:
         await tx.run(
             f"UPDATE payment SET {sets} WHERE payment_id = ? AND status = ? AND version = ? AND lease_token = ?",
             [*(getattr(new, name) for name in _CHANGING), old.payment_id, old.status, old.version, old.lease_token],
+        )
+        == 1
+    )
+
+
+async def owe(tx: Tx, payment_id: PaymentId, amount: int) -> bool:
+    """Count `amount` won as owed back, if so much of the captured money is neither back nor owed already."""
+    return (
+        await tx.run(
+            "UPDATE payment SET refunding = refunding + ?"
+            " WHERE payment_id = ? AND captured - refunded - refunding >= ?",
+            (amount, payment_id, amount),
         )
         == 1
     )

@@ -1,7 +1,6 @@
 """The Toss Payments client: one call, one meaning. The only place that speaks HTTP to the PG.
 
-Codes are those of Toss's error list (https://docs.tosspayments.com/reference/error-codes); what each means for us is
-our own classification. A code that is in no list means that nothing is known.
+What its error codes mean is in `codes.py`.
 """
 
 import asyncio
@@ -13,10 +12,11 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from quickcommerce.payment.codes import ABSENT, TossError, classify, classify_cancel
 from quickcommerce.payment.model import (
     Asked,
+    Cancelled,
     Captured,
-    Declined,
     Doubtful,
     Found,
     Later,
@@ -27,56 +27,17 @@ from quickcommerce.payment.model import (
     Unreadable,
     conclude,
 )  # fmt: skip
-
-REFUSED = frozenset(
-    """
-    REJECT_CARD_PAYMENT REJECT_CARD_COMPANY REJECT_ACCOUNT_PAYMENT REJECT_TOSSPAY_INVALID_ACCOUNT EXCEED_MAX_AUTH_COUNT
-    EXCEED_MAX_ONE_DAY_AMOUNT INVALID_PASSWORD FDS_ERROR INVALID_REJECT_CARD INVALID_STOPPED_CARD
-    INVALID_CARD_EXPIRATION INVALID_CARD_NUMBER INVALID_CARD_LOST_OR_STOLEN EXCEED_MAX_DAILY_PAYMENT_COUNT
-    EXCEED_MAX_PAYMENT_AMOUNT EXCEED_MAX_AMOUNT EXCEED_MAX_MONTHLY_PAYMENT_AMOUNT EXCEED_MAX_ONE_DAY_WITHDRAW_AMOUNT
-    EXCEED_MAX_ONE_TIME_WITHDRAW_AMOUNT RESTRICTED_TRANSFER_ACCOUNT INVALID_ACCOUNT_INFO_RE_REGISTER
-    NOT_ALLOWED_POINT_USE EXCEED_MAX_CARD_INSTALLMENT_PLAN NOT_SUPPORTED_INSTALLMENT_PLAN_CARD_OR_MERCHANT
-    INVALID_CARD_INSTALLMENT_PLAN NOT_SUPPORTED_MONTHLY_INSTALLMENT_PLAN NOT_AVAILABLE_PAYMENT NOT_AVAILABLE_BANK
-    """.split()
-)
-"""The buyer or the issuer refused, or it is the wrong time of day: the attempt is over."""
-
-OURS = frozenset(
-    """
-    INVALID_API_KEY INVALID_AUTHORIZE_AUTH UNAPPROVED_ORDER_ID NOT_FOUND_TERMINAL_ID NOT_REGISTERED_BUSINESS
-    INVALID_UNREGISTERED_SUBMALL INVALID_IDEMPOTENCY_KEY UNAUTHORIZED_KEY INCORRECT_BASIC_AUTH_FORMAT FORBIDDEN_REQUEST
-    """.split()
-)
-"""Our keys or our contract are wrong; the buyer is not to blame, and the PG did not look at the payment."""
-
-REFUSED_REQUEST = frozenset({"INVALID_REQUEST", "BELOW_MINIMUM_AMOUNT"})
-"""What was sent does not fit what the buyer authenticated: this key can never be captured for this payment."""
-
-ABSENT = frozenset({"NOT_FOUND_PAYMENT_SESSION", "NOT_FOUND_PAYMENT", "NOT_FOUND"})
-"""The key or the session is not there (any more): read back once, then the attempt is over."""
-
-TAKEN = frozenset({"ALREADY_PROCESSED_PAYMENT"})
-"""The payment is paid, under this key or another: read back by its order id."""
-AT_WORK = frozenset({"IDEMPOTENT_REQUEST_PROCESSING", "FORBIDDEN_CONSECUTIVE_REQUEST"})
-"""An earlier request for this payment is still being worked on: nothing is known yet."""
-REFUSALS = range(400, 500)
-"""Of the statuses of an error, those with which the PG says no; any other may come from something before it."""
+from quickcommerce.payment.refund_model import Cancel, CancelReply, Means, Refunded, Said, conclude_cancel
 
 CONNECT_S = 5.0
 """How long a call waits for a connection."""
 
 CONNECTIONS_MAX = 128
 """Connections to the PG, for captures and for readings each."""
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
 """What may stand in a path as a payment key. A buyer's client brings the key, and must not choose what is read."""
-
-
-class TossError(msgspec.Struct):
-    """Toss's error body."""
-
-    code: str = ""
-    message: str = ""
 
 
 class TossFailure(msgspec.Struct):
@@ -95,6 +56,9 @@ class TossPayment(msgspec.Struct, rename="camel"):
     total_amount: int
     currency: str = "KRW"
     failure: TossFailure | None = None
+    balance_amount: Any = None
+    cancels: Any = None
+    """These two are read leniently: a capture does not depend on them."""
 
 
 class Toss:
@@ -138,7 +102,7 @@ class Toss:
         try:
             async with asyncio.timeout(self._confirm_deadline_s):
                 answer = await self._http.post("/v1/payments/confirm", json=body, headers=headers)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+        except _NOT_SENT as error:
             return Later("NOT_SENT", type(error).__name__, ours=False, sent=False)
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unknown("NO_ANSWER", type(error).__name__)
@@ -148,6 +112,25 @@ class Toss:
             same = outcome == Captured(asked.payment_key)
             return outcome if same else Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
         return classify(answer.status_code, _error(answer.content))
+
+    async def cancel(self, cancel: Cancel) -> CancelReply:
+        """Give money back. Never raises for what the network or the PG does: that is an outcome."""
+        body = {"cancelReason": cancel.reason, "cancelAmount": cancel.amount, "refundableAmount": cancel.before}
+        headers = {"Idempotency-Key": cancel.idempotency_key}
+        path = f"/v1/payments/{quote(cancel.payment_key, safe='')}/cancel"
+        try:
+            async with asyncio.timeout(self._confirm_deadline_s):
+                answer = await self._http.post(path, json=body, headers=headers)
+        except _NOT_SENT as error:
+            return Later("NOT_SENT", type(error).__name__, ours=False, sent=False)
+        except (httpx2.HTTPError, TimeoutError) as error:
+            return Unknown("NO_ANSWER", type(error).__name__)
+        if answer.status_code == httpx2.codes.OK:
+            outcome = conclude_cancel(_payment(answer.content), cancel, said=None)
+            if isinstance(outcome, Refunded):
+                return outcome
+            return Said("UNEXPECTED_ANSWER", "200, but not as asked", Means.TRANSIENT)
+        return classify_cancel(answer.status_code, _error(answer.content))
 
     async def read(self, asked: Asked) -> Reading:
         """Read a payment back, by its key or, where that names nothing, by its order id."""
@@ -174,33 +157,29 @@ class Toss:
         return Unreadable(f"HTTP {answer.status_code} {told.code}")
 
 
-def classify(status: int, error: TossError) -> Reply:
-    """What an error answer to a confirm means."""
-    refused = status in REFUSALS
-    if refused and (error.code in REFUSED or error.code in REFUSED_REQUEST):
-        return Declined(error.code, error.message)
-    if error.code in AT_WORK:
-        return Unknown(error.code, error.message)
-    if refused and error.code in OURS:
-        return Later(error.code, error.message, ours=True, sent=False)
-    return Doubtful(
-        error.code or f"HTTP_{status}",
-        error.message,
-        absent=refused and error.code in ABSENT,
-        taken=refused and error.code in TAKEN,
-    )
-
-
 def _payment(content: bytes) -> Found | Unreadable:
     try:
         payment = msgspec.json.decode(content, type=TossPayment)
     except msgspec.DecodeError as error:
         return Unreadable(f"not a payment: {error}")
     failure = payment.failure or TossFailure()
+    cancels = _cancels(payment.cancels)
+    given_back = sum(each.amount for each in cancels)
+    left = payment.balance_amount
     return Found(
         payment.payment_key, payment.order_id, payment.total_amount, payment.currency, payment.status,
-        failure.code, failure.message,
+        failure.code, failure.message, left if type(left) is int else payment.total_amount - given_back, cancels,
     )  # fmt: skip
+
+
+def _cancels(told: Any) -> tuple[Cancelled, ...]:
+    """The cancels that can be read; what is none is left out."""
+    found = []
+    for each in told if isinstance(told, list) else []:
+        amount, key = (each.get("cancelAmount"), each.get("transactionKey")) if isinstance(each, dict) else (None, None)
+        if type(amount) is int:
+            found.append(Cancelled(amount, key if isinstance(key, str) else ""))
+    return tuple(found)
 
 
 def _error(content: bytes) -> TossError:

@@ -1,7 +1,7 @@
 """Payments over HTTP."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, get, post
@@ -9,16 +9,27 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from quickcommerce.kit import web
+from quickcommerce.kit import idempotency, web
 from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.clock import rfc3339
-from quickcommerce.kit.ids import OrderId, PaymentId, is_id
+from quickcommerce.kit.ids import Ids, OrderId, PaymentId, is_id
 from quickcommerce.kit.openapi import EVERY_ROLE, Doc
-from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, PaymentDeclined, Unavailable
+from quickcommerce.kit.problem import (
+    AmountMismatch,
+    IdempotencyInProgress,
+    IdempotencyKeyReused,
+    InvalidState,
+    NotFound,
+    PaymentDeclined,
+    Unavailable,
+)  # fmt: skip
 from quickcommerce.kit.telemetry import current_trace
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.payment.flow import RETRY_AFTER_S, Payments
 from quickcommerce.payment.model import MONEY_TAKEN, Status
+from quickcommerce.payment.refund_model import RefundStatus
+from quickcommerce.payment.refunding import Refunding
+from quickcommerce.payment.refunds import REASON_MAX, Asking
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
 
 WAITING = (Status.UNKNOWN, Status.RETRY)
@@ -57,11 +68,29 @@ class Confirm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
 
 
+class RefundAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Money to be given back: `amount` won, or all that is left; `restock`: the goods are to be sold again."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=REASON_MAX, pattern=r"\S")]
+    amount: Annotated[int, msgspec.Meta(ge=1, lt=2**53)] | None = None
+    restock: bool = False
+
+
+class RefundView(msgspec.Struct):
+    """A refund as it was answered: DONE, or PENDING where the PG has not said so yet."""
+
+    refund_id: str
+    amount: int
+    status: Literal["DONE", "PENDING"]
+
+
 @dataclass(frozen=True)
 class Web:
     """What the routes need."""
 
     payments: Payments
+    refunding: Refunding
+    ids: Ids
 
 
 def _view(payment: Payment, attempts: list[Attempt]) -> PaymentView:
@@ -128,6 +157,41 @@ async def confirm(request: AnyRequest, state: State, payment_id: FromPath[str]) 
     return web.answer(_view(payment, attempts), 200 if known else 202, headers)
 
 
+@post(
+    "/v1/payments/{payment_id:str}/refunds",
+    status_code=201,
+    opt={
+        "doc": Doc(
+            "Give money back: all that is left, or a part",
+            EVERY_ROLE,
+            takes=RefundAsk,
+            gives={201: RefundView},
+            problems=(NotFound, InvalidState, IdempotencyInProgress, IdempotencyKeyReused, Unavailable),
+            headers=("Idempotency-Key",),
+        )
+    },
+)
+async def refund(request: AnyRequest, state: State, payment_id: FromPath[str]) -> Response[bytes]:
+    """Give money back; PENDING while the PG has not said that it did."""
+    parts: Web = state.payments_web
+    caller: Caller = await web.caller(request)
+    if not is_id("pay", payment_id):
+        raise NotFound("there is no such payment")
+    raw = await web.raw_body(request)
+    key = idempotency.check_key(request.headers.getall("idempotency-key", []))
+    asked = web.decode(raw, RefundAsk)
+    path = f"/v1/payments/{payment_id}/refunds"
+    claim = idempotency.Claim(caller.user_id, key, idempotency.fingerprint("POST", path, raw)) if key else None
+    asking = Asking(
+        parts.ids.refund(), PaymentId(payment_id), asked.amount, asked.reason, asked.restock, caller, claim,
+        current_trace(),
+    )  # fmt: skip
+    made, status, replayed = await parts.refunding.refund(asking)
+    told: Literal["DONE", "PENDING"] = "DONE" if status is RefundStatus.DONE else "PENDING"
+    headers = {"Idempotency-Replayed": "true"} if replayed else None
+    return web.answer(RefundView(made.refund_id, made.amount, told), 201, headers)
+
+
 def routes() -> list[HTTPRouteHandler]:
     """The payment routes; they find their `Web` in the app's state as `payments_web`."""
-    return [of_order, confirm]
+    return [of_order, confirm, refund]

@@ -9,6 +9,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
+from quickcommerce.toss_emulator.cancel import (
+    Cancel,
+    CancelAsk,
+    cancel_refusal,
+    left_of,
+    read_cancel,
+    status_after,
+)  # fmt: skip
 from quickcommerce.toss_emulator.errors import REFUSED_BY_ISSUER
 from quickcommerce.toss_emulator.gateway import Answer, AnyRequest, Call, Gateway, Moment, Work, done, refused
 from quickcommerce.toss_emulator.ledger import Books
@@ -33,7 +41,14 @@ def payment_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
         known = known_order_id(order_id)
         return await gateway.answer(request, Call("get", known, None), _get(None, known))
 
-    return [confirm, get_by_key, get_by_order]
+    @post("/v1/payments/{payment_key:str}/cancel", status_code=200)
+    async def cancel(request: AnyRequest, payment_key: FromPath[str]) -> ASGIResponse:
+        known = known_payment_key(payment_key)
+        return await gateway.answer(
+            request, Call("cancel", None, known), _cancel(known, read_cancel(await _body(request)))
+        )
+
+    return [confirm, get_by_key, get_by_order, cancel]
 
 
 async def _body(request: AnyRequest) -> bytes:
@@ -64,10 +79,33 @@ def _confirm(ask: Ask) -> Work:
                 transaction_key=_transaction_key(payment.payment_key, "capture"),
             )
             books.capture(captured)
-            return done(captured, moment)
+            return done(captured, [], moment)
         if verdict in REFUSED_BY_ISSUER:
             books.abort(payment.payment_key, verdict)
         return refused(verdict, moment)
+
+    return work
+
+
+def _cancel(payment_key: str | None, ask: CancelAsk | None) -> Work:
+    def work(books: Books, moment: Moment, scripted: str | None) -> Answer:
+        payment = books.payment(payment_key) if payment_key is not None else None
+        if payment is None:
+            return refused(scripted or "NOT_FOUND_PAYMENT", moment)
+        if ask is None:
+            return refused(scripted or "INVALID_REQUEST", moment)
+        before = books.cancels(payment.payment_key)
+        left = left_of(payment, before)
+        code = scripted or cancel_refusal(payment, ask, left)
+        if code is not None:
+            return refused(code, moment)
+        amount = left if ask.amount is None else ask.amount
+        left -= amount
+        transaction_key = _transaction_key(payment.payment_key, f"cancel {len(before) + 1}")
+        cancelled = msgspec.structs.replace(payment, status=status_after(left))
+        cancel = Cancel(transaction_key, amount, ask.reason, left, moment.now_us)
+        books.cancel(cancelled, cancel)
+        return done(cancelled, [*before, cancel], moment)
 
     return work
 
@@ -86,6 +124,8 @@ def _get(payment_key: str | None, order_id: str | None) -> Work:
             payment = books.payment(payment_key)
         elif order_id is not None:
             payment = books.payment_of(order_id)
-        return refused("NOT_FOUND_PAYMENT", moment) if payment is None else done(payment, moment)
+        if payment is None:
+            return refused("NOT_FOUND_PAYMENT", moment)
+        return done(payment, books.cancels(payment.payment_key), moment)
 
     return work

@@ -44,12 +44,18 @@ _STATUSES: Final = {
     403: (
         "EXCEED_MAX_AUTH_COUNT",
         "EXCEED_MAX_ONE_DAY_AMOUNT",
+        "EXCEED_MAX_REFUND_DUE",
         "FDS_ERROR",
         "FORBIDDEN_CONSECUTIVE_REQUEST",
         "FORBIDDEN_REQUEST",
         "INCORRECT_BASIC_AUTH_FORMAT",
         "INVALID_PASSWORD",
+        "NOT_ALLOWED_PARTIAL_REFUND",
+        "NOT_ALLOWED_PARTIAL_REFUND_WAITING_DEPOSIT",
         "NOT_AVAILABLE_BANK",
+        "NOT_CANCELABLE_AMOUNT",
+        "NOT_CANCELABLE_PAYMENT",
+        "NOT_CANCELABLE_PAYMENT_FOR_DORMANT_USER",
         "REJECT_ACCOUNT_PAYMENT",
         "REJECT_CARD_COMPANY",
         "REJECT_CARD_PAYMENT",
@@ -60,14 +66,19 @@ _STATUSES: Final = {
     409: ("IDEMPOTENT_REQUEST_PROCESSING",),
     413: ("PAYLOAD_TOO_LARGE",),
     500: (
+        "COMMON_ERROR",
         "FAILED_INTERNAL_SYSTEM_PROCESSING",
+        "FAILED_METHOD_HANDLING_CANCEL",
+        "FAILED_PARTIAL_REFUND",
         "FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING",
+        "FAILED_REFUND_PROCESS",
         "UNKNOWN_PAYMENT_ERROR",
     ),
 }
 _STATUS_OF: Final = {code: status for status, codes in _STATUSES.items() for code in codes}
 
 _TEXTS: Final = {
+    "ALREADY_CANCELED_PAYMENT": ("이미 취소된 결제입니다.", "This payment has already been cancelled."),
     "ALREADY_PROCESSED_PAYMENT": ("이미 처리된 결제입니다.", "This payment has already been processed."),
     "BELOW_MINIMUM_AMOUNT": ("최소 결제 금액보다 적은 금액입니다.", "The amount is below the minimum."),
     "FAILED_INTERNAL_SYSTEM_PROCESSING": ("내부 시스템 처리에 실패했습니다.", "Internal processing failed."),
@@ -82,11 +93,17 @@ _TEXTS: Final = {
     ),
     "INVALID_IDEMPOTENCY_KEY": ("멱등키는 1자 이상 300자 이하입니다.", "An idempotency key has 1 to 300 characters."),
     "INVALID_REQUEST": ("잘못된 요청입니다.", "The request is invalid."),
+    "NOT_CANCELABLE_AMOUNT": ("취소할 수 없는 금액입니다.", "This amount cannot be cancelled."),
+    "NOT_CANCELABLE_PAYMENT": ("취소할 수 없는 결제입니다.", "This payment cannot be cancelled."),
     "NOT_FOUND": ("존재하지 않는 정보입니다.", "Not found."),
     "NOT_FOUND_PAYMENT": ("존재하지 않는 결제입니다.", "There is no such payment."),
     "NOT_FOUND_PAYMENT_SESSION": (
         "결제 시간이 지나 결제 정보를 찾을 수 없습니다.",
         "There is no such payment session, or its time has passed.",
+    ),
+    "NOT_MATCHES_REFUNDABLE_AMOUNT": (
+        "잔액 결과가 일치하지 않습니다.",
+        "What can be cancelled is not what the request says.",
     ),
     "PAY_PROCESS_CANCELED": ("구매자가 결제를 취소했습니다.", "The buyer cancelled the payment."),
     "PROVIDER_ERROR": ("잠시 후 다시 시도해 주세요.", "The provider failed for a moment; try again later."),

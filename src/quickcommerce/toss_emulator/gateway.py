@@ -4,13 +4,14 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
+from quickcommerce.toss_emulator.cancel import Cancel, left_of, shown_cancels
 from quickcommerce.toss_emulator.clock import DAY_US, Clock
 from quickcommerce.toss_emulator.cut import CutResponse
 from quickcommerce.toss_emulator.errors import CODE, error_body, status_of, text_of
@@ -24,6 +25,8 @@ ANSWERS_KEPT_US: Final = 15 * DAY_US
 
 _LONGEST_KEY: Final = 300
 _CODE: Final = re.compile(CODE)
+_RUNNING: Final = "error:IDEMPOTENT_REQUEST_PROCESSING"
+"""What is never kept: it says that another answer, to the first request with the key, is yet to come."""
 _BODILESS: Final = (204, 205, 304)
 
 AnyRequest = Request[Any, Any, Any]
@@ -58,10 +61,13 @@ Work = Callable[[Books, Moment, str | None], Answer]
 """What a call does to the books; the text is the error code the script wants it to end with, if it wants one."""
 
 
-def done(payment: Payment, moment: Moment) -> Answer:
-    """The call did what it was asked to do, and this is the payment now."""
-    body = msgspec.json.encode(shown(payment, moment.now_us, english=moment.english))
-    return Answer(200, "application/json", body, "done", payment)
+def done(payment: Payment, cancels: Sequence[Cancel], moment: Moment) -> Answer:
+    """The call did what it was asked to do, and this is the payment now, with its cancels in order."""
+    facts = shown(payment, moment.now_us, left_of(payment, cancels), english=moment.english)
+    facts["cancels"] = shown_cancels(cancels)
+    if cancels:
+        facts["lastTransactionKey"] = cancels[-1].transaction_key
+    return Answer(200, "application/json", msgspec.json.encode(facts), "done", payment)
 
 
 def refused(code: str, moment: Moment) -> Answer:
@@ -114,7 +120,7 @@ class Gateway:
                     answer = refused(stop, moment)
                 else:
                     answer = _act(books, moment, work, fault)
-                if scope is not None and kept is None:
+                if scope is not None and kept is None and answer.outcome != _RUNNING:
                     books.keep_answer(scope, answer.status, answer.media_type, answer.body, moment.now_us)
                 _note(books, call, answer, at_us, lost=isinstance(fault, DropAfter))
                 return answer

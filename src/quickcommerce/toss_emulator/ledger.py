@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from quickcommerce.toss_emulator.cancel import Cancel
 from quickcommerce.toss_emulator.clock import utc
 from quickcommerce.toss_emulator.payment import Payment, status_at
 
@@ -33,6 +34,12 @@ SCHEMA: Final = (
         kind TEXT NOT NULL CHECK (kind IN ('capture', 'cancel')),
         amount INTEGER NOT NULL CHECK (amount > 0),
         at INTEGER NOT NULL
+    )""",
+    # What a cancel says beside its movement: why, and what could be cancelled after it.
+    """CREATE TABLE IF NOT EXISTS cancel (
+        transaction_key TEXT PRIMARY KEY REFERENCES movement,
+        reason TEXT NOT NULL,
+        left_over INTEGER NOT NULL CHECK (left_over >= 0)
     )""",
     """CREATE TABLE IF NOT EXISTS kept_answer (
         scope BLOB PRIMARY KEY,
@@ -96,6 +103,27 @@ class Books:
             (key, captured.payment_key, captured.amount, at_us),
         )
 
+    def cancels(self, payment_key: str) -> list[Cancel]:
+        """What went back of a payment, in order."""
+        rows = self._execute(
+            "SELECT transaction_key, amount, reason, left_over, at FROM movement JOIN cancel USING (transaction_key)"
+            " WHERE payment_key = ? AND kind = 'cancel' ORDER BY movement.rowid",
+            (payment_key,),
+        )
+        return [Cancel(*row) for row in rows]
+
+    def cancel(self, cancelled: Payment, cancel: Cancel) -> None:
+        """Enter that money went back; the payment is given as it is after that."""
+        self._execute("UPDATE payment SET status = ? WHERE payment_key = ?", (cancelled.status, cancelled.payment_key))
+        self._execute(
+            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, 'cancel', ?, ?)",
+            (cancel.transaction_key, cancelled.payment_key, cancel.amount, cancel.at),
+        )
+        self._execute(
+            "INSERT INTO cancel (transaction_key, reason, left_over) VALUES (?, ?, ?)",
+            (cancel.transaction_key, cancel.reason, cancel.left),
+        )
+
     def abort(self, payment_key: str, code: str) -> None:
         """Close a payment that is in progress as refused for good."""
         self._execute(
@@ -134,7 +162,7 @@ class Books:
 
     def clear(self) -> None:
         """Forget everything."""
-        for table in ("movement", "payment", "kept_answer", "call", "clock"):
+        for table in ("cancel", "movement", "payment", "kept_answer", "call", "clock"):
             self._execute(f"DELETE FROM {table}")
 
     def everything(self, now_us: int) -> dict[str, Any]:

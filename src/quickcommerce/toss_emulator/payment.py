@@ -8,7 +8,7 @@ import msgspec
 from quickcommerce.toss_emulator.clock import MINUTE_US, seoul
 from quickcommerce.toss_emulator.errors import text_of
 
-Status = Literal["IN_PROGRESS", "DONE", "ABORTED", "EXPIRED"]
+Status = Literal["IN_PROGRESS", "DONE", "PARTIAL_CANCELED", "CANCELED", "ABORTED", "EXPIRED"]
 Method = Literal["CARD", "CARD_REFUSED", "TRANSFER", "EASY_PAY", "카드", "계좌이체", "간편결제"]
 """How a buyer authenticated; `CARD_REFUSED` is a card that its issuer will refuse when the shop confirms."""
 
@@ -110,10 +110,12 @@ def method_of(method: Method) -> str:
     return next((name for name, shown in _SHOWN_METHOD.items() if shown == method), method)
 
 
-def shown(payment: Payment, now_us: int, *, english: bool = False) -> dict[str, Any]:
-    """The Payment object of the API (version 2022-11-16); what an emulated payment never has is null."""
+def shown(payment: Payment, now_us: int, left: int, *, english: bool = False) -> dict[str, Any]:
+    """The Payment object of the API (version 2022-11-16), of which `left` won are not cancelled; its `cancels` are the
+    caller's to fill in. What an emulated payment never has is null.
+    """
     done = payment.approved_at is not None
-    vat = (payment.amount + 5) // 11  # a tenth on top, so an eleventh of the whole, to the nearest won
+    vat = (left + 5) // 11  # a tenth on top, so an eleventh of the whole, to the nearest won
     failure = payment.failure_code
     return {
         "version": "2022-11-16",
@@ -125,8 +127,8 @@ def shown(payment: Payment, now_us: int, *, english: bool = False) -> dict[str, 
         "currency": "KRW",
         "method": _SHOWN_METHOD[payment.method],
         "totalAmount": payment.amount,
-        "balanceAmount": payment.amount,
-        "suppliedAmount": payment.amount - vat,
+        "balanceAmount": left,
+        "suppliedAmount": left - vat,
         "vat": vat,
         "taxFreeAmount": 0,
         "taxExemptionAmount": 0,
