@@ -10,7 +10,7 @@ from litestar.params import FromPath
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.model import Product
 from quickcommerce.kit import web
-from quickcommerce.kit.openapi import Doc
+from quickcommerce.kit.openapi import Doc, Parameter
 from quickcommerce.kit.problem import InvalidRequest, NotFound, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
@@ -48,6 +48,11 @@ def _view(product: Product) -> ProductView:
             gives={200: ProductPage},
             problems=(Unavailable,),
             query=("limit", "cursor", "keyword"),
+            parameters={
+                "keyword": Parameter(
+                    {"type": "string", "maxLength": KEYWORD_MAX}, "Part of a name or category, in any case."
+                )
+            },
         )
     },
 )

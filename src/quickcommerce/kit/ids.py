@@ -20,7 +20,9 @@ ProductId = NewType("ProductId", int)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
-_SHAPE = re.compile(r"(ord|pay|evt)_[0-9A-HJKMNP-TV-Z]{26}")
+ID = "[0-9A-HJKMNP-TV-Z]{26}"
+"""What stands behind the prefix of an id."""
+_SHAPE = re.compile(f"(ord|pay|evt)_{ID}")
 
 
 def is_id(prefix: str, text: str) -> bool:

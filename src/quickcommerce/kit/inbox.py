@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import msgspec
 from prometheus_client import Counter
@@ -60,7 +61,7 @@ class DeadLetter:
     id: str
     consumer: str
     event_type: str
-    order_id: str
+    order_id: Annotated[str, msgspec.Meta(description="What the event is about, as it says itself.")]
     reason: str
     tries: int
     failed_at: str
