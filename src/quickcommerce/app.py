@@ -18,6 +18,7 @@ from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.console import web as console_web
+from quickcommerce.console.invariants import Audit, Watch
 from quickcommerce.coupon.flow import Coupons
 from quickcommerce.history import web as history_web
 from quickcommerce.history.flow import Projection
@@ -201,12 +202,15 @@ def build(
         Subscription(stores.payment, order, settings.event_list_max),
         Subscription(stores.shop, history, settings.event_list_max),
     ]
-    supervisor = Supervisor(_loops(settings, stores, flows, subscriptions, clock), rng=rng)
+    audit = Audit(stores.shop, stores.payment, flows.index, tuple(letters.values()), clock)
+    watch = Loop("invariants", Watch(audit, settings.invariants_every_s).step, POLL_S)
+    supervisor = Supervisor([*_loops(settings, stores, flows, subscriptions, clock), watch], rng=rng)
     draining: list[str] = []
     operations = console_web.Operations(
         reasons=lambda: [*draining, *supervisor.stalled()],
         probe=lambda: _probe(stores),
         counts=lambda: _counts(stores, flows, subscriptions),
+        invariants=audit.look,
         letters=tuple(letters.values()),
         consumers={"payment": payment, "order": order, "history": history},
     )

@@ -17,11 +17,11 @@ REPLAY = "POST /v1/ops/dead-letters/{letter_id}/replay"
 READS = ("GET /v1/orders/{order_id}", "GET /v1/orders/{order_id}/timeline", "GET /v1/orders/{order_id}/payment")
 LISTS = ("GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters")
 PRODUCT = "GET /v1/products/{product_id}"
-COUNTS = "GET /v1/ops/counts"
+COUNTS = ("GET /v1/ops/counts", "GET /v1/ops/invariants")
 READY = "GET /readyz"
 STILL = ("GET /healthz", "GET /metrics", "GET /openapi.json", "GET /static/pay.css")
 PAY, SUCCESS, FAIL = "GET /pay/{order_id}", "GET /pay/success", "GET /pay/fail"
-ALL = (PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, *STILL, PAY, SUCCESS, FAIL)
+ALL = (PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, PAY, SUCCESS, FAIL)
 TAKING = (PLACE, CANCEL, CONFIRM, REPLAY)
 OWNED = (CANCEL, CONFIRM, *READS, PAY)
 PROTECTED = tuple(name for name in ALL if find(name).roles)
@@ -88,7 +88,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_without_what_the_pg_sends_is_refused"),
         Rule((FAIL,), ANYBODY, "test_return.test_fail_refuses_what_no_pg_sends"),
         Rule((*READS, PRODUCT, PAY), ANYBODY, "It reads an id and no more, and what is no id is 404."),
-        Rule((COUNTS, READY, *STILL), ANYBODY, "It reads nothing that could be wrong."),
+        Rule((*COUNTS, READY, *STILL), ANYBODY, "It reads nothing that could be wrong."),
     ],
     "not-found": [
         Rule((PAY,), NOBODY, "test_pages.test_a_wrong_token_is_not_found_whoever_brings_it"),
@@ -98,7 +98,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((PRODUCT, REPLAY), ANYBODY, "test_ids.test_what_is_no_id_names_nothing"),
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_payment_that_is_not_there_is_not_found"),
         Rule((FAIL,), ANYBODY, "It says what the PG said, of whatever payment."),
-        Rule((*LISTS, COUNTS, READY, *STILL), ANYBODY, "It names nothing that could be absent; a list may be empty."),
+        Rule((*LISTS, *COUNTS, READY, *STILL), ANYBODY, "It names nothing that could be absent; a list may be empty."),
     ],
     "idempotency-key-reused": [
         Rule((PLACE,), BUYERS, "test_idempotency.test_a_key_with_another_body_is_refused"),
@@ -121,7 +121,7 @@ MATRIX: dict[str, list[Rule]] = {
         *FIRST,
         FOREIGN,
         Rule((PLACE,), ANYBODY, "A new order has no state yet."),
-        Rule((*READS, *LISTS, PRODUCT, COUNTS, READY, *STILL, PAY, FAIL), ANYBODY, "It shows any state as it is."),
+        Rule((*READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, PAY, FAIL), ANYBODY, "It shows any state as it is."),
     ],
     "amount-mismatch": [
         Rule((CONFIRM,), OWNERS, "test_confirm.test_another_amount_is_refused_first_and_always_without_asking_the_pg"),
@@ -144,7 +144,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(OPERATIONS, LESS, "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule(STILL, ANYBODY, "It asks nothing that could be down."),
         Rule(
-            (PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, PAY, SUCCESS, FAIL), ANYBODY,
+            (PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, *COUNTS, READY, PAY, SUCCESS, FAIL), ANYBODY,
             "test_unavailable.test_a_store_that_is_down_is_told_and_what_needs_it_works_again_after",
         ),
     ],

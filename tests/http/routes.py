@@ -86,6 +86,7 @@ ROUTES = [
     Route("GET", "/metrics"),
     Route("GET", "/openapi.json"),
     Route("GET", "/v1/ops/counts", (Role.MASTER,), stores=("shop", "payment", "history")),
+    Route("GET", "/v1/ops/invariants", (Role.MASTER,), stores=("shop", "payment", "history")),
     Route("GET", "/v1/ops/dead-letters", (Role.MASTER,), knows=("limit", "cursor"), stores=("shop", "payment")),
     Route("POST", "/v1/ops/dead-letters/{letter_id}/replay", (Role.MASTER,), takes=True, stores=("payment",)),
     Route("GET", "/pay/{order_id}", EVERYBODY, owned=True, stores=("shop", "payment")),

@@ -44,7 +44,9 @@ async def test_each_route_names_every_status_it_answers_with_and_no_other(tmp_pa
         for status, response in responses.items():
             page = ["text/html"] if route.path.startswith("/pay/") else []
             refusal = ["application/problem+json", *page]
-            assert list(response["content"]) == (refusal if status >= "400" else page or [next(iter(response["content"]))])
+            assert list(response["content"]) == (
+                refusal if status >= "400" else page or [next(iter(response["content"]))]
+            )
 
 
 async def test_it_says_who_may_ask_what_is_taken_and_what_is_read(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ async def test_it_says_who_may_ask_what_is_taken_and_what_is_read(tmp_path: Path
     for route in API:
         operation = document["paths"][route.path][route.method.lower()]
         assert operation["summary"]
-        linked = [{"checkout": []}] if route.path == "/pay/{order_id}" else []
+        linked: list[dict[str, list[str]]] = [{"checkout": []}] if route.path == "/pay/{order_id}" else []
         assert operation.get("security", []) == ([{"bearer": []}, *linked] if route.roles else [])
         assert operation.get("x-roles", []) == list(route.roles)
         assert ("requestBody" in operation) == route.takes

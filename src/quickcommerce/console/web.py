@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from quickcommerce.console.invariants import Invariants
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import from_rfc3339
@@ -42,6 +43,7 @@ class Operations:
     reasons: Callable[[], list[str]]
     probe: Callable[[], Awaitable[None]]
     counts: Callable[[], Awaitable[Mapping[str, int]]]
+    invariants: Callable[[], Awaitable[Invariants]]
     letters: tuple[DeadLetters, ...]
     consumers: Mapping[str, Replays]
 
@@ -138,6 +140,21 @@ async def counts(request: AnyRequest, state: State) -> Response[bytes]:
 
 
 @get(
+    "/v1/ops/invariants",
+    opt={
+        "doc": Doc(
+            "What must always hold, and whether it does", MASTER, gives={200: Invariants}, problems=(Unavailable,)
+        )
+    },
+)
+async def invariants(request: AnyRequest, state: State) -> Response[bytes]:
+    """What must always hold, looked at now."""
+    operations: Operations = state.operations
+    (await web.caller(request)).need(*MASTER)
+    return web.answer(await operations.invariants())
+
+
+@get(
     "/v1/ops/dead-letters",
     opt={
         "doc": Doc(
@@ -188,4 +205,4 @@ async def openapi(state: State) -> Response[bytes]:
 
 def routes() -> list[HTTPRouteHandler]:
     """The operations routes; they find `Operations` in the app's state as `operations`."""
-    return [healthz, readyz, metrics, counts, dead_letters, replay, openapi]
+    return [healthz, readyz, metrics, counts, invariants, dead_letters, replay, openapi]

@@ -29,6 +29,11 @@ class SqlIndex:
         """See `Index.search`."""
         return await self.db.scan(lambda tx: _search(tx, query))
 
+    async def versions(self, after: str, upto: str) -> dict[str, int]:
+        """The versions of the documents whose order ids are behind `after` up to `upto`."""
+        sql = "SELECT order_id, version FROM document WHERE order_id > ? AND order_id <= ?"
+        return dict(await self.db.scan(lambda tx: tx.all(sql, (after, upto))))
+
     async def count(self) -> int:
         """See `Index.count`."""
         row = await self.db.scan(lambda tx: tx.one("SELECT COUNT(*) FROM document"))

@@ -25,6 +25,15 @@ ID = "[0-9A-HJKMNP-TV-Z]{26}"
 _SHAPE = re.compile(f"(ord|pay|evt)_{ID}")
 
 
+def earliest(prefix: str, at_us: int) -> str:
+    """An id that sorts before every id with this prefix that is made at this time or later."""
+    return f"{prefix}_" + _spelled(max(0, at_us) // 1_000 << 80)
+
+
+def _spelled(number: int) -> str:
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+
+
 def is_id(prefix: str, text: str) -> bool:
     """Whether `text` has the shape of an id with this prefix; anything else in a path names nothing (404)."""
     return text.startswith(prefix + "_") and _SHAPE.fullmatch(text) is not None
@@ -69,4 +78,4 @@ class Ids:
 
     def _make(self, prefix: str) -> str:
         number = (self.clock() // 1_000 & (1 << 48) - 1) << 80 | self.rng.getrandbits(80)
-        return prefix + "_" + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+        return f"{prefix}_{_spelled(number)}"

@@ -7,7 +7,7 @@ which waits and tries the same list again.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -118,6 +118,11 @@ class DeadLetters:
             )
         )
         return [DeadLetter(*row) for row in ((*facts, rfc3339(at)) for *facts, at in rows)]
+
+    async def about(self, event_types: Collection[str]) -> set[str]:
+        """What the letters of these types are about: order ids. There are few letters, and all are read."""
+        sql = f"SELECT DISTINCT subject FROM dead_letter WHERE event_type IN ({marks(list(event_types))})"
+        return {subject for (subject,) in await self.db.scan(lambda tx: tx.all(sql, sorted(event_types)))}
 
     async def peek(self, tx: Tx, letter_id: str) -> Message:
         """The event of a letter. Raises NotFound."""
