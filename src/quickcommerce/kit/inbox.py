@@ -82,21 +82,11 @@ class DeadLetters:
         letter_id = f"{consumer}.{message.id}"
         if await tx.one("SELECT 1 FROM dead_letter WHERE letter_id = ?", (letter_id,)):
             return
+        kept = msgspec.json.encode(message)
         await tx.insert(
             "dead_letter",
             "letter_id, consumer, event_type, subject, reason, tries, failed_at_us, message",
-            [
-                (
-                    letter_id,
-                    consumer,
-                    message.type,
-                    message.subject,
-                    reason[:1000],
-                    tries,
-                    self.clock(),
-                    msgspec.json.encode(message),
-                )
-            ],
+            [(letter_id, consumer, message.type, message.subject, reason[:1000], tries, self.clock(), kept)],
         )
 
         def tell() -> None:
