@@ -17,6 +17,7 @@ from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
+from quickcommerce.console import asyncapi
 from quickcommerce.console import web as console_web
 from quickcommerce.console.invariants import Audit, Watch
 from quickcommerce.coupon.flow import Coupons
@@ -379,6 +380,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.operations = operations
     app.state.pages = shop_web.Pages(flows.book, flows.payments, checkout, pg_checkout, settings.public_url)
     app.state.openapi = openapi.describe(app, version("quickcommerce"))
+    app.state.asyncapi = asyncapi.describe(version("quickcommerce"))
     return app
 
 

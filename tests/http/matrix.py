@@ -19,7 +19,10 @@ LISTS = ("GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v
 PRODUCT = "GET /v1/products/{product_id}"
 COUNTS = ("GET /v1/ops/counts", "GET /v1/ops/invariants")
 READY = "GET /readyz"
-STILL = ("GET /healthz", "GET /metrics", "GET /openapi.json", "GET /static/pay.css")
+STILL = (
+    "GET /healthz", "GET /metrics", "GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /static/docs.css",
+    "GET /static/pay.css",
+)  # fmt: skip
 PAY, SUCCESS, FAIL = "GET /pay/{order_id}", "GET /pay/success", "GET /pay/fail"
 ALL = (PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, PAY, SUCCESS, FAIL)
 TAKING = (PLACE, CANCEL, CONFIRM, REPLAY)

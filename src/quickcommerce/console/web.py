@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from quickcommerce.console import docs as pages
 from quickcommerce.console.invariants import Invariants
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Role
@@ -203,6 +204,26 @@ async def openapi(state: State) -> Response[bytes]:
     return web.answer(state.openapi)
 
 
+@get("/asyncapi.json", opt={"doc": Doc("The events", gives={200: None}, media="application/json")})
+async def asyncapi(state: State) -> Response[bytes]:
+    """The AsyncAPI description."""
+    return web.answer(state.asyncapi)
+
+
+@get("/docs", opt={"doc": Doc("This description, as a page", gives={200: None}, media=web.HTML)})
+async def docs(state: State) -> Response[str]:
+    """The description as a page, made when it is first asked for."""
+    if "docs" not in state:
+        state.docs = pages.render(state.openapi)
+    return Response(state.docs, media_type=web.HTML, headers=pages.HEADERS)
+
+
+@get("/static/docs.css", sync_to_thread=False)
+def style() -> Response[bytes]:
+    """The page's style."""
+    return Response(pages.STYLE, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+
+
 def routes() -> list[HTTPRouteHandler]:
     """The operations routes; they find `Operations` in the app's state as `operations`."""
-    return [healthz, readyz, metrics, counts, invariants, dead_letters, replay, openapi]
+    return [healthz, readyz, metrics, counts, invariants, dead_letters, replay, openapi, asyncapi, docs, style]
