@@ -11,6 +11,7 @@ from structlog.typing import EventDict
 
 from quickcommerce.console import invariants
 from quickcommerce.kit.auth import Role
+from quickcommerce.kit.problem import Unavailable
 from stores import metric
 from world import World, world
 
@@ -192,6 +193,26 @@ async def test_a_break_is_seen_and_logged_without_anybody_asking(tmp_path: Path,
         await w.until("the break is seen", seen, within_s=70)
         line = next(line for line in logged if line["event"] == "invariant.broken")
         assert (line["invariant"], line["figure"]) == ("I2", 7)
+
+
+async def test_a_store_that_is_down_is_asked_no_more_often_and_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with story(tmp_path) as w:
+        asked = 0
+
+        async def refuse(_work: object) -> None:
+            nonlocal asked
+            asked += 1
+            raise Unavailable("the database cannot be reached")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(w.app.stores.payment, "scan", refuse)
+            await asyncio.sleep(299)
+            assert asked == 4, "once in each minute but the first"
+            assert (await w.http.get("/readyz")).status_code == 200
+        await asyncio.sleep(60)
+        assert await look(w) == {}
 
 
 async def test_it_looks_less_often_where_looking_takes_long() -> None:

@@ -214,6 +214,8 @@ class Watch:
         if self._next_s is None:
             self._next_s = started + self.every_s
         if started >= self._next_s:
+            # Where a store cannot be asked, the next look is not sooner: looking is no work that anybody waits for.
+            self._next_s = started + self.every_s
             await self.audit.look()
             ended = loop.time()
             self._next_s = ended + max(self.every_s, SHARE * (ended - started))
