@@ -95,7 +95,7 @@ ROUTES = [
     Route("GET", "/pay/{order_id}", EVERYBODY, owned=True, stores=("shop", "payment")),
     Route(
         "GET", "/pay/success", query="paymentKey={payment_key}&orderId={payment_id}&amount={amount}",
-        knows=("paymentKey", "orderId", "amount"), stores=("payment",),
+        knows=("paymentKey", "orderId", "amount", "paymentType"), stores=("payment",),
     ),
     Route(
         "GET", "/pay/fail", query="code=PAY_PROCESS_CANCELED&message=no&orderId={payment_id}",

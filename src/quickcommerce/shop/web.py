@@ -154,13 +154,14 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
             "Where the PG sends a buyer who authenticated: the payment is captured",
             gives={200: None, 202: None},
             problems=(NotFound, PaymentDeclined, AmountMismatch, InvalidState, Unavailable),
-            query=("paymentKey", "orderId", "amount"),
+            query=("paymentKey", "orderId", "amount", "paymentType"),
             parameters={
                 "paymentKey": Parameter(
                     {"type": "string", "pattern": f"^{KEY.pattern}$"}, "The PG's key of the payment.", required=True
                 ),
                 "orderId": Parameter(IDS["payment_id"], "Our payment's id, which the PG calls so.", required=True),
                 "amount": Parameter(NUMBER, "Won that the buyer agreed to.", required=True),
+                "paymentType": Parameter({"type": "string"}, "The PG sends it; it changes nothing."),
             },
             media=HTML,
             says={200: "It is paid", 202: "It is not known yet: the page looks again by itself"},
