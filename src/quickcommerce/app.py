@@ -19,7 +19,9 @@ from quickcommerce.catalog import sales_web
 from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.sales import TimeSales
+from quickcommerce.console import asyncapi
 from quickcommerce.console import web as console_web
+from quickcommerce.console.invariants import Audit, Watch
 from quickcommerce.coupon import web as coupon_web
 from quickcommerce.coupon.flow import Coupons, Issued, Issuing
 from quickcommerce.history import web as history_web
@@ -222,12 +224,15 @@ def build(
         Subscription(stores.payment, order, settings.event_list_max),
         Subscription(stores.shop, history, settings.event_list_max),
     ]
-    supervisor = Supervisor(_loops(settings, stores, flows, subscriptions, clock), rng=rng)
+    audit = Audit(stores.shop, stores.payment, flows.index, tuple(letters.values()), clock)
+    watch = Loop("invariants", Watch(audit, settings.invariants_every_s).step, POLL_S)
+    supervisor = Supervisor([*_loops(settings, stores, flows, subscriptions, clock), watch], rng=rng)
     draining: list[str] = []
     operations = console_web.Operations(
         reasons=lambda: [*draining, *supervisor.stalled()],
         probe=lambda: _probe(stores),
         counts=lambda: _counts(stores, flows, subscriptions),
+        invariants=audit.look,
         letters=tuple(letters.values()),
         consumers={"payment": payment, "order": order, "history": history},
     )
@@ -439,6 +444,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.operations = operations
     app.state.pages = shop_web.Pages(flows.book, flows.payments, checkout, pg_checkout, settings.public_url)
     app.state.openapi = openapi.describe(app, version("quickcommerce"))
+    app.state.asyncapi = asyncapi.describe(version("quickcommerce"))
     return app
 
 

@@ -18,6 +18,7 @@ from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
 from quickcommerce.bench.cli import bench_app
 from quickcommerce.catalog.file import BadFile, read_file
+from quickcommerce.history.rebuild import Rebuild, Rebuilt
 from quickcommerce.kit import folders
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock
@@ -38,9 +39,11 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 catalog_cli = typer.Typer(help="What is for sale.", no_args_is_help=True)
+rebuild_cli = typer.Typer(help="Make again what follows from the databases.", no_args_is_help=True)
 letters_cli = typer.Typer(help="Events that could not be handled.", no_args_is_help=True)
 cli.add_typer(catalog_cli, name="catalog")
 cli.add_typer(letters_cli, name="dead-letters")
+cli.add_typer(rebuild_cli, name="rebuild")
 cli.add_typer(bench_app, name="bench")
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -170,6 +173,23 @@ def doctor(data_dir: DataDir = None) -> None:
     out.print(table)
     if not all(finding.fit for finding in findings):
         raise typer.Exit(1)
+
+
+@rebuild_cli.command("history")
+def rebuild_history(data_dir: DataDir = None) -> None:
+    """Make the search index what the orders are; the shop may run meanwhile."""
+
+    async def work(app: App) -> tuple[Rebuilt, int]:
+        total = (await app.operations.counts())["orders"]
+        with Progress(console=err) as progress:
+            task = progress.add_task("orders", total=total)
+            rebuild = Rebuild(app.flows.book, app.flows.index)
+            done = await rebuild.run(lambda orders: progress.update(task, completed=orders))
+        return done, await app.flows.index.count()
+
+    done, documents = _once(_settings(data_dir=data_dir), work)
+    changes = f"{done.added} documents added, {done.renewed} renewed, {done.removed} removed"
+    out.print(f"{done.orders} orders: {changes}; there are {documents} documents")
 
 
 @letters_cli.command("list")

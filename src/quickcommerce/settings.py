@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
     event_list_max: EventList = 256
     drain_s: Deadline = 4
+    invariants_every_s: Annotated[int, msgspec.Meta(ge=1, le=DAY_S)] = 60
 
     @property
     def capture_lease_s(self) -> float:

@@ -40,6 +40,8 @@ async def check(w: World, *, dead: int = 0, foreign: int = 0) -> Truth:
     _stuck(truth)
     _history(truth)
     await _events(w, truth, foreign)
+    told = await w.app.operations.invariants()
+    assert told.holds, f"the shop itself sees {[each for each in told.invariants if not each.holds]}"
     return truth
 
 

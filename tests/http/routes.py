@@ -57,7 +57,7 @@ STRANGERS = ("stranger", "stranger-seller")
 @dataclass(frozen=True)
 class Route:
     """A route. `takes`: it reads a body; `stores`: those without which it cannot answer; `query`: what must be there,
-    `knows`: all of it; `page`: HTML, and no part of the description.
+    `knows`: all of it; `page`: seen by people only, and no part of the description.
     """
 
     method: str
@@ -115,16 +115,20 @@ ROUTES = [
     Route("GET", "/readyz", stores=("shop", "payment", "history")),
     Route("GET", "/metrics"),
     Route("GET", "/openapi.json"),
+    Route("GET", "/asyncapi.json"),
+    Route("GET", "/docs"),
+    Route("GET", "/static/docs.css", page=True),
     Route("GET", "/v1/ops/counts", (Role.MASTER,), stores=("shop", "payment", "history")),
+    Route("GET", "/v1/ops/invariants", (Role.MASTER,), stores=("shop", "payment", "history")),
     Route("GET", "/v1/ops/dead-letters", (Role.MASTER,), knows=("limit", "cursor"), stores=("shop", "payment")),
     Route("POST", "/v1/ops/dead-letters/{letter_id}/replay", (Role.MASTER,), takes=True, stores=("payment",)),
-    Route("GET", "/pay/{order_id}", EVERYBODY, owned=True, page=True, stores=("shop", "payment")),
+    Route("GET", "/pay/{order_id}", EVERYBODY, owned=True, stores=("shop", "payment")),
     Route(
-        "GET", "/pay/success", page=True, query="paymentKey={payment_key}&orderId={payment_id}&amount={amount}",
-        knows=("paymentKey", "orderId", "amount"), stores=("payment",),
+        "GET", "/pay/success", query="paymentKey={payment_key}&orderId={payment_id}&amount={amount}",
+        knows=("paymentKey", "orderId", "amount", "paymentType"), stores=("payment",),
     ),
     Route(
-        "GET", "/pay/fail", page=True, query="code=PAY_PROCESS_CANCELED&message=no&orderId={payment_id}",
+        "GET", "/pay/fail", query="code=PAY_PROCESS_CANCELED&message=no&orderId={payment_id}",
         knows=("code", "message", "orderId"), stores=("payment",),
     ),
     Route("GET", "/static/pay.css", page=True),

@@ -49,6 +49,9 @@ HEADER = {
 }
 """The header that a problem is not complete without."""
 
+PROMISED = {"Location", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate", "X-Trace-Id"}
+"""Headers that an answer has only where the description says so."""
+
 MEMBERS = {"type", "title", "status", "detail", "instance", "code"}
 MORE = {"payment-declined": {"pg_code", "pg_message"}, "unavailable": {"reasons"}}
 LEAKS = ("Traceback", "Error(", "quickcommerce.", "sqlite", SECRET, "test_gsk_local")
@@ -126,27 +129,33 @@ class Description:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._components = document["components"]
-        self._paths = {re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): item for path, item in document["paths"].items()}
+        self._paths: dict[re.Pattern[str], dict[str, Any]] = {
+            re.compile(re.sub(r"\{\w+\}", "[^/]+", path)): item for path, item in document["paths"].items()
+        }
         self._validators: dict[str, Any] = {}
 
     def check(self, answer: httpx2.Response) -> None:
-        """The status, the code, the type and the shape of an answer are described, where its route is."""
+        """The status, the type, the shape and the headers of an answer are described, where its route is."""
         operation = self._operation(answer)
         if operation is None or answer.status_code == CODES["method-not-allowed"]:
             return
         status, kind = str(answer.status_code), answer.headers["content-type"].partition(";")[0]
         assert status in operation["responses"], f"{answer} is not described: {answer.text[:300]}"
-        content = operation["responses"][status]["content"]
-        told = answer.json().get("code") if status >= "400" and kind.endswith("json") else None
-        codes = operation["responses"][status]["description"].split(" or ")
-        assert told is None or told in codes, f"{answer} is {told}, but described as {codes}"
-        assert list(content) == [kind], f"{answer} is {kind}, but described as {list(content)}"
+        response = operation["responses"][status]
+        assert kind in response["content"], f"{answer} is {kind}, but described as {list(response['content'])}"
         if kind.endswith("json"):
-            self._validator(content[kind]["schema"]).validate(answer.json())
+            self._validator(response["content"][kind]["schema"]).validate(answer.json())
+        for name in PROMISED & set(self._components["headers"]):
+            sent, told = answer.headers.get(name), name in response["headers"]
+            assert told or sent is None, f"{answer} has a {name} that is not described"
+            if sent is not None:
+                value = int(sent) if sent.isdecimal() and name == "Retry-After" else sent
+                self._validator(self._components["headers"][name]["schema"]).validate(value)
 
     def _operation(self, answer: httpx2.Response) -> dict[str, Any] | None:
         path, method = answer.url.path, answer.request.method.lower()
-        found: list[dict[str, Any]] = [item for template, item in self._paths.items() if template.fullmatch(path)]
+        plain = [item for template, item in self._paths.items() if template.pattern == path]
+        found = plain or [item for template, item in self._paths.items() if template.fullmatch(path)]
         return next((item[method] for item in found if method in item), None)
 
     def _validator(self, schema: dict[str, Any]) -> Any:

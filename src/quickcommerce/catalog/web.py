@@ -10,7 +10,7 @@ from quickcommerce.catalog.model import CATEGORY_MAX, Change, NewProduct, Produc
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import rfc3339
-from quickcommerce.kit.openapi import Doc
+from quickcommerce.kit.openapi import Doc, Parameter
 from quickcommerce.kit.problem import InvalidRequest, InvalidState, NotFound, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
@@ -75,6 +75,12 @@ def view(product: Product) -> ProductView:
             gives={200: ProductPage},
             problems=(Unavailable,),
             query=("limit", "cursor", "keyword", "category"),
+            parameters={
+                "keyword": Parameter(
+                    {"type": "string", "maxLength": KEYWORD_MAX}, "Part of a name or category, in any case."
+                ),
+                "category": Parameter({"type": "string", "maxLength": CATEGORY_MAX}, "Exactly this category."),
+            },
         )
     },
 )

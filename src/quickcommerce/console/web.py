@@ -13,6 +13,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from quickcommerce.console import docs as pages
+from quickcommerce.console.invariants import Invariants
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import from_rfc3339
@@ -42,6 +44,7 @@ class Operations:
     reasons: Callable[[], list[str]]
     probe: Callable[[], Awaitable[None]]
     counts: Callable[[], Awaitable[Mapping[str, int]]]
+    invariants: Callable[[], Awaitable[Invariants]]
     letters: tuple[DeadLetters, ...]
     consumers: Mapping[str, Replays]
 
@@ -138,6 +141,21 @@ async def counts(request: AnyRequest, state: State) -> Response[bytes]:
 
 
 @get(
+    "/v1/ops/invariants",
+    opt={
+        "doc": Doc(
+            "What must always hold, and whether it does", MASTER, gives={200: Invariants}, problems=(Unavailable,)
+        )
+    },
+)
+async def invariants(request: AnyRequest, state: State) -> Response[bytes]:
+    """What must always hold, looked at now."""
+    operations: Operations = state.operations
+    (await web.caller(request)).need(*MASTER)
+    return web.answer(await operations.invariants())
+
+
+@get(
     "/v1/ops/dead-letters",
     opt={
         "doc": Doc(
@@ -186,6 +204,26 @@ async def openapi(state: State) -> Response[bytes]:
     return web.answer(state.openapi)
 
 
+@get("/asyncapi.json", opt={"doc": Doc("The events", gives={200: None}, media="application/json")})
+async def asyncapi(state: State) -> Response[bytes]:
+    """The AsyncAPI description."""
+    return web.answer(state.asyncapi)
+
+
+@get("/docs", opt={"doc": Doc("This description, as a page", gives={200: None}, media=web.HTML)})
+async def docs(state: State) -> Response[str]:
+    """The description as a page, made when it is first asked for."""
+    if "docs" not in state:
+        state.docs = pages.render(state.openapi)
+    return Response(state.docs, media_type=web.HTML, headers=pages.HEADERS)
+
+
+@get("/static/docs.css", sync_to_thread=False)
+def style() -> Response[bytes]:
+    """The page's style."""
+    return Response(pages.STYLE, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+
+
 def routes() -> list[HTTPRouteHandler]:
     """The operations routes; they find `Operations` in the app's state as `operations`."""
-    return [healthz, readyz, metrics, counts, dead_letters, replay, openapi]
+    return [healthz, readyz, metrics, counts, invariants, dead_letters, replay, openapi, asyncapi, docs, style]

@@ -13,7 +13,7 @@ from quickcommerce.history.flow import WORD_MAX, Found, Index, Query, words_of
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller, Role
 from quickcommerce.kit.clock import SECOND_US, from_rfc3339
-from quickcommerce.kit.openapi import EVERY_ROLE, Doc
+from quickcommerce.kit.openapi import EVERY_ROLE, IDS, Doc, Parameter
 from quickcommerce.kit.problem import InvalidRequest, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
@@ -22,6 +22,19 @@ DAYS = ZoneInfo("Asia/Seoul")
 
 STATUSES = frozenset({"PLACED", "PAYING", "PAID", "REFUNDED", "FAILED", "EXPIRED", "CANCELLED"})
 KEYWORD_MAX = 200
+_MOMENT = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
+CONDITIONS = {
+    "order_id": Parameter({"type": "string"}, "One order."),
+    "user_id": Parameter(IDS["user_id"], "The orders of one buyer; another's are shown to a MASTER only."),
+    "keyword": Parameter(
+        {"type": "string", "maxLength": KEYWORD_MAX},
+        "Words that all stand in the names of the goods, each whole or as the beginning of one, in any case.",
+    ),
+    "status": Parameter({"type": "string", "enum": sorted(STATUSES)}, "Where the order stands."),
+    "from": Parameter(_MOMENT, "Placed at this time or later; a date begins with its day in Asia/Seoul."),
+    "to": Parameter(_MOMENT, "Placed before this time; a date ends with its day in Asia/Seoul."),
+}
+"""What a search may ask for."""
 
 
 class HistoryPage(msgspec.Struct):
@@ -40,7 +53,8 @@ class HistoryPage(msgspec.Struct):
             EVERY_ROLE,
             gives={200: HistoryPage},
             problems=(Unavailable,),
-            query=("order_id", "user_id", "keyword", "status", "from", "to", "limit", "cursor"),
+            query=(*CONDITIONS, "limit", "cursor"),
+            parameters=CONDITIONS,
         )
     },
 )

@@ -23,7 +23,18 @@ ProductId = NewType("ProductId", int)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
-_SHAPE = re.compile(r"(ord|pay|ref|evt|pol|sal)_[0-9A-HJKMNP-TV-Z]{26}")
+ID = "[0-9A-HJKMNP-TV-Z]{26}"
+"""What stands behind the prefix of an id."""
+_SHAPE = re.compile(f"(ord|pay|ref|evt|pol|sal)_{ID}")
+
+
+def earliest(prefix: str, at_us: int) -> str:
+    """An id that sorts before every id with this prefix that is made at this time or later."""
+    return f"{prefix}_" + _spelled(max(0, at_us) // 1_000 << 80)
+
+
+def _spelled(number: int) -> str:
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def is_id(prefix: str, text: str) -> bool:
@@ -86,4 +97,4 @@ class Ids:
 
     def _make(self, prefix: str) -> str:
         number = (self.clock() // 1_000 & (1 << 48) - 1) << 80 | self.rng.getrandbits(80)
-        return prefix + "_" + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+        return f"{prefix}_{_spelled(number)}"

@@ -7,9 +7,10 @@ which waits and tries the same list again.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import msgspec
 from prometheus_client import Counter
@@ -60,7 +61,7 @@ class DeadLetter:
     id: str
     consumer: str
     event_type: str
-    order_id: str
+    order_id: Annotated[str, msgspec.Meta(description="What the event is about, as it says itself.")]
     reason: str
     tries: int
     failed_at: str
@@ -81,21 +82,11 @@ class DeadLetters:
         letter_id = f"{consumer}.{message.id}"
         if await tx.one("SELECT 1 FROM dead_letter WHERE letter_id = ?", (letter_id,)):
             return
+        kept = msgspec.json.encode(message)
         await tx.insert(
             "dead_letter",
             "letter_id, consumer, event_type, subject, reason, tries, failed_at_us, message",
-            [
-                (
-                    letter_id,
-                    consumer,
-                    message.type,
-                    message.subject,
-                    reason[:1000],
-                    tries,
-                    self.clock(),
-                    msgspec.json.encode(message),
-                )
-            ],
+            [(letter_id, consumer, message.type, message.subject, reason[:1000], tries, self.clock(), kept)],
         )
 
         def tell() -> None:
@@ -117,6 +108,11 @@ class DeadLetters:
             )
         )
         return [DeadLetter(*row) for row in ((*facts, rfc3339(at)) for *facts, at in rows)]
+
+    async def about(self, event_types: Collection[str]) -> set[str]:
+        """What the letters of these types are about: order ids. There are few letters, and all are read."""
+        sql = f"SELECT DISTINCT subject FROM dead_letter WHERE event_type IN ({marks(list(event_types))})"
+        return {subject for (subject,) in await self.db.scan(lambda tx: tx.all(sql, sorted(event_types)))}
 
     async def peek(self, tx: Tx, letter_id: str) -> Message:
         """The event of a letter. Raises NotFound."""

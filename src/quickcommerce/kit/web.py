@@ -36,6 +36,7 @@ BODY_MAX_BYTES = 64 * 1024
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
 JSON = "application/json"
+HTML = "text/html"
 PROBLEM_JSON = "application/problem+json"
 ENCODING = "content-encoding"
 _NUMBER = re.compile(r"[1-9][0-9]{0,15}")

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from quickcommerce.events import OrderEvent
 from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.ids import OrderId
@@ -30,6 +31,11 @@ class OrderBook:
     async def page(self, user_id: int, before: tuple[int, str] | None, limit: int) -> list[store.Row]:
         """A user's orders, newest first, behind `before` (placed_us, order_id)."""
         return await self.db.scan(lambda tx: store.page(tx, user_id, before, limit))
+
+    async def after(self, order_id: str, limit: int) -> list[OrderEvent]:
+        """Everybody's orders behind an id as they are now, in the order of their ids, in the form of events."""
+        rows = await self.db.scan(lambda tx: store.after(tx, order_id, limit))
+        return [OrderEvent(row.public(), row.names_en, "as it is") for row in rows]
 
     async def timeline(self, order_id: OrderId, caller: Caller, *, notes: bool) -> list[store.Change]:
         """What happened to an order, in order; `notes` are for operators. Raises NotFound."""

@@ -150,6 +150,12 @@ async def page(tx: Tx, user_id: int, before: tuple[int, str] | None, limit: int)
     return list((await _with_lines(tx, rows)).values())
 
 
+async def after(tx: Tx, order_id: str, limit: int) -> list[Row]:
+    """All users' orders behind an id, in the order of their ids."""
+    rows = await tx.all(f"SELECT {_FIELDS} FROM orders WHERE order_id > ? ORDER BY order_id LIMIT ?", (order_id, limit))
+    return list((await _with_lines(tx, rows)).values())
+
+
 async def _with_lines(tx: Tx, rows: list[DbRow]) -> dict[OrderId, Row]:
     ids = [row[0] for row in rows]
     lines: dict[OrderId, list[Line]] = {order_id: [] for order_id in ids}

@@ -135,6 +135,8 @@ def path_id(order_id: str) -> OrderId:
                 Unavailable,
             ),
             headers=("Idempotency-Key",),
+            says={201: "The order: placed now, or by an earlier call with the same key"},
+            sends={201: ("Location", "Idempotency-Replayed")},
         )
     },
 )

@@ -139,6 +139,8 @@ async def of_order(request: AnyRequest, state: State, order_id: FromPath[str]) -
             takes=Confirm,
             gives={200: PaymentView, 202: PaymentView},
             problems=(NotFound, PaymentDeclined, AmountMismatch, InvalidState, Unavailable),
+            says={200: "The payment, captured", 202: "The payment, whose outcome is not known yet: ask again"},
+            sends={202: ("Retry-After",)},
         )
     },
 )

@@ -18,16 +18,24 @@ from litestar.params import FromPath
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.ids import PaymentId, is_id
-from quickcommerce.kit.problem import InvalidRequest, NotFound, PaymentDeclined, Problem
+from quickcommerce.kit.openapi import EVERY_ROLE, IDS, NUMBER, Doc, Parameter
+from quickcommerce.kit.problem import (
+    AmountMismatch,
+    InvalidRequest,
+    InvalidState,
+    NotFound,
+    PaymentDeclined,
+    Problem,
+    Unavailable,
+)  # fmt: skip
 from quickcommerce.kit.telemetry import current_trace
-from quickcommerce.kit.web import AnyRequest
+from quickcommerce.kit.web import HTML, AnyRequest
 from quickcommerce.order.book import OrderBook
 from quickcommerce.order.model import HOLDING, Status
 from quickcommerce.order.web import Checkout, path_id
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.model import MONEY_TAKEN
 
-HTML = "text/html"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -100,7 +108,20 @@ async def _buyer(request: AnyRequest, pages: Pages, order_id: str) -> Caller | N
     return None
 
 
-@get("/pay/{order_id:str}", exception_handlers={Problem: on_problem})
+@get(
+    "/pay/{order_id:str}",
+    exception_handlers={Problem: on_problem},
+    opt={
+        "doc": Doc(
+            "The pay page of an order, for its buyer or for whoever has its link",
+            EVERY_ROLE,
+            gives={200: None},
+            problems=(NotFound, Unavailable),
+            media=HTML,
+            links=True,
+        )
+    },
+)
 async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Response[Any]:
     """The pay page of an order: what is in it, what it costs, and the way to the PG."""
     pages: Pages = state.pages
@@ -125,7 +146,28 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     return pages.render("pay.html", order=order.public(), payment=payment, start=start, waiting=waiting)
 
 
-@get("/pay/success", exception_handlers={Problem: on_problem})
+@get(
+    "/pay/success",
+    exception_handlers={Problem: on_problem},
+    opt={
+        "doc": Doc(
+            "Where the PG sends a buyer who authenticated: the payment is captured",
+            gives={200: None, 202: None},
+            problems=(NotFound, PaymentDeclined, AmountMismatch, InvalidState, Unavailable),
+            query=("paymentKey", "orderId", "amount", "paymentType"),
+            parameters={
+                "paymentKey": Parameter(
+                    {"type": "string", "pattern": f"^{KEY.pattern}$"}, "The PG's key of the payment.", required=True
+                ),
+                "orderId": Parameter(IDS["payment_id"], "Our payment's id, which the PG calls so.", required=True),
+                "amount": Parameter(NUMBER, "Won that the buyer agreed to.", required=True),
+                "paymentType": Parameter({"type": "string"}, "The PG sends it; it changes nothing."),
+            },
+            media=HTML,
+            says={200: "It is paid", 202: "It is not known yet: the page looks again by itself"},
+        )
+    },
+)
 async def success(request: AnyRequest, state: State) -> Response[Any]:
     """Where the PG sends a buyer who authenticated: the capture happens here, however often the page is loaded."""
     pages: Pages = state.pages
@@ -146,7 +188,24 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
     return pages.render("paid.html", 200 if known else 202, payment=payment, known=known, waiting=not known)
 
 
-@get("/pay/fail", exception_handlers={Problem: on_problem})
+@get(
+    "/pay/fail",
+    exception_handlers={Problem: on_problem},
+    opt={
+        "doc": Doc(
+            "Where the PG sends a buyer who gave up or was refused; nothing changes",
+            gives={200: None},
+            problems=(Unavailable,),
+            query=("code", "message", "orderId"),
+            parameters={
+                "code": Parameter({"type": "string"}, "The PG's code."),
+                "message": Parameter({"type": "string"}, "What the PG tells the buyer."),
+                "orderId": Parameter({"type": "string"}, "Our payment's id, which the PG calls so."),
+            },
+            media=HTML,
+        )
+    },
+)
 async def fail(request: AnyRequest, state: State) -> Response[Any]:
     """Where the PG sends a buyer who gave up or was refused before authentication. Nothing changes."""
     pages: Pages = state.pages

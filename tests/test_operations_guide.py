@@ -1,0 +1,47 @@
+"""The guide for operations is true of the code: its metrics, loops, settings and commands are there."""
+
+import re
+from pathlib import Path
+
+import prometheus_client
+
+from quickcommerce.app import build
+from quickcommerce.settings import Settings, load
+
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "docs" / "operations.md").read_text("utf-8")
+
+
+def metrics() -> dict[str, set[str]]:
+    """Every metric of ours by its name in the metrics page, with its labels."""
+    found: dict[str, set[str]] = {}
+    for collector in set(prometheus_client.REGISTRY._names_to_collectors.values()):
+        name = str(getattr(collector, "_name", ""))
+        if name.startswith("qc_"):
+            counter = isinstance(collector, prometheus_client.Counter)
+            found[name + "_total" * counter] = set(getattr(collector, "_labelnames", ()))
+    return found
+
+
+def test_the_table_names_every_metric_with_its_labels_and_no_other() -> None:
+    told = dict(re.findall(r"^\| `(qc_\w+)` \| ([\w, ]*) \|", GUIDE, re.MULTILINE))
+    assert {name: set(labels.split(", ")) for name, labels in told.items()} == metrics()
+
+
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    alerts = GUIDE.partition("## Alerts")[2].partition("\n## ")[0]
+    asked = set(re.findall(r"qc_\w+", alerts))
+    assert asked
+    assert asked <= set(metrics())
+
+
+def test_settings_routes_and_commands_that_it_names_exist(tmp_path: Path) -> None:
+    for name in re.findall(r"QC_(\w+)", GUIDE):
+        assert name.lower() in Settings.__struct_fields__, name
+    app = build(load({"QC_PROFILE": "test", "QC_DATA_DIR": str(tmp_path)}))
+    paths = {re.sub(r"\{\w+(:str)?\}", "{id}", route.path) for route in app.routes.routes}
+    for path in re.findall(r"`(?:GET |POST )?(/[\w/{}-]+)`", GUIDE):
+        assert path in paths, path
+    source = (ROOT / "src" / "quickcommerce" / "cli.py").read_text("utf-8")
+    for command in re.findall(r"`?qc ([a-z-]+)", GUIDE):
+        assert re.search(rf'name="{command}"|def {command}\(', source), command
