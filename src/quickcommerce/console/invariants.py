@@ -187,7 +187,7 @@ def _differences(
         if payment.captured and payment.captured != (order.payable if order else payment.amount):
             yield "I3"
         is_paid = order is not None and order.status in (Status.PAID, Status.REFUNDED)
-        if settled and not is_paid and payment.captured > payment.refunded + payment.owed:
+        if settled and not is_paid and payment.captured > payment.refunded + payment.refunding:
             yield "I4"
     for order_id, order in placed.items():
         taken = paid.get(order_id)

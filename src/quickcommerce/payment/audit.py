@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from quickcommerce.kit.db import Tx
 from quickcommerce.payment.model import Ended, Status
-from quickcommerce.payment.refund_model import RefundStatus
 
 LEGAL = frozenset(Status)
 
@@ -20,19 +19,15 @@ class Fact(NamedTuple):
     amount: int
     captured: int
     refunded: int
+    refunding: int
     created_us: int
     updated_us: int
-    owed: int
-    """Won that are to go back, and have not yet."""
 
 
 async def facts(tx: Tx, after: str, upto: str) -> dict[str, Fact]:
     """The payments of the orders behind `after` up to `upto`, by order id. Reads them by their index."""
     rows = await tx.all(
-        f"SELECT {', '.join(Fact._fields[:-1])}, (SELECT COALESCE(SUM(r.amount), 0) FROM refund r"
-        f" WHERE r.payment_id = p.payment_id AND r.status = '{RefundStatus.PENDING}')"
-        " FROM payment p WHERE order_id > ? AND order_id <= ?",
-        (after, upto),
+        f"SELECT {', '.join(Fact._fields)} FROM payment WHERE order_id > ? AND order_id <= ?", (after, upto)
     )
     return {row[0]: Fact(*row) for row in rows}
 
