@@ -51,7 +51,7 @@ async def test_it_says_who_may_ask_what_is_taken_and_what_is_read(tmp_path: Path
     for route in API:
         operation = document["paths"][route.path][route.method.lower()]
         assert operation["summary"]
-        assert operation.get("security", []) == ([{"bearer": []}] if route.roles else [])
+        assert operation.get("security", []) == ([{"bearer": []}, {"session": []}] if route.roles else [])
         assert operation.get("x-roles", []) == list(route.roles)
         assert ("requestBody" in operation) == route.takes
         query = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"]

@@ -59,9 +59,13 @@ class Catalog:
             raise NotFound("there is no such product")
         return product
 
-    async def page(self, keyword: str, after: int, limit: int) -> list[Product]:
+    async def categories(self) -> list[str]:
+        """Every category that has products."""
+        return await self.db.scan(store.categories)
+
+    async def page(self, keyword: str, after: int, limit: int, category: str | None = None) -> list[Product]:
         """Products in the order of their ids, whose names or category hold every word of `keyword`, in any case."""
-        return await self.db.scan(lambda tx: store.page(tx, fold(keyword).split(), after, limit))
+        return await self.db.scan(lambda tx: store.page(tx, fold(keyword).split(), after, limit, category))
 
     async def fold(self) -> None:
         """Make products searchable that were stored before there was a search text."""

@@ -61,3 +61,5 @@ class Product(msgspec.Struct, frozen=True):
     name: str
     price: int
     available: int
+    name_en: str
+    category: str

@@ -6,7 +6,7 @@ from quickcommerce.catalog.model import Entry, Offer, Product
 from quickcommerce.kit.db import LOCK, Tx, marks
 from quickcommerce.kit.text import fold
 
-_SHOWN = "product_id, name, price, on_hand - reserved - sold"
+_SHOWN = "product_id, name, price, on_hand - reserved - sold, name_en, category"
 
 
 async def offers(tx: Tx, product_ids: Sequence[int], *, locked: bool) -> dict[int, Offer]:
@@ -26,12 +26,20 @@ async def get(tx: Tx, product_id: int) -> Product | None:
     return Product(*row) if row else None
 
 
-async def page(tx: Tx, words: Sequence[str], after: int, limit: int) -> list[Product]:
+async def categories(tx: Tx) -> list[str]:
+    """Every category that has products, in the order in which they came."""
+    rows = await tx.all(
+        "SELECT category FROM product WHERE category <> '' GROUP BY category ORDER BY MIN(product_id)"
+    )
+    return [category for (category,) in rows]
+
+
+async def page(tx: Tx, words: Sequence[str], after: int, limit: int, category: str | None = None) -> list[Product]:
     """Products in the order of their ids, behind `after`, whose search text holds every word; words are folded."""
-    where = " AND search_text LIKE ? ESCAPE '!'" * len(words)
+    where = " AND search_text LIKE ? ESCAPE '!'" * len(words) + (" AND category = ?" if category else "")
     rows = await tx.all(
         f"SELECT {_SHOWN} FROM product WHERE product_id > ? {where} ORDER BY product_id LIMIT ?",
-        [after, *map(_contains, words), limit],
+        [after, *map(_contains, words), *([category] if category else []), limit],
     )
     return [Product(*row) for row in rows]
 

@@ -17,7 +17,7 @@ from quickcommerce.kit.problem import (
     Unauthorized,
     UnsupportedMediaType,
 )  # fmt: skip
-from quickcommerce.kit.web import JSON, PROBLEM_JSON, Nothing
+from quickcommerce.kit.web import JSON, PROBLEM_JSON, SESSION, Nothing
 
 ANYONE: tuple[Role, ...] = ()
 EVERY_ROLE = tuple(Role)
@@ -56,7 +56,8 @@ class Doc:
         implied: list[type[Problem]] = []
         if self.roles:
             implied.append(Unauthorized)
-            implied += [Forbidden] if set(self.roles) != set(Role) else []
+            # Whoever comes with a session may still come from another site.
+            implied += [Forbidden] if set(self.roles) != set(Role) or self.takes else []
         if self.takes:
             implied += [PayloadTooLarge, UnsupportedMediaType, InvalidRequest]
         elif self.query:
@@ -87,12 +88,15 @@ def describe(app: Litestar, version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for method, path, doc in routes:
         paths.setdefault(path, {})[method.lower()] = _operation(path, doc, refs)
-    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    schemes = {
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "session": {"type": "apiKey", "in": "cookie", "name": SESSION},
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "QuickCommerce", "version": version, "license": {"name": "Apache-2.0"}},
         "paths": paths,
-        "components": {"schemas": components, "securitySchemes": {"bearer": bearer}},
+        "components": {"schemas": components, "securitySchemes": schemes},
     }
 
 
@@ -121,6 +125,6 @@ def _operation(path: str, doc: Doc, refs: dict[Any, Any]) -> dict[str, Any]:
             "content": {JSON: {"schema": refs[doc.takes]}},
         }
     if doc.roles:
-        operation["security"] = [{"bearer": []}]
+        operation["security"] = [{"bearer": []}, {"session": []}]
         operation["x-roles"] = list(doc.roles)
     return operation
