@@ -28,9 +28,7 @@ async def get(tx: Tx, product_id: int) -> Product | None:
 
 async def categories(tx: Tx) -> list[str]:
     """Every category that has products, in the order in which they came."""
-    rows = await tx.all(
-        "SELECT category FROM product WHERE category <> '' GROUP BY category ORDER BY MIN(product_id)"
-    )
+    rows = await tx.all("SELECT category FROM product WHERE category <> '' GROUP BY category ORDER BY MIN(product_id)")
     return [category for (category,) in rows]
 
 

@@ -17,7 +17,8 @@ from quickcommerce.kit.problem import (
     Unauthorized,
     UnsupportedMediaType,
 )  # fmt: skip
-from quickcommerce.kit.web import JSON, PROBLEM_JSON, SESSION, Nothing
+from quickcommerce.kit.session import COOKIE
+from quickcommerce.kit.web import JSON, PROBLEM_JSON, Nothing
 
 ANYONE: tuple[Role, ...] = ()
 EVERY_ROLE = tuple(Role)
@@ -90,7 +91,7 @@ def describe(app: Litestar, version: str) -> dict[str, Any]:
         paths.setdefault(path, {})[method.lower()] = _operation(path, doc, refs)
     schemes = {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-        "session": {"type": "apiKey", "in": "cookie", "name": SESSION},
+        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
     }
     return {
         "openapi": "3.1.0",

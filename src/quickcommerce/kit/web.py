@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Request, Response
@@ -18,6 +17,7 @@ from litestar.enums import HttpMethod, MediaType
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
+from quickcommerce.kit import session
 from quickcommerce.kit.auth import Caller, Verifier
 from quickcommerce.kit.problem import (
     Forbidden,
@@ -34,10 +34,6 @@ from quickcommerce.kit.telemetry import log
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, State]
 
-SESSION = "qc_session"
-"""The cookie of the pages: it carries the token that others send as Authorization."""
-SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""Methods that change nothing (RFC 9110 section 9.2.1)."""
 BODY_MAX_BYTES = 64 * 1024
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
@@ -54,38 +50,18 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def caller(request: AnyRequest) -> Caller:
-    """Who asks, by Authorization, or by the session cookie where there is none.
-
-    A browser sends its cookie with whatever any site makes it send, so what changes something must come from the
-    shop's own pages. Raises Unauthorized, and Forbidden for what does not.
-    """
+    """Who asks, by Authorization or else by session. Raises Unauthorized, and Forbidden where another site asks."""
     verifier: Verifier = request.app.state.verifier
     given = request.headers.getall("authorization", [])
     if len(given) > 1:
         raise Unauthorized("send one Authorization")
     if given:
         return await verifier.caller(given[0])
-    session = request.cookies.get(SESSION)
-    found = await verifier.caller(f"Bearer {session}" if session else None)
-    if request.method not in SAFE and not is_own(request):
+    token = request.cookies.get(session.COOKIE)
+    found = await verifier.caller(f"Bearer {token}" if token else None)
+    if request.method not in session.SAFE and not session.is_own(request):
         raise Forbidden("with a session, send the Origin of the shop's own pages")
     return found
-
-
-def is_own(request: AnyRequest) -> bool:
-    """Whether a request says that it comes from a page of the shop: its Origin is where the shop is."""
-    origins = request.headers.getall("origin", [])
-    hosts = request.headers.getall("host", [])
-    if len(origins) != 1 or len(hosts) != 1:
-        return False
-    scheme, separator, authority = origins[0].partition("://")
-    if not separator or scheme not in ("http", "https"):
-        return False
-    public_url: str = request.app.state.public_url
-    public = urlsplit(public_url)
-    if authority == public.netloc:
-        return scheme == public.scheme
-    return authority == hosts[0]
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:

@@ -23,6 +23,14 @@ SHELVES, SHELF = 8, 6
 
 
 @dataclass(frozen=True)
+class Sale:
+    """A time sale as a card shows it; `ends_at` is RFC 3339."""
+
+    ends_at: str
+    left: int
+
+
+@dataclass(frozen=True)
 class Card:
     """A product as a card shows it, in the buyer's language."""
 
@@ -32,6 +40,7 @@ class Card:
     list_price: int
     available: int
     picture: str
+    sale: Sale | None = None
 
 
 def card(product: Product, spoken: str) -> Card:
@@ -64,6 +73,7 @@ async def goods(request: AnyRequest, state: State) -> Response[str]:
             (each, category_name(each, spoken), await catalog.page("", 0, SHELF, each)) for each in categories[:SHELVES]
         ]
         values["shelves"] = [(each, name, [card(one, spoken) for one in found]) for each, name, found in shelves]
+        values["sales"] = [one for _, _, cards in values["shelves"] for one in cards if one.sale]
         return render(request, "home.html", **values)
     found = await catalog.page(keyword, after[0] if after else 0, PAGE + 1, category or None)
     rows, last = web.paged(found, PAGE)

@@ -6,7 +6,7 @@ woken by commits, that looks once in a while, however many watch.
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -79,16 +79,20 @@ class Live:
         with self._watching(row) as watcher:
             yield f"retry: {RETRY_MS}\n".encode() + _message(row)
             told = row.version
-            while NEXT[watcher.row.status] and not self._closed:
+            while not self._closed:
+                if watcher.row.version > told:
+                    told = watcher.row.version
+                    yield _message(watcher.row)
+                    continue
                 left = ends - now()
-                if left <= 0:
+                if left <= 0 or not NEXT[watcher.row.status]:
                     break
-                with suppress(TimeoutError):
+                watcher.wake.clear()
+                try:
                     async with asyncio.timeout(min(HEARTBEAT_S, left)):
                         await watcher.wake.wait()
-                watcher.wake.clear()
-                yield _message(watcher.row) if watcher.row.version > told else b": \n\n"
-                told = watcher.row.version
+                except TimeoutError:
+                    yield b": \n\n"
             if not self._closed and watcher.row.status not in HOLDING:
                 yield b"event: end\ndata: {}\n\n"
 

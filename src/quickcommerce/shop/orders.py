@@ -8,7 +8,7 @@ from litestar.response import Stream
 
 from quickcommerce.kit import web
 from quickcommerce.kit.clock import rfc3339
-from quickcommerce.kit.problem import NotFound, Problem
+from quickcommerce.kit.problem import Problem
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.order.model import HOLDING, NEXT, Status
 from quickcommerce.order.web import path_id
@@ -58,7 +58,8 @@ async def one(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
 async def events(request: AnyRequest, state: State, order_id: FromPath[str]) -> Stream:
     """The order as it changes, as server-sent events."""
     pages: Pages = state.pages
-    row = await pages.book.get(path_id(order_id), await web.caller(request))
+    caller = await web.caller(request)
+    row = await pages.book.get(path_id(order_id), caller)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Stream(pages.live.follow(row), media_type="text/event-stream", headers=headers)
 

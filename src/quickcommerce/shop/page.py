@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 import jinja2
@@ -115,8 +115,8 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
 
 
 def _but_language(request: AnyRequest, other: str) -> list[tuple[str, str]]:
-    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
-    return [*kept, ("lang", other)]
+    asked = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return [*((name, value) for name, value in asked if name != "lang"), ("lang", other)]
 
 
 async def viewer(request: AnyRequest) -> Caller | None:
@@ -149,10 +149,9 @@ def on_problem(request: AnyRequest, problem: Problem) -> Response[Any]:
         return web.on_problem(request, problem)
     say = Say(language(request))
     key = f"problem_{problem.code.replace('-', '_')}"
-    page = render(
-        request, "problem.html", problem.status,
-        status=problem.status, key=key if say.has(f"{key}_title") else "problem", retry=problem.retry_after_s is not None,
-    )  # fmt: skip
+    key = key if say.has(f"{key}_title") else "problem"
+    later = problem.retry_after_s is not None
+    page = render(request, "problem.html", problem.status, status=problem.status, key=key, later=later)
     page.headers.update(problem.headers())
     return page
 

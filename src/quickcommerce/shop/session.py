@@ -10,8 +10,16 @@ from litestar.handlers import HTTPRouteHandler
 
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import ID_MAX, Role
-from quickcommerce.kit.problem import Forbidden, InvalidRequest, PayloadTooLarge, Problem, UnsupportedMediaType
-from quickcommerce.kit.web import SESSION, AnyRequest
+from quickcommerce.kit.problem import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    Problem,
+    UnsupportedMediaType,
+)
+from quickcommerce.kit.session import COOKIE, is_own
+from quickcommerce.kit.web import AnyRequest
 from quickcommerce.shop.page import Pages, on_problem, render, viewer
 
 SESSION_S = 12 * 3600
@@ -43,7 +51,8 @@ async def sign_in(request: AnyRequest, state: State) -> Response[None]:
         asked = msgspec.convert(await _form(request), SignIn, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest("the form does not fit: a buyer's number and a role are needed") from error
-    assert pages.mint  # the route is there only where tokens are made
+    if pages.mint is None:
+        raise NotFound("nobody chooses here who they are")
     return _go(pages, local(asked.next), pages.mint(asked.user, asked.role), SESSION_S)
 
 
@@ -62,7 +71,7 @@ def local(path: str) -> str:
 
 def _refuse_foreign(request: AnyRequest) -> None:
     """A browser says where a form comes from. Raises Forbidden where that is another site."""
-    if request.headers.getall("origin", []) and not web.is_own(request):
+    if request.headers.getall("origin", []) and not is_own(request):
         raise Forbidden("this form is not one of the shop's own pages")
 
 
@@ -86,7 +95,7 @@ async def _form(request: AnyRequest) -> dict[str, str]:
 
 def _go(pages: Pages, path: str, token: str, max_age_s: int) -> Response[None]:
     cookie = Cookie(
-        key=SESSION, value=token, max_age=max_age_s, httponly=True, samesite="lax",
+        key=COOKIE, value=token, max_age=max_age_s, httponly=True, samesite="lax",
         secure=pages.public_url.startswith("https://"),
     )  # fmt: skip
     headers = {"Location": path, "Cache-Control": "no-store"}

@@ -62,7 +62,13 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     start = f"{pages.pg_checkout}?{urlencode(query)}"
     waiting = order.status is Status.PAYING
     return render(
-        request, "pay.html", order=order.public(), payment=payment, start=start, waiting=waiting, left_s=pages.left_s(order)
+        request,
+        "pay.html",
+        order=order.public(),
+        payment=payment,
+        start=start,
+        waiting=waiting,
+        left_s=pages.left_s(order),
     )
 
 

@@ -215,7 +215,7 @@ async function refresh() {
 async function loadCoupons() {
   if (!document.body.dataset.coupons) return;
   const answer = await ask("GET", "/v1/coupons?limit=100");
-  if (answer?.status === 200) coupons = answer.body.items.filter((each) => each.status === "USABLE");
+  if (answer?.status === 200) coupons = answer.body.items.filter((each) => each.status === "ISSUED");
   show();
 }
 

@@ -47,7 +47,7 @@ async function show() {
   }));
   if (!find("own")) return;
   find("none-own").hidden = mine.length > 0;
-  find("own").replaceChildren(...mine.map((each) => row(each, each.status === "USABLE" ? say("coupon_have") : say("coupon_used"))));
+  find("own").replaceChildren(...mine.map((each) => row(each, each.status === "ISSUED" ? say("coupon_have") : say("coupon_used"))));
 }
 
 show();
