@@ -20,7 +20,8 @@ from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.sales import TimeSales
 from quickcommerce.console import web as console_web
-from quickcommerce.coupon.flow import Coupons
+from quickcommerce.coupon import web as coupon_web
+from quickcommerce.coupon.flow import Coupons, Issued, Issuing
 from quickcommerce.history import web as history_web
 from quickcommerce.history.flow import Projection
 from quickcommerce.history.sql import SqlIndex
@@ -64,7 +65,7 @@ from quickcommerce.toss_emulator import AppTransport, Emulator
 
 PRUNE_MAX = 2_000
 LIST_MAX, QUEUE_MAX = 64, 1024
-"""Bounds of the group commits of payment: confirms and outcomes in one transaction, and those that may wait."""
+"""Bounds of the group commits of payments and coupons: requests in one transaction, and those that may wait."""
 WITHIN_S = 10.0
 """How long a request waits for its group commit before it is told to ask again."""
 PRUNE_EVERY_S = 30.0
@@ -115,6 +116,8 @@ class Flows:
     settlement: Settlement
     place: Place
     placing: GroupCommit[Placing, Placed]
+    coupons: Coupons
+    issuing: GroupCommit[Issuing, Issued]
     payments: Payments
     captures: Captures
     index: SqlIndex
@@ -151,6 +154,7 @@ class App:
         """Finish what is in hand, then let go of everything."""
         self.drain()
         await self.flows.placing.drain()
+        await self.flows.issuing.drain()
         await self.flows.payments.opening.drain()
         await self.flows.payments.beginning.drain()
         # Side by side: a platform kills what takes the sum of all graces to stop.
@@ -234,17 +238,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     stock = Stock(clock)
     catalog = Catalog(stores.shop, stock, clock)
     book = OrderBook(stores.shop)
-    emulator = None
-    if settings.pg_url == EMULATOR:
-        emulator = Emulator(
-            data_dir=Path(settings.data_dir),
-            secret_key=settings.pg_secret_key,
-            now_us=clock,
-            rng=rng,
-            controls=settings.profile in ("local", "test"),
-            prefix=EMULATOR_PREFIX,
-            inline=inline,
-        )
+    emulator = _emulator(settings, clock, rng, inline=inline)
     toss = Toss(
         "http://toss.emulator" if emulator else settings.pg_url,
         settings.pg_secret_key,
@@ -277,7 +271,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         settings.unknown_hold_s,
         settings.answer_within_s,
     )
-    sales, coupons = TimeSales(), Coupons()
+    sales, coupons = TimeSales(), Coupons(stores.shop, clock, ids)
     changes = Changes(stock, sales, coupons, clock, ids)
     place = Place(
         db=stores.shop,
@@ -305,12 +299,29 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
             queue_max=settings.order_queue_max,
             within_s=WITHIN_S,
         ),
+        coupons=coupons,
+        issuing=GroupCommit("coupons", coupons.issue, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S),
         payments=payments,
         captures=captures,
         index=SqlIndex(stores.history),
         live=Live(book),
         toss=toss,
         emulator=emulator,
+    )
+
+
+def _emulator(settings: Settings, clock: Clock, rng: random.Random, *, inline: bool) -> Emulator | None:
+    """The PG in this process, where it is ours."""
+    if settings.pg_url != EMULATOR:
+        return None
+    return Emulator(
+        data_dir=Path(settings.data_dir),
+        secret_key=settings.pg_secret_key,
+        now_us=clock,
+        rng=rng,
+        controls=settings.profile in ("local", "test"),
+        prefix=EMULATOR_PREFIX,
+        inline=inline,
     )
 
 
@@ -377,6 +388,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     handlers: list[ControllerRouterHandler] = [
         order_web.router(),
         catalog_web.router(),
+        *coupon_web.routes(),
         *payment_web.routes(),
         history_web.search,
         *console_web.routes(),
@@ -401,6 +413,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
     app.state.payments_web = payment_web.Web(flows.payments)
     app.state.catalog = flows.catalog
+    app.state.coupons_web = coupon_web.Web(flows.coupons, flows.issuing)
     app.state.history = flows.index
     app.state.operations = operations
     app.state.public_url = settings.public_url

@@ -15,7 +15,9 @@ CANCEL = "POST /v1/orders/{order_id}/cancel"
 CONFIRM = "POST /v1/payments/{payment_id}/confirm"
 REPLAY = "POST /v1/ops/dead-letters/{letter_id}/replay"
 READS = ("GET /v1/orders/{order_id}", "GET /v1/orders/{order_id}/timeline", "GET /v1/orders/{order_id}/payment")
-LISTS = ("GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters")
+COUPONS = ("GET /v1/coupons", "GET /v1/coupon-policies")
+POLICY, ISSUE = "POST /v1/coupons", "POST /v1/coupons/{policy_id}/issue"
+LISTS = ("GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters", *COUPONS)
 PRODUCT = "GET /v1/products/{product_id}"
 COUNTS = "GET /v1/ops/counts"
 READY = "GET /readyz"
@@ -25,8 +27,11 @@ ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT = "GET /static/{name}", "GET /", "GET /sign
 MINE, ONE, EVENTS = "GET /orders", "GET /orders/{order_id}", "GET /orders/{order_id}/events"
 PAGES = (ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE, ONE, EVENTS)
 """Those of the shop, without what is still."""
-ALL = (PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, *STILL, PAY, SUCCESS, FAIL, *PAGES)
-TAKING = (PLACE, CANCEL, CONFIRM, REPLAY)
+ALL = (
+    PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, *STILL, PAY, SUCCESS, FAIL, *PAGES,
+    POLICY, ISSUE,
+)  # fmt: skip
+TAKING = (PLACE, CANCEL, CONFIRM, REPLAY, POLICY, ISSUE)
 OWNED = (CANCEL, CONFIRM, *READS, PAY, ONE, EVENTS)
 PROTECTED = tuple(name for name in ALL if find(name).roles)
 PUBLIC = tuple(name for name in ALL if not find(name).roles)
@@ -116,6 +121,8 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(OWNED, ANYBODY, "test_ids.test_absent_and_foreign_are_the_same_answer"),
         Rule((PLACE,), BUYERS, "test_refusals.test_a_product_that_does_not_exist_is_named_by_its_line"),
         Rule((PRODUCT, REPLAY, ASSET), ANYBODY, "test_ids.test_what_is_no_id_names_nothing"),
+        Rule((ISSUE,), BUYERS, "test_coupons.test_a_coupon_that_nobody_made_is_not_found"),
+        Rule((POLICY,), ANYBODY, "It names nothing that could be absent."),
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_payment_that_is_not_there_is_not_found"),
         Rule((FAIL,), ANYBODY, "It says what the PG said, of whatever payment."),
         Rule(
@@ -135,7 +142,10 @@ MATRIX: dict[str, list[Rule]] = {
     ],
     "out-of-stock": placing("test_refusals.test_each_short_line_is_named_with_what_is_left"),
     "price-changed": placing("test_refusals.test_a_price_that_is_not_the_one_the_buyer_saw_is_told"),
-    "coupon-not-usable": placing("test_refusals.test_a_coupon_that_cannot_be_used_is_refused_with_the_reason"),
+    "coupon-not-usable": [
+        Rule((ISSUE,), BUYERS, "test_coupons.test_what_cannot_be_had_now_is_refused_with_the_reason"),
+        *placing("test_refusals.test_a_coupon_that_cannot_be_used_is_refused_with_the_reason"),
+    ],
     "invalid-state": [
         Rule((CANCEL,), OWNERS, "test_cancel.test_a_paid_order_is_refunded_not_cancelled"),
         Rule((CONFIRM,), OWNERS, "test_confirm.test_the_payment_of_a_cancelled_order_takes_no_money"),
@@ -144,6 +154,7 @@ MATRIX: dict[str, list[Rule]] = {
         *FIRST,
         FOREIGN,
         Rule((PLACE,), ANYBODY, "A new order has no state yet."),
+        Rule((POLICY, ISSUE), ANYBODY, "A new coupon has no state yet; one that cannot be had is coupon-not-usable."),
         Rule((*READS, *LISTS, PRODUCT, COUNTS, READY, *STILL, *PAGES), ANYBODY, "It shows any state as it is."),
         Rule((PAY, FAIL), ANYBODY, "It shows any state as it is."),
     ],
@@ -169,8 +180,8 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((*STILL, ASSET, ASK, SIGN_IN, SIGN_OUT), ANYBODY, "It asks nothing that could be down."),
         Rule(
             (
-                PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, PAY, SUCCESS, FAIL,
-                GOODS, MINE, ONE, EVENTS,
+                PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, PAY, SUCCESS, FAIL, POLICY,
+                ISSUE, GOODS, MINE, ONE, EVENTS,
             ),
             ANYBODY,
             "test_unavailable.test_a_store_that_is_down_is_told_and_what_needs_it_works_again_after",

@@ -7,16 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
+from quickcommerce.coupon.model import PolicyDraft
 from quickcommerce.kit.auth import Role
-from quickcommerce.kit.ids import EventId
+from quickcommerce.kit.ids import EventId, PolicyId
 from quickcommerce.kit.inbox import DeadLetters
 from quickcommerce.kit.outbox import Message
 from world import World
 
 EVERYBODY = tuple(Role)
 BASKET = {"lines": [{"product_id": 1, "quantity": 2}]}
+POLICY = {
+    "name": "새해 쿠폰",
+    "discount_type": "RATE",
+    "discount_value": 10,
+    "min_order_amount": 5_000,
+    "max_discount_amount": 3_000,
+    "total_quantity": 100,
+    "starts_at": "2026-01-01T00:00:00.000000Z",
+    "ends_at": "2027-01-01T00:00:00.000000Z",
+}
 
 PEOPLE: dict[str, tuple[int, Role] | None] = {
     "nobody": None,
@@ -78,6 +90,10 @@ ROUTES = [
     Route("POST", "/v1/payments/{payment_id}/confirm", EVERYBODY, takes=True, owned=True, stores=("payment",)),
     Route("GET", "/v1/products", knows=("limit", "cursor", "keyword"), stores=("shop",)),
     Route("GET", "/v1/products/{product_id}", stores=("shop",)),
+    Route("POST", "/v1/coupons", (Role.MASTER,), 201, takes=True, stores=("shop",)),
+    Route("GET", "/v1/coupons", EVERYBODY, knows=("limit", "cursor"), stores=("shop",)),
+    Route("POST", "/v1/coupons/{policy_id}/issue", EVERYBODY, 201, takes=True, stores=("shop",)),
+    Route("GET", "/v1/coupon-policies", knows=("limit", "cursor"), stores=("shop",)),
     Route(
         "GET", "/v1/history/orders", EVERYBODY, stores=("history",),
         knows=("order_id", "user_id", "keyword", "status", "from", "to", "limit", "cursor"),
@@ -131,12 +147,15 @@ def find(name: str) -> Route:
 
 @dataclass(frozen=True)
 class Scene:
-    """An order of user 7, authenticated at the PG and not yet confirmed, and an event that could not be handled."""
+    """An order of user 7, authenticated at the PG and not yet confirmed, an event that could not be handled, and a
+    coupon that nobody has yet.
+    """
 
     order: dict[str, Any]
     payment: dict[str, Any]
     payment_key: str
     letter_id: str
+    policy_id: str
 
     def url(self, route: Route) -> str:
         """A path of this route that names what is there, with the query that it cannot do without."""
@@ -146,6 +165,7 @@ class Scene:
             "payment_key": self.payment_key,
             "amount": self.payment["amount"],
             "letter_id": self.letter_id,
+            "policy_id": self.policy_id,
             "product_id": 1,
             "name": "shop.css",
         }
@@ -156,7 +176,8 @@ class Scene:
         if not route.takes:
             return None
         confirm = {"payment_key": self.payment_key, "amount": self.payment["amount"]}
-        return {"/v1/orders": BASKET, "/v1/payments/{payment_id}/confirm": confirm}.get(route.path, {})
+        bodies = {"/v1/orders": BASKET, "/v1/payments/{payment_id}/confirm": confirm, "/v1/coupons": POLICY}
+        return bodies.get(route.path, {})
 
 
 async def scene(w: World) -> Scene:
@@ -164,7 +185,12 @@ async def scene(w: World) -> Scene:
     order = (await w.order()).json()
     payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
     letter_id = await bury(w, "payment", "OrderChanged", order["order_id"])
-    return Scene(order, payment, await w.authenticate(payment), letter_id)
+    return Scene(order, payment, await w.authenticate(payment), letter_id, await policy(w))
+
+
+async def policy(w: World, **changes: object) -> PolicyId:
+    """Make a coupon policy. Returns its id."""
+    return (await w.app.flows.coupons.create(msgspec.convert(POLICY | changes, PolicyDraft))).policy_id
 
 
 async def bury(w: World, consumer: str, event_type: str, order_id: str, *, data: bytes = b"{}") -> str:

@@ -11,7 +11,13 @@ from .shop import counts, refused, shop
 
 OWNED = [route for route in ROUTES if route.owned]
 NAMING = [route for route in ROUTES if "{" in route.path]
-ABSENT = {"order_id": "ord_" + "0" * 26, "payment_id": "pay_" + "Z" * 26, "letter_id": "payment.evt_1", "product_id": 5}
+ABSENT = {
+    "order_id": "ord_" + "0" * 26,
+    "payment_id": "pay_" + "Z" * 26,
+    "letter_id": "payment.evt_1",
+    "product_id": 5,
+    "policy_id": "pol_" + "0" * 26,
+}
 
 HOSTILE = [
     "%00", "%2e%2e", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "..%5c..", "%ff%fe", "%ED%A0%80", "null", "undefined", "NaN",

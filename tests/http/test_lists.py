@@ -9,9 +9,10 @@ from urllib.parse import quote
 import pytest
 
 from quickcommerce.catalog.model import Entry
+from quickcommerce.coupon.flow import Issuing
 from world import World
 
-from .routes import ROUTES, Route, auth, bury, visited
+from .routes import ROUTES, Route, auth, bury, policy, visited
 from .shop import refused, shop
 
 LISTS = [route for route in ROUTES if "cursor" in route.knows and not route.page]
@@ -107,10 +108,13 @@ async def test_a_page_is_20_if_nothing_else_is_said_and_each_item_comes_once(
 
 
 async def fill(w: World, count: int) -> None:
-    """As many orders of users 7 and 1 (a MASTER, whose own list is tested too), and as many dead letters."""
+    """Orders and coupons of users 7 and 1 (a MASTER, whose own lists are tested too), and dead letters."""
     made = await asyncio.gather(*(w.order([(1, 1)], user=user) for user in (1, 7) for _ in range(count)))
     for at, answer in enumerate(made[:count]):
         await bury(w, ("payment", "order", "history")[at % 3], "OrderPlaced", answer.json()["order_id"])
+    for _ in range(count):
+        policy_id = await policy(w)
+        await w.app.flows.coupons.issue([Issuing(policy_id, user) for user in (1, 7)])
     await w.at_rest()
 
 

@@ -34,7 +34,7 @@ def number(made: str) -> int:
 @pytest.mark.parametrize("at_us", [0, 1_000, NOW_US, NOW_US + 999, NOW_US + 1_000, ((1 << 48) - 1) * 1_000])
 def test_an_id_holds_its_millisecond_and_then_eighty_random_bits(at_us: int, bit: int) -> None:
     ids = Ids(lambda: at_us, Fixed(bit))
-    for made in (ids.order(), ids.payment(), ids.event()):
+    for made in (ids.order(), ids.payment(), ids.event(), ids.policy()):
         assert number(made) >> 80 == at_us // 1_000
         assert number(made) & (1 << 80) - 1 == bit * ((1 << 80) - 1)
 
@@ -51,3 +51,8 @@ def test_an_order_of_the_next_millisecond_stands_behind_however_the_dice_fall() 
 @pytest.mark.parametrize(("bit", "token"), [(0, "0" * 32), (1, "f" * 32)])
 def test_a_token_keeps_its_length_even_if_it_begins_with_zeros(bit: int, token: str) -> None:
     assert Ids(lambda: 0, Fixed(bit)).token() == token
+
+
+def test_a_coupons_id_is_a_number_that_every_client_can_hold() -> None:
+    """JavaScript counts exactly to 2^53, and 0 would be taken for none."""
+    assert [Ids(lambda: 0, Fixed(bit)).coupon() for bit in (0, 1)] == [1, 2**53 - 1]

@@ -1,1 +1,1 @@
-"""Coupons."""
+"""Coupons: policies, issue, what they take off an order's line."""

@@ -14,13 +14,14 @@ from quickcommerce.kit.clock import Clock
 OrderId = NewType("OrderId", str)
 PaymentId = NewType("PaymentId", str)
 EventId = NewType("EventId", str)
+PolicyId = NewType("PolicyId", str)
 UserId = NewType("UserId", int)
 ProductId = NewType("ProductId", int)
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
-_SHAPE = re.compile(r"(ord|pay|evt)_[0-9A-HJKMNP-TV-Z]{26}")
+_SHAPE = re.compile(r"(ord|pay|evt|pol)_[0-9A-HJKMNP-TV-Z]{26}")
 
 
 def is_id(prefix: str, text: str) -> bool:
@@ -60,6 +61,14 @@ class Ids:
     def event(self) -> EventId:
         """An event's id, by which inboxes know a repeat."""
         return EventId(self._make("evt"))
+
+    def policy(self) -> PolicyId:
+        """The id of a coupon policy."""
+        return PolicyId(self._make("pol"))
+
+    def coupon(self) -> int:
+        """A coupon's id: the contract wants a positive integer below 2^53. Two are the same once in 10^15 or so."""
+        return self.rng.getrandbits(53) or 1
 
     def token(self) -> str:
         """A lease token or an Idempotency-Key for the PG: 128 random bits as hexadecimal."""
