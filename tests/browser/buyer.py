@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright, expect
 
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.auth import Role
@@ -23,6 +23,7 @@ SIZES = {"phone": (390, 844), "desktop": (1280, 860)}
 BUYER = 7
 WAIT_MS = 30_000
 """Generous: a slow machine is no failure."""
+expect.set_options(timeout=WAIT_MS)
 
 
 class Buyer:
@@ -116,7 +117,7 @@ async def chromium() -> AsyncIterator[Browser]:
 async def buyer(
     folder: Path, size: str = "phone", language: str = "ko", *, goods: Sequence[Entry] = GOODS, **settings: object
 ) -> AsyncIterator[Buyer]:
-    """A buyer at a screen, before a shop that is open. At the end no script may have failed, and nothing been blocked."""
+    """A buyer at a screen, before an open shop. At the end no script may have failed, and nothing been blocked."""
     width, height = SIZES[size]
     locale = {"ko": "ko-KR", "en": "en-US"}[language]
     async with running(folder, goods=goods, **settings) as shop, chromium() as browser:

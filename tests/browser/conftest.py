@@ -1,4 +1,4 @@
-"""Tests with a real browser: `scripts/browser` runs them. Where its driver is not installed there is nothing to collect."""
+"""Tests with a real browser, run by `scripts/browser`. Where its driver is not installed nothing is collected."""
 
 from importlib.util import find_spec
 
