@@ -16,6 +16,7 @@ from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
+from quickcommerce.catalog import sales_web
 from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.sales import TimeSales
@@ -27,7 +28,7 @@ from quickcommerce.history.flow import Projection
 from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, web
 from quickcommerce.kit.auth import Role, Verifier, mint, secret_bytes
-from quickcommerce.kit.batch import GroupCommit
+from quickcommerce.kit.batch import A, GroupCommit, Handle, Q
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import SECOND_US, Clock, system_clock
 from quickcommerce.kit.db import Database, Tx
@@ -47,12 +48,11 @@ from quickcommerce.order.settlement import Settlement
 from quickcommerce.order.web import Checkout
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment import web as payment_web
-from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
+from quickcommerce.payment.attempts import Attempts
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
-from quickcommerce.payment.opening import Opening, Openings
-from quickcommerce.payment.outcomes import Outcomes, Result, Settled
-from quickcommerce.payment.store import Payment
+from quickcommerce.payment.opening import Openings
+from quickcommerce.payment.outcomes import Outcomes
 from quickcommerce.payment.toss import Toss
 from quickcommerce.settings import EMULATOR, Settings
 from quickcommerce.shop import page as shop_page
@@ -60,7 +60,9 @@ from quickcommerce.shop import web as shop_web
 from quickcommerce.shop.live import Live
 from quickcommerce.shop.session import SESSION_S
 from quickcommerce.stock import store as stock_store
+from quickcommerce.stock import web as stock_web
 from quickcommerce.stock.flow import Stock
+from quickcommerce.stock.restock import Shelves
 from quickcommerce.toss_emulator import AppTransport, Emulator
 
 PRUNE_MAX = 2_000
@@ -111,6 +113,8 @@ class Flows:
 
     ids: Ids
     catalog: Catalog
+    sales: TimeSales
+    shelves: Shelves
     book: OrderBook
     orders: Orders
     settlement: Settlement
@@ -236,42 +240,12 @@ def build(
 def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random, *, inline: bool) -> Flows:
     ids = Ids(clock, rng)
     stock = Stock(clock)
-    catalog = Catalog(stores.shop, stock, clock)
+    sales, coupons = TimeSales(stores.shop, clock, ids), Coupons(stores.shop, clock, ids)
+    catalog = Catalog(stores.shop, stock, sales, clock)
     book = OrderBook(stores.shop)
     emulator = _emulator(settings, clock, rng, inline=inline)
-    toss = Toss(
-        "http://toss.emulator" if emulator else settings.pg_url,
-        settings.pg_secret_key,
-        confirm_deadline_s=settings.pg_confirm_deadline_s,
-        read_deadline_s=settings.pg_read_deadline_s,
-        transport=AppTransport(emulator.asgi) if emulator else None,
-    )
-    attempts = Attempts(stores.payment, clock, ids, settings.capture_lease_s)
-    outcomes = Outcomes(stores.payment, clock, ids, rng, settings.unknown_hold_s)
-    settling: GroupCommit[Result, Settled] = GroupCommit(
-        "outcomes", outcomes.settle, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
-    )
-    captures = Captures(attempts, settling, toss, clock, settings.unknown_hold_s)
-    beginning: GroupCommit[Confirming, Begun | Joined] = GroupCommit(
-        "confirms", attempts.begin, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
-    )
-    openings = Openings(stores.payment, clock, ids)
-    opening: GroupCommit[Opening, Payment] = GroupCommit(
-        "openings", openings.open, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S
-    )
-    payments = Payments(
-        stores.payment,
-        book,
-        openings,
-        opening,
-        beginning,
-        captures,
-        clock,
-        ids,
-        settings.unknown_hold_s,
-        settings.answer_within_s,
-    )
-    sales, coupons = TimeSales(), Coupons(stores.shop, clock, ids)
+    toss = _toss(settings, emulator)
+    payments = _payments(settings, stores.payment, book, toss, ids, clock, rng)
     changes = Changes(stock, sales, coupons, clock, ids)
     place = Place(
         db=stores.shop,
@@ -288,25 +262,61 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     return Flows(
         ids=ids,
         catalog=catalog,
+        sales=sales,
+        shelves=Shelves(stores.shop, stock, clock, ids),
         book=book,
         orders=Orders(stores.shop, book, payments, changes, clock, ids),
         settlement=Settlement(changes, clock, ids, hold_again=settings.late_money == "hold_again"),
         place=place,
-        placing=GroupCommit(
-            "orders",
-            place.place,
-            list_max=settings.order_list_max,
-            queue_max=settings.order_queue_max,
-            within_s=WITHIN_S,
-        ),
+        placing=_grouped("orders", place.place, settings.order_list_max, settings.order_queue_max),
         coupons=coupons,
-        issuing=GroupCommit("coupons", coupons.issue, list_max=LIST_MAX, queue_max=QUEUE_MAX, within_s=WITHIN_S),
+        issuing=_grouped("coupons", coupons.issue),
         payments=payments,
-        captures=captures,
+        captures=payments.captures,
         index=SqlIndex(stores.history),
         live=Live(book),
         toss=toss,
         emulator=emulator,
+    )
+
+
+def _grouped(
+    name: str, handle: Handle[Q, A], list_max: int = LIST_MAX, queue_max: int = QUEUE_MAX
+) -> GroupCommit[Q, A]:
+    """A group commit; see the bounds above."""
+    return GroupCommit(name, handle, list_max=list_max, queue_max=queue_max, within_s=WITHIN_S)
+
+
+def _payments(
+    settings: Settings, store: Database, book: OrderBook, toss: Toss, ids: Ids, clock: Clock, rng: random.Random
+) -> Payments:
+    """Payments on store B."""
+    attempts = Attempts(store, clock, ids, settings.capture_lease_s)
+    outcomes = Outcomes(store, clock, ids, rng, settings.unknown_hold_s)
+    settling = _grouped("outcomes", outcomes.settle)
+    openings = Openings(store, clock, ids)
+    return Payments(
+        db=store,
+        orders=book,
+        openings=openings,
+        opening=_grouped("openings", openings.open),
+        beginning=_grouped("confirms", attempts.begin),
+        captures=Captures(attempts, settling, toss, clock, settings.unknown_hold_s),
+        clock=clock,
+        ids=ids,
+        unknown_hold_s=settings.unknown_hold_s,
+        answer_within_s=settings.answer_within_s,
+    )
+
+
+def _toss(settings: Settings, emulator: Emulator | None) -> Toss:
+    """The client of the PG, wherever that is."""
+    return Toss(
+        "http://toss.emulator" if emulator else settings.pg_url,
+        settings.pg_secret_key,
+        confirm_deadline_s=settings.pg_confirm_deadline_s,
+        read_deadline_s=settings.pg_read_deadline_s,
+        transport=AppTransport(emulator.asgi) if emulator else None,
     )
 
 
@@ -388,6 +398,9 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     handlers: list[ControllerRouterHandler] = [
         order_web.router(),
         catalog_web.router(),
+        catalog_web.categories,
+        sales_web.router(),
+        *stock_web.routes(),
         *coupon_web.routes(),
         *payment_web.routes(),
         history_web.search,
@@ -413,6 +426,8 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
     app.state.payments_web = payment_web.Web(flows.payments)
     app.state.catalog = flows.catalog
+    app.state.sales = flows.sales
+    app.state.stock_web = stock_web.Web(flows.shelves)
     app.state.coupons_web = coupon_web.Web(flows.coupons, flows.issuing)
     app.state.history = flows.index
     app.state.operations = operations

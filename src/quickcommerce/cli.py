@@ -17,7 +17,7 @@ from quickcommerce import doctor as checks
 from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
 from quickcommerce.bench.cli import bench_app
-from quickcommerce.catalog.flow import BadFile, read_file
+from quickcommerce.catalog.file import BadFile, read_file
 from quickcommerce.kit import folders
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock

@@ -18,7 +18,7 @@ import uvicorn
 import uvloop
 
 from quickcommerce.app import App, build
-from quickcommerce.catalog.flow import read_file
+from quickcommerce.catalog.file import read_file
 from quickcommerce.kit import folders
 from quickcommerce.kit.problem import InvalidRequest, Unavailable
 from quickcommerce.kit.telemetry import configure_logs

@@ -10,8 +10,10 @@ import pytest
 
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.model import Entry
+from quickcommerce.catalog.sales import TimeSales
 from quickcommerce.kit import db
 from quickcommerce.kit.db import Database, Duplicate, Tx
+from quickcommerce.kit.ids import Ids
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.stock import store as rows
 from quickcommerce.stock.flow import Stock
@@ -29,7 +31,9 @@ class Shop:
     def __init__(self, database: Database) -> None:
         self.db = database
         self.stock = Stock(Clock())
-        self.catalog = Catalog(database, self.stock, Clock())
+        self.catalog = Catalog(
+            database, self.stock, TimeSales(database, Clock(), Ids(Clock(), random.Random(0))), Clock()
+        )
 
     async def hold(self, wanted: Mapping[int, int], price_version: int = 1) -> bool:
         async def work(tx: Tx) -> None:

@@ -16,8 +16,12 @@ CONFIRM = "POST /v1/payments/{payment_id}/confirm"
 REPLAY = "POST /v1/ops/dead-letters/{letter_id}/replay"
 READS = ("GET /v1/orders/{order_id}", "GET /v1/orders/{order_id}/timeline", "GET /v1/orders/{order_id}/payment")
 COUPONS = ("GET /v1/coupons", "GET /v1/coupon-policies")
+PUT_UP, CHANGE = "POST /v1/products", "PATCH /v1/products/{product_id}"
+RESTOCK, STOCK = "POST /v1/products/{product_id}/restock", "GET /v1/products/{product_id}/stock"
+ANNOUNCE, SALES, CATEGORIES = "POST /v1/time-sales", "GET /v1/time-sales", "GET /v1/categories"
+SHOPKEEPING = (PUT_UP, CHANGE, RESTOCK, ANNOUNCE)
 POLICY, ISSUE = "POST /v1/coupons", "POST /v1/coupons/{policy_id}/issue"
-LISTS = ("GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters", *COUPONS)
+LISTS = ("GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters", SALES, *COUPONS)
 PRODUCT = "GET /v1/products/{product_id}"
 COUNTS = "GET /v1/ops/counts"
 READY = "GET /readyz"
@@ -29,13 +33,14 @@ PAGES = (ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE, ONE, EVENTS)
 """Those of the shop, without what is still."""
 ALL = (
     PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, *STILL, PAY, SUCCESS, FAIL, *PAGES,
-    POLICY, ISSUE,
+    POLICY, ISSUE, *SHOPKEEPING, STOCK, CATEGORIES,
 )  # fmt: skip
-TAKING = (PLACE, CANCEL, CONFIRM, REPLAY, POLICY, ISSUE)
+TAKING = (PLACE, CANCEL, CONFIRM, REPLAY, POLICY, ISSUE, *SHOPKEEPING)
 OWNED = (CANCEL, CONFIRM, *READS, PAY, ONE, EVENTS)
 PROTECTED = tuple(name for name in ALL if find(name).roles)
 PUBLIC = tuple(name for name in ALL if not find(name).roles)
 OPERATIONS = tuple(name for name in PROTECTED if find(name).roles == (Role.MASTER,))
+SELLING = tuple(name for name in PROTECTED if find(name).roles == (Role.SELLER, Role.MASTER))
 
 LESS = ("user", "seller")
 ANYBODY = tuple(PEOPLE)
@@ -58,6 +63,7 @@ class Rule:
 FIRST = (
     Rule(PROTECTED, NOBODY, "Who is nobody is told 401 before."),
     Rule(OPERATIONS, LESS, "Who may not do this is told 403 before."),
+    Rule(SELLING, ("user",), "Who may not do this is told 403 before."),
 )
 """What decides before the body, the query and the state are looked at."""
 FOREIGN = Rule(OWNED, STRANGERS, "To a stranger it is not there: 404 before.")
@@ -66,7 +72,7 @@ FOREIGN = Rule(OWNED, STRANGERS, "To a stranger it is not there: 404 before.")
 def placing(test: str) -> list[Rule]:
     """A problem of baskets."""
     rest = tuple(name for name in ALL if name != PLACE)
-    return [Rule((PLACE,), BUYERS, test), FIRST[0], FIRST[1], Rule(rest, ANYBODY, "It places no order.")]
+    return [Rule((PLACE,), BUYERS, test), *FIRST, Rule(rest, ANYBODY, "It places no order.")]
 
 
 def taking(test: str, form: str) -> list[Rule]:
@@ -89,6 +95,7 @@ MATRIX: dict[str, list[Rule]] = {
     ],
     "forbidden": [
         Rule(OPERATIONS, LESS, "test_auth.test_operations_are_for_a_master_only"),
+        Rule(SELLING, ("user",), "test_auth.test_shelves_are_filled_by_sellers_only"),
         FIRST[0],
         Rule(TAKING, ANYBODY, "test_session.test_a_session_serves_the_shops_own_pages_and_no_other_site"),
         Rule((SIGN_IN, SIGN_OUT), ANYBODY, "test_session.test_another_site_signs_nobody_in_or_out"),
@@ -113,30 +120,35 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((GOODS, ASK), ANYBODY, "test_shop.test_a_query_that_cannot_be_is_told_as_a_page"),
         Rule((MINE,), ANYBODY, "test_shop.test_the_pages_of_my_orders_are_each_order_once"),
         Rule((*READS, PRODUCT, PAY, ONE, EVENTS, ASSET), ANYBODY, "It reads an id, and what is no id is 404."),
-        Rule((COUNTS, READY, *STILL, SIGN_OUT), ANYBODY, "It reads nothing that could be wrong."),
+        Rule((STOCK,), ANYBODY, "It reads an id and no more, and what is no id is 404."),
+        Rule((COUNTS, READY, CATEGORIES, *STILL, SIGN_OUT), ANYBODY, "It reads nothing that could be wrong."),
     ],
     "not-found": [
         Rule((PAY,), NOBODY, "test_pages.test_a_wrong_token_is_not_found_whoever_brings_it"),
         *FIRST,
         Rule(OWNED, ANYBODY, "test_ids.test_absent_and_foreign_are_the_same_answer"),
         Rule((PLACE,), BUYERS, "test_refusals.test_a_product_that_does_not_exist_is_named_by_its_line"),
-        Rule((PRODUCT, REPLAY, ASSET), ANYBODY, "test_ids.test_what_is_no_id_names_nothing"),
+        Rule((PRODUCT, REPLAY, ASSET, CHANGE, RESTOCK, STOCK), ANYBODY, "test_ids.test_what_is_no_id_names_nothing"),
+        Rule((ANNOUNCE,), ("master",), "test_time_sales.test_a_sale_of_goods_that_are_not_there_is_not_found"),
+        Rule((PUT_UP,), ANYBODY, "It names nothing that could be absent."),
         Rule((ISSUE,), BUYERS, "test_coupons.test_a_coupon_that_nobody_made_is_not_found"),
         Rule((POLICY,), ANYBODY, "It names nothing that could be absent."),
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_payment_that_is_not_there_is_not_found"),
         Rule((FAIL,), ANYBODY, "It says what the PG said, of whatever payment."),
         Rule(
-            (*LISTS, COUNTS, READY, *STILL, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE), ANYBODY,
+            (*LISTS, COUNTS, READY, CATEGORIES, *STILL, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE), ANYBODY,
             "It names nothing that could be absent; a list may be empty.",
         ),
     ],
     "idempotency-key-reused": [
         Rule((PLACE,), BUYERS, "test_idempotency.test_a_key_with_another_body_is_refused"),
+        Rule((RESTOCK,), ("seller", "master"), "test_catalog.test_a_restock_key_with_another_body_is_refused"),
         *FIRST,
-        Rule(tuple(name for name in ALL if name != PLACE), ANYBODY, "It reads no Idempotency-Key."),
+        Rule(tuple(name for name in ALL if name not in (PLACE, RESTOCK)), ANYBODY, "It reads no Idempotency-Key."),
     ],
     "idempotency-in-progress": [
         Rule((PLACE,), BUYERS, "test_idempotency.test_another_body_beside_a_first_that_is_refused_came_too_early"),
+        Rule((RESTOCK,), ("seller", "master"), "It is over within its transaction: a second call waits for the first."),
         *FIRST,
         Rule(tuple(name for name in ALL if name != PLACE), ANYBODY, "It reads no Idempotency-Key."),
     ],
@@ -154,6 +166,11 @@ MATRIX: dict[str, list[Rule]] = {
         *FIRST,
         FOREIGN,
         Rule((PLACE,), ANYBODY, "A new order has no state yet."),
+        Rule((PUT_UP,), ("seller", "master"), "test_catalog.test_an_id_that_is_taken_is_refused"),
+        Rule((RESTOCK,), ("seller", "master"), "test_catalog.test_more_than_anybody_can_mean_is_not_put_in"),
+        Rule((ANNOUNCE,), ("master",), "test_time_sales.test_two_sales_of_one_product_do_not_overlap"),
+        Rule((CHANGE,), ANYBODY, "A product may be changed in any state."),
+        Rule((STOCK, CATEGORIES), ANYBODY, "It shows any state as it is."),
         Rule((POLICY, ISSUE), ANYBODY, "A new coupon has no state yet; one that cannot be had is coupon-not-usable."),
         Rule((*READS, *LISTS, PRODUCT, COUNTS, READY, *STILL, *PAGES), ANYBODY, "It shows any state as it is."),
         Rule((PAY, FAIL), ANYBODY, "It shows any state as it is."),
@@ -176,12 +193,13 @@ MATRIX: dict[str, list[Rule]] = {
     "unavailable": [
         Rule((PAY,), NOBODY, "test_unavailable.test_the_link_to_the_pay_page_says_later_while_a_store_is_down"),
         Rule(PROTECTED, NOBODY, "Without a token nothing is asked that could be down: 401."),
+        Rule(SELLING, ("user",), "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule(OPERATIONS, LESS, "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule((*STILL, ASSET, ASK, SIGN_IN, SIGN_OUT), ANYBODY, "It asks nothing that could be down."),
         Rule(
             (
                 PLACE, CANCEL, CONFIRM, REPLAY, *READS, *LISTS, PRODUCT, COUNTS, READY, PAY, SUCCESS, FAIL, POLICY,
-                ISSUE, GOODS, MINE, ONE, EVENTS,
+                ISSUE, *SHOPKEEPING, STOCK, CATEGORIES, GOODS, MINE, ONE, EVENTS,
             ),
             ANYBODY,
             "test_unavailable.test_a_store_that_is_down_is_told_and_what_needs_it_works_again_after",

@@ -18,6 +18,12 @@ from quickcommerce.kit.outbox import Message
 from world import World
 
 EVERYBODY = tuple(Role)
+SELLERS = (Role.SELLER, Role.MASTER)
+GOODS = {"name": "딸기 500g", "price": 9_900, "stock": 5}
+SALE = {
+    "product_id": 1, "price": 2_000, "quota": 3,
+    "starts_at": "2026-01-01T00:00:00.000000Z", "ends_at": "2027-01-01T00:00:00.000000Z",
+}  # fmt: skip
 BASKET = {"lines": [{"product_id": 1, "quantity": 2}]}
 POLICY = {
     "name": "새해 쿠폰",
@@ -88,8 +94,15 @@ ROUTES = [
     Route("GET", "/v1/orders/{order_id}/timeline", EVERYBODY, owned=True, stores=("shop",)),
     Route("GET", "/v1/orders/{order_id}/payment", EVERYBODY, owned=True, stores=("payment",)),
     Route("POST", "/v1/payments/{payment_id}/confirm", EVERYBODY, takes=True, owned=True, stores=("payment",)),
-    Route("GET", "/v1/products", knows=("limit", "cursor", "keyword"), stores=("shop",)),
+    Route("GET", "/v1/products", knows=("limit", "cursor", "keyword", "category"), stores=("shop",)),
     Route("GET", "/v1/products/{product_id}", stores=("shop",)),
+    Route("POST", "/v1/products", SELLERS, 201, takes=True, stores=("shop",)),
+    Route("PATCH", "/v1/products/{product_id}", SELLERS, takes=True, stores=("shop",)),
+    Route("POST", "/v1/products/{product_id}/restock", SELLERS, takes=True, stores=("shop",)),
+    Route("GET", "/v1/products/{product_id}/stock", SELLERS, stores=("shop",)),
+    Route("GET", "/v1/categories", stores=("shop",)),
+    Route("POST", "/v1/time-sales", (Role.MASTER,), 201, takes=True, stores=("shop",)),
+    Route("GET", "/v1/time-sales", knows=("limit", "cursor"), stores=("shop",)),
     Route("POST", "/v1/coupons", (Role.MASTER,), 201, takes=True, stores=("shop",)),
     Route("GET", "/v1/coupons", EVERYBODY, knows=("limit", "cursor"), stores=("shop",)),
     Route("POST", "/v1/coupons/{policy_id}/issue", EVERYBODY, 201, takes=True, stores=("shop",)),
@@ -176,7 +189,15 @@ class Scene:
         if not route.takes:
             return None
         confirm = {"payment_key": self.payment_key, "amount": self.payment["amount"]}
-        bodies = {"/v1/orders": BASKET, "/v1/payments/{payment_id}/confirm": confirm, "/v1/coupons": POLICY}
+        bodies = {
+            "/v1/orders": BASKET,
+            "/v1/payments/{payment_id}/confirm": confirm,
+            "/v1/coupons": POLICY,
+            "/v1/products": GOODS,
+            "/v1/products/{product_id}": {"price": 3_100},
+            "/v1/products/{product_id}/restock": {"quantity": 5},
+            "/v1/time-sales": SALE,
+        }
         return bodies.get(route.path, {})
 
 

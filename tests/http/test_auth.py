@@ -9,6 +9,7 @@ from quickcommerce.kit.auth import Role
 from .routes import PROTECTED, PUBLIC, Route, find, scene, send, visited
 from .shop import counts, refused, shop
 
+SELLING = [route for route in PROTECTED if route.roles == (Role.SELLER, Role.MASTER)]
 OPERATIONS = [route for route in PROTECTED if route.roles == (Role.MASTER,)]
 
 
@@ -32,6 +33,16 @@ async def test_operations_are_for_a_master_only(tmp_path: Path, route: Route, pe
             assert refused(await send(w, route, at, who)) == "forbidden", who
         letters = await w.get("/v1/ops/dead-letters", role=Role.MASTER)
         assert [letter["id"] for letter in letters["items"]] == [at.letter_id]
+
+
+@pytest.mark.parametrize("who", ["user"])
+@pytest.mark.parametrize("route", SELLING, ids=str)
+async def test_shelves_are_filled_by_sellers_only(tmp_path: Path, route: Route, who: str) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        at = await scene(w)
+        before = await counts(w)
+        assert refused(await send(w, route, at, who)) == "forbidden"
+        assert await counts(w) == before
 
 
 @visited(PROTECTED, strangers=False)

@@ -54,18 +54,19 @@ async def test_absent_and_foreign_are_the_same_answer(tmp_path: Path, route: Rou
         assert await w.status(at.order["order_id"]) == "PLACED"
 
 
-@pytest.mark.parametrize("route", NAMING, ids=str)
-async def test_what_is_no_id_names_nothing(tmp_path: Path, route: Route) -> None:
+@visited(NAMING, strangers=False)
+async def test_what_is_no_id_names_nothing(tmp_path: Path, route: Route, people: tuple[str, ...]) -> None:
     async with shop(tmp_path, loops=False) as w:
         at = await scene(w)
         before = await counts(w)
         name = route.path[route.path.index("{") + 1 : route.path.index("}")]
-        codes = {}
-        for bad in HOSTILE:
-            answer = await send(w, route, at, "master", url=route.path.replace(f"{{{name}}}", bad))
-            codes[bad] = refused(answer)
-            assert "x-injected" not in answer.headers
-        assert codes == dict.fromkeys(HOSTILE, "not-found")
+        for who in people:
+            codes = {}
+            for bad in HOSTILE:
+                answer = await send(w, route, at, who, url=route.path.replace(f"{{{name}}}", bad))
+                codes[bad] = refused(answer)
+                assert "x-injected" not in answer.headers
+            assert codes == dict.fromkeys(HOSTILE, "not-found"), who
         assert await counts(w) == before
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from quickcommerce.catalog.model import Entry
+from quickcommerce.catalog.model import Entry, NewSale
 from quickcommerce.coupon.flow import Issuing
 from world import World
 
@@ -108,13 +108,15 @@ async def test_a_page_is_20_if_nothing_else_is_said_and_each_item_comes_once(
 
 
 async def fill(w: World, count: int) -> None:
-    """Orders and coupons of users 7 and 1 (a MASTER, whose own lists are tested too), and dead letters."""
+    """Each this often: orders and coupons of users 7 and 1 (a MASTER, whose lists are tested), letters, time sales."""
     made = await asyncio.gather(*(w.order([(1, 1)], user=user) for user in (1, 7) for _ in range(count)))
     for at, answer in enumerate(made[:count]):
         await bury(w, ("payment", "order", "history")[at % 3], "OrderPlaced", answer.json()["order_id"])
     for _ in range(count):
         policy_id = await policy(w)
         await w.app.flows.coupons.issue([Issuing(policy_id, user) for user in (1, 7)])
+    for year in range(2030, 2030 + count):
+        await w.app.flows.sales.create(NewSale(1, 5, f"{year}-01-01T00:00:00Z", f"{year}-01-02T00:00:00Z", 2_000))
     await w.at_rest()
 
 

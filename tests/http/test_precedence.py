@@ -21,6 +21,8 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 """In the contract's order, each by what it changes in a request that is right."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "FOO"]
+KEYED = ("POST /v1/orders", "POST /v1/products/{product_id}/restock")
+"""Those that read an Idempotency-Key."""
 PATHS = sorted({route.path for route in ROUTES})
 NOWHERE = [
     "/v1", "/v1/order", "/v1/orders/a/b/c", "/V1/orders", "/v1/orders;x=1", "/v1/ops", "/pay", "/pay/a/b",
@@ -133,7 +135,7 @@ async def test_what_a_route_does_not_read_cannot_be_wrong(tmp_path: Path, route:
     """What the matrix gives as a reason (it reads no body, no key, no query) is so."""
     async with shop(tmp_path) as w:
         at = await scene(w)
-        headers: dict[str, Any] = {} if str(route) == "POST /v1/orders" else {"Idempotency-Key": ""}
+        headers: dict[str, Any] = {} if str(route) in KEYED else {"Idempotency-Key": ""}
         changes: dict[str, Any] = {} if route.takes or route.form else {"content": BIG[:60_000]}
         headers |= {} if route.takes or route.form else {"Content-Type": "text/plain"}
         query = "&".join(f"{name}=%00" for name in {"limit", "cursor", "amount", "from", "x"} - set(route.knows))

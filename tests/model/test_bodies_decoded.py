@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from quickcommerce.kit.problem import InvalidRequest
-from quickcommerce.kit.web import FAULTS_MAX, decode
+from quickcommerce.kit.strict import FAULTS_MAX, decode
 
 NUL = "NUL is not a character of any text here"
 TWICE = "this key stands twice in its object"

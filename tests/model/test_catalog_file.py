@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from quickcommerce.catalog.flow import BadFile, read_file
+from quickcommerce.catalog.file import BadFile, read_file
 from quickcommerce.catalog.model import Entry
 
 HEADER = "product_id,name,price,stock,name_en,category\n"

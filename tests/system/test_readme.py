@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from quickcommerce.catalog.flow import read_file
+from quickcommerce.catalog.file import read_file
 from system.shop import running
 
 ROOT = Path(__file__).parents[2]

@@ -1,35 +1,19 @@
-"""The catalog: prices for orders, pages for shoppers, files for those who fill it."""
+"""The catalog: what is for sale, at what price, and who changes it."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from quickcommerce.catalog import store
-from quickcommerce.catalog.model import Entry, Offer, Product
-from quickcommerce.kit import limits
+from quickcommerce.catalog.model import ID_MAX, Change, Entry, NewProduct, Offer, Product, Sale
 from quickcommerce.kit.clock import Clock
 from quickcommerce.kit.db import Database, Tx
-from quickcommerce.kit.problem import NotFound
+from quickcommerce.kit.problem import InvalidState, NotFound
 from quickcommerce.kit.text import fold
 
-COLUMNS = ("product_id", "name", "price", "stock")
 CHUNK = 500
-OPTIONAL = ("name_en", "category")
-NUMBERS = ("product_id", "price", "stock")
-_ENDLESS = "a cell has no end; one with a comma, a quote or a line break stands in quotes, and a quote inside it twice"
-
-
-class BadFile(Exception):
-    """A catalog file that cannot be loaded; the lines say which and why."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
 
 
 class Shelf(Protocol):
@@ -40,32 +24,85 @@ class Shelf(Protocol):
         ...
 
 
+class InForce(Protocol):
+    """What time sales tell the catalog."""
+
+    async def now(self, tx: Tx, product_ids: Sequence[int]) -> Mapping[int, Sale]:
+        """The sales in force at this moment, by product."""
+        ...
+
+
 @dataclass(frozen=True)
 class Catalog:
     """The catalog of store A."""
 
     db: Database
     shelf: Shelf
+    sales: InForce
     clock: Clock
 
     async def offers(self, tx: Tx, product_ids: Sequence[int], *, locked: bool) -> Mapping[int, Offer]:
-        """Names and prices now, of those that exist."""
-        return await store.offers(tx, product_ids, locked=locked)
+        """Names and prices now, of those that exist; under the time sale in force where there is one."""
+        offers = await store.offers(tx, product_ids, locked=locked)
+        sales = await self.sales.now(tx, product_ids)
+        return offers | {product_id: offers[product_id].under(sale) for product_id, sale in sales.items()}
 
     async def get(self, product_id: int) -> Product:
         """A product. Raises NotFound."""
-        product = await self.db.read(lambda tx: store.get(tx, product_id))
-        if product is None:
-            raise NotFound("there is no such product")
-        return product
 
-    async def categories(self) -> list[str]:
-        """Every category that has products."""
-        return await self.db.scan(store.categories)
+        async def work(tx: Tx) -> list[Product]:
+            product = await store.get(tx, product_id)
+            return await self._shown(tx, [product] if product else [])
+
+        for product in await self.db.read(work):
+            return product
+        raise NotFound("there is no such product")
 
     async def page(self, keyword: str, after: int, limit: int, category: str | None = None) -> list[Product]:
         """Products in the order of their ids, whose names or category hold every word of `keyword`, in any case."""
-        return await self.db.scan(lambda tx: store.page(tx, fold(keyword).split(), after, limit, category))
+
+        async def work(tx: Tx) -> list[Product]:
+            return await self._shown(tx, await store.page(tx, fold(keyword).split(), category, after, limit))
+
+        return await self.db.scan(work)
+
+    async def categories(self) -> list[str]:
+        """Every category that a product has, in order."""
+        return await self.db.scan(store.categories)
+
+    async def _shown(self, tx: Tx, products: list[Product]) -> list[Product]:
+        sales = await self.sales.now(tx, [product.product_id for product in products])
+        return [msgspec.structs.replace(product, sale=sales.get(product.product_id)) for product in products]
+
+    async def add(self, new: NewProduct) -> Product:
+        """Put a product up for sale. Raises InvalidState where its id is taken."""
+
+        async def work(tx: Tx) -> int:
+            product_id = new.product_id or await store.last_id(tx) + 1
+            if product_id > ID_MAX:
+                raise InvalidState("there is no higher id; choose one")
+            if await store.get(tx, product_id):
+                raise InvalidState(f"there is a product {product_id} already")
+            await store.add(tx, product_id, new, self.clock())
+            if new.stock:
+                await self.shelf.put_in(tx, {product_id: new.stock}, "created")
+            return product_id
+
+        return await self.get(await self.db.run(work))
+
+    async def change(self, product_id: int, change: Change) -> Product:
+        """Give a product another name or price; orders keep theirs. Raises NotFound."""
+
+        async def work(tx: Tx) -> None:
+            old = await store.lock(tx, product_id)
+            if old is None:
+                raise NotFound("there is no such product")
+            name = old.name if change.name is msgspec.UNSET else change.name
+            price = old.list_price if change.price is msgspec.UNSET else change.price
+            await store.change(tx, old, name, price)
+
+        await self.db.run(work)
+        return await self.get(product_id)
 
     async def fold(self) -> None:
         """Make products searchable that were stored before there was a search text."""
@@ -87,71 +124,3 @@ class Catalog:
             return added
 
         return await self.db.run(work)
-
-
-def read_file(path: Path) -> list[Entry]:
-    """The entries of a CSV file (UTF-8, with a header). Raises BadFile with every bad line, and takes none of it."""
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadFile([f"line {line}: this is not UTF-8 text; save the file as UTF-8"]) from error
-    (_, header), *rows = _rows(text)
-    columns = (*COLUMNS, *OPTIONAL)
-    if not set(COLUMNS) <= set(header) <= set(columns) or len(set(header)) != len(header):
-        raise BadFile(
-            [f"line 1: the columns must be {','.join(COLUMNS)} and optionally {','.join(OPTIONAL)}, each once"]
-        )
-    return _entries(header, [(line, cells) for line, cells in rows if cells])
-
-
-def _rows(text: str) -> list[tuple[int, list[str]]]:
-    """Each row with the line on which it begins, the header first; a blank line is a row without cells."""
-    # A cell that is too long is told by its column's own limit, not by the reader's.
-    csv.field_size_limit(max(len(text), 1))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    line = 1
-    try:
-        for cells in reader:
-            rows.append((line, cells))
-            # A quoted cell may go on over several lines, so a row ends further down than it begins.
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise BadFile([f"line {line}: {_ENDLESS}"]) from error
-    return rows or [(line, [])]
-
-
-def _entries(header: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]) -> list[Entry]:
-    entries: dict[int, Entry] = {}
-    bad = []
-    for line, cells in rows:
-        try:
-            entry = _entry(header, cells, entries)
-        except ValueError as error:
-            bad.append(f"line {line}: {error}")
-        else:
-            entries[entry.product_id] = entry
-    if bad:
-        raise BadFile(bad)
-    return list(entries.values())
-
-
-def _entry(header: Sequence[str], cells: Sequence[str], seen: Mapping[int, Entry]) -> Entry:
-    """One row. Raises ValueError with the reason."""
-    if len(cells) != len(header):
-        raise ValueError(f"it has {len(cells)} cells, and the header has {len(header)}")
-    row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-    for name in NUMBERS:
-        # msgspec would take 1.0 and 1e3 too, which is what is left of other numbers when a spreadsheet has had them.
-        if not (row[name].isascii() and row[name].isdigit()):
-            raise ValueError(f"{name} must be {limits.wanted(Entry, name)}")
-    try:
-        entry = msgspec.convert(row, Entry, strict=False)
-    except msgspec.ValidationError as error:
-        name, wanted = limits.broken(error, Entry)
-        raise ValueError(f"{name} must be {wanted}") from error
-    if entry.product_id in seen:
-        raise ValueError(f"product_id {entry.product_id} stands in an earlier line")
-    return entry

@@ -1,16 +1,79 @@
-"""Time sales. None are held yet."""
+"""Time sales: for a while, and for so many units, a product costs less. The window is judged when an order commits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from quickcommerce.kit.db import Tx
+from quickcommerce.catalog import store
+from quickcommerce.catalog.model import NewSale, Sale, discounted
+from quickcommerce.kit.clock import Clock, from_rfc3339
+from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.ids import Ids
+from quickcommerce.kit.problem import InvalidRequest, InvalidState, NotFound
 
 
+@dataclass(frozen=True)
 class TimeSales:
     """The time sales of store A."""
 
-    async def take(self, _tx: Tx, units: Mapping[int, int]) -> bool:
-        """Use up quota."""
-        return not units
+    db: Database
+    clock: Clock
+    ids: Ids
 
-    async def give_back(self, _tx: Tx, units: Mapping[int, int]) -> None:
-        """Let others have it."""
+    async def now(self, tx: Tx, product_ids: Sequence[int]) -> Mapping[int, Sale]:
+        """The sales in force at this moment, by product."""
+        return await store.sales_at(tx, product_ids, self.clock()) if product_ids else {}
+
+    async def page(self, after: tuple[int, str], limit: int) -> list[Sale]:
+        """Sales in force and to come, the next to end first, behind `after` (its end and its id)."""
+        return await self.db.scan(lambda tx: store.sales_from(tx, self.clock(), after, limit))
+
+    async def create(self, new: NewSale) -> Sale:
+        """Announce a sale. Raises InvalidRequest, NotFound, and InvalidState where it would overlap another."""
+        starts_us, ends_us = _moment(new.starts_at, "starts_at"), _moment(new.ends_at, "ends_at")
+        if ends_us <= starts_us:
+            raise _wrong("ends_at", "must be after starts_at")
+        if (new.price is None) == (new.discount_rate is None):
+            raise _wrong("price", "give either price or discount_rate")
+        return await self.db.run(lambda tx: self._create(tx, new, starts_us, ends_us))
+
+    async def _create(self, tx: Tx, new: NewSale, starts_us: int, ends_us: int) -> Sale:
+        # Its row is locked first, so that of two sales that overlap one sees the other.
+        product = await store.lock(tx, new.product_id)
+        if product is None:
+            raise NotFound("there is no such product")
+        now = self.clock()
+        if ends_us <= now:
+            raise _wrong("ends_at", "must be in the future")
+        price = new.price or discounted(product.list_price, new.discount_rate or 0)
+        if not 1 <= price < product.list_price:
+            name = "price" if new.price else "discount_rate"
+            raise _wrong(name, f"{price} won is no sale price for what costs {product.list_price}")
+        if await store.overlaps(tx, new.product_id, starts_us, ends_us):
+            raise InvalidState("the product has another time sale in this window")
+        sale = Sale(self.ids.time_sale(), new.product_id, price, new.quota, 0, starts_us, ends_us)
+        await store.add_sale(tx, sale, now)
+        await store.reprice(tx, new.product_id)
+        return sale
+
+    async def take(self, tx: Tx, units: Mapping[str, int]) -> bool:
+        """Use up quota, by sale; False means that the transaction must be undone."""
+        for time_sale_id, quantity in sorted(units.items()):
+            if not await store.use_quota(tx, time_sale_id, quantity):
+                return False
+        return True
+
+    async def give_back(self, tx: Tx, units: Mapping[str, int]) -> None:
+        """Let others have quota again, by sale."""
+        for time_sale_id, quantity in sorted(units.items()):
+            await store.free_quota(tx, time_sale_id, quantity)
+
+
+def _moment(text: str, name: str) -> int:
+    try:
+        return from_rfc3339(text)
+    except ValueError as error:
+        raise _wrong(name, "must be an RFC 3339 time such as 2026-01-31T09:00:00+09:00") from error
+
+
+def _wrong(name: str, detail: str) -> InvalidRequest:
+    return InvalidRequest(f"{name}: {detail}", errors=[{"pointer": f"/{name}", "detail": detail}])

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from quickcommerce.catalog.model import Entry, Offer, Product
+import msgspec
+
+from quickcommerce.catalog.model import Entry, NewProduct, Offer, Product, Sale
 from quickcommerce.kit.db import LOCK, Tx, marks
 from quickcommerce.kit.text import fold
 
-_SHOWN = "product_id, name, price, on_hand - reserved - sold, name_en, category"
+_SHOWN = "product_id, name, name_en, category, price, on_hand - reserved - sold"
 
 
 async def offers(tx: Tx, product_ids: Sequence[int], *, locked: bool) -> dict[int, Offer]:
@@ -26,20 +28,56 @@ async def get(tx: Tx, product_id: int) -> Product | None:
     return Product(*row) if row else None
 
 
+async def page(tx: Tx, words: Sequence[str], category: str | None, after: int, limit: int) -> list[Product]:
+    """Products in the order of their ids, behind `after`, whose search text holds every word; words are folded."""
+    where = " AND search_text LIKE ? ESCAPE '!'" * len(words)
+    of_category = [] if category is None else [category]
+    rows = await tx.all(
+        f"SELECT {_SHOWN} FROM product WHERE product_id > ? {where} {'AND category = ?' * len(of_category)}"
+        " ORDER BY product_id LIMIT ?",
+        [after, *map(_contains, words), *of_category, limit],
+    )
+    return [Product(*row) for row in rows]
+
+
 async def categories(tx: Tx) -> list[str]:
-    """Every category that has products, in the order in which they came."""
-    rows = await tx.all("SELECT category FROM product WHERE category <> '' GROUP BY category ORDER BY MIN(product_id)")
+    """Every category that a product has, in order."""
+    rows = await tx.all("SELECT DISTINCT category FROM product WHERE category <> '' ORDER BY category")
     return [category for (category,) in rows]
 
 
-async def page(tx: Tx, words: Sequence[str], after: int, limit: int, category: str | None = None) -> list[Product]:
-    """Products in the order of their ids, behind `after`, whose search text holds every word; words are folded."""
-    where = " AND search_text LIKE ? ESCAPE '!'" * len(words) + (" AND category = ?" if category else "")
-    rows = await tx.all(
-        f"SELECT {_SHOWN} FROM product WHERE product_id > ? {where} ORDER BY product_id LIMIT ?",
-        [after, *map(_contains, words), *([category] if category else []), limit],
-    )
-    return [Product(*row) for row in rows]
+async def last_id(tx: Tx) -> int:
+    """The highest id of a product, or 0."""
+    row = await tx.one("SELECT MAX(product_id) FROM product")
+    return (row and row[0]) or 0
+
+
+async def add(tx: Tx, product_id: int, new: NewProduct, now_us: int) -> None:
+    """Store a product with nothing on hand yet. Raises Duplicate where the id is taken."""
+    await _insert(tx, [(product_id, new.price, new.name, new.name_en, new.category)], now_us)
+
+
+async def lock(tx: Tx, product_id: int) -> Product | None:
+    """A product, kept as read until the transaction's end; or None."""
+    row = await tx.one(f"SELECT {_SHOWN} FROM product WHERE product_id = ? {LOCK}", (product_id,))
+    return Product(*row) if row else None
+
+
+async def change(tx: Tx, product: Product, name: str, price: int) -> None:
+    """Give a locked product another name or price."""
+    await tx.run(
+        "UPDATE product SET name = ?, price = ?, search_text = ?, price_version = price_version + ?"
+        " WHERE product_id = ?",
+        (
+            name, price, search_text(name, product.name_en, product.category), int(price != product.list_price),
+            product.product_id,
+        ),
+    )  # fmt: skip
+
+
+async def reprice(tx: Tx, product_id: int) -> None:
+    """Say that what is known of a product's price is old: orders that are being decided are decided again."""
+    await tx.run("UPDATE product SET price_version = price_version + 1 WHERE product_id = ?", (product_id,))
 
 
 def _contains(word: str) -> str:
@@ -60,14 +98,68 @@ def search_text(name: str, name_en: str, category: str) -> str:
     return fold(f"{name}\n{name_en}\n{category}")
 
 
+_SALE = "time_sale_id, product_id, price, quota, used, starts_us, ends_us"
+
+
+async def sales_at(tx: Tx, product_ids: Sequence[int], now_us: int) -> dict[int, Sale]:
+    """The time sales in force, by product; their windows do not overlap."""
+    ids = sorted(set(product_ids))
+    rows = await tx.all(
+        f"SELECT {_SALE} FROM time_sale WHERE product_id IN ({marks(ids)}) AND starts_us <= ? AND ends_us > ?",
+        [*ids, now_us, now_us],
+    )
+    return {sale.product_id: sale for sale in (Sale(*row) for row in rows)}
+
+
+async def sales_from(tx: Tx, now_us: int, after: tuple[int, str], limit: int) -> list[Sale]:
+    """Time sales that have not ended, by their end and id, behind `after`."""
+    ends_us, time_sale_id = after
+    rows = await tx.all(
+        f"SELECT {_SALE} FROM time_sale WHERE ends_us > ? AND (ends_us > ? OR (ends_us = ? AND time_sale_id > ?))"
+        " ORDER BY ends_us, time_sale_id LIMIT ?",
+        (now_us, ends_us, ends_us, time_sale_id, limit),
+    )
+    return [Sale(*row) for row in rows]
+
+
+async def overlaps(tx: Tx, product_id: int, starts_us: int, ends_us: int) -> bool:
+    """Whether a product has a time sale within this window."""
+    row = await tx.one(
+        "SELECT 1 FROM time_sale WHERE product_id = ? AND starts_us < ? AND ends_us > ? LIMIT 1",
+        (product_id, ends_us, starts_us),
+    )
+    return row is not None
+
+
+async def add_sale(tx: Tx, sale: Sale, now_us: int) -> None:
+    """Store a time sale."""
+    await tx.insert("time_sale", f"{_SALE}, created_us", [(*msgspec.structs.astuple(sale), now_us)])
+
+
+async def use_quota(tx: Tx, time_sale_id: str, units: int) -> bool:
+    """Take units out of a sale's quota, if they are left."""
+    changed = await tx.run(
+        "UPDATE time_sale SET used = used + ? WHERE time_sale_id = ? AND quota - used >= ?",
+        (units, time_sale_id, units),
+    )
+    return changed == 1
+
+
+async def free_quota(tx: Tx, time_sale_id: str, units: int) -> None:
+    """Put units back into a sale's quota."""
+    changed = await tx.run(
+        "UPDATE time_sale SET used = used - ? WHERE time_sale_id = ? AND used >= ?", (units, time_sale_id, units)
+    )
+    if changed != 1:
+        raise AssertionError(f"of the time sale {time_sale_id} fewer than {units} were used")
+
+
 async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
     """Add new products, with nothing on hand yet; of known ones change names, category, price. Returns the new ones."""
     known = await _known(tx, sorted(entry.product_id for entry in entries))
     new = [entry for entry in entries if entry.product_id not in known]
-    await tx.insert(
-        "product",
-        f"product_id, price, price_version, {_TEXTS}, on_hand, reserved, sold, created_us",
-        [(one.product_id, one.price, 1, *_texts(one, "", ""), 0, 0, 0, now_us) for one in new],
+    await _insert(
+        tx, [(one.product_id, one.price, one.name, one.name_en or "", one.category or "") for one in new], now_us
     )
     for one in entries:
         if one.product_id in known:
@@ -80,11 +172,17 @@ async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
     return new
 
 
-_TEXTS = "name, name_en, category, search_text"
+async def _insert(tx: Tx, products: Sequence[tuple[int, int, str, str, str]], now_us: int) -> None:
+    """Store new products: id, price, name, English name, category."""
+    await tx.insert(
+        "product",
+        "product_id, price, price_version, name, name_en, category, search_text, on_hand, reserved, sold, created_us",
+        [(one, price, 1, *texts, search_text(*texts), 0, 0, 0, now_us) for one, price, *texts in products],
+    )
 
 
 def _texts(entry: Entry, name_en: str, category: str) -> tuple[str, str, str, str]:
-    """What `_TEXTS` names, for an entry of which the last two arguments are what is known already."""
+    """Name, English name, category and search text of an entry, where the last two arguments are known already."""
     name_en = name_en if entry.name_en is None else entry.name_en
     category = category if entry.category is None else entry.category
     return entry.name, name_en, category, search_text(entry.name, name_en, category)

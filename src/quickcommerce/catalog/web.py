@@ -1,32 +1,44 @@
-"""The catalog over HTTP: public, for reading."""
-
-import re
+"""The catalog over HTTP: public for reading; sellers put products up and change them."""
 
 import msgspec
-from litestar import Response, Router, get
+from litestar import Response, Router, get, patch, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
 from quickcommerce.catalog.flow import Catalog
-from quickcommerce.catalog.model import Product
+from quickcommerce.catalog.model import CATEGORY_MAX, Change, NewProduct, Product, Sale
 from quickcommerce.kit import web
+from quickcommerce.kit.auth import Role
+from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.openapi import Doc
-from quickcommerce.kit.problem import InvalidRequest, NotFound, Unavailable
+from quickcommerce.kit.problem import InvalidRequest, InvalidState, NotFound, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
 KEYWORD_MAX = 100
-_ID = re.compile(r"[1-9][0-9]{0,15}")
+PRODUCTS = "/v1/products"
+SELLERS = (Role.SELLER, Role.MASTER)
+
+
+class SaleView(msgspec.Struct):
+    """The time sale in force."""
+
+    time_sale_id: str
+    price: int
+    starts_at: str
+    ends_at: str
+    quota: int
+    left: int
 
 
 class ProductView(msgspec.Struct):
-    """A product. `available` may lag by a second."""
+    """A product: `price` is what it costs now, `list_price` its own. `available` may lag by a second."""
 
     product_id: int
     name: str
     price: int
     list_price: int
     available: int
-    time_sale: None = None
+    time_sale: SaleView | None
 
 
 class ProductPage(msgspec.Struct):
@@ -36,8 +48,23 @@ class ProductPage(msgspec.Struct):
     next_cursor: str | None
 
 
-def _view(product: Product) -> ProductView:
-    return ProductView(product.product_id, product.name, product.price, product.price, product.available)
+class Categories(msgspec.Struct):
+    """Every category that a product has."""
+
+    items: list[str]
+
+
+def _sale(sale: Sale) -> SaleView:
+    starts, ends = rfc3339(sale.starts_us), rfc3339(sale.ends_us)
+    return SaleView(sale.time_sale_id, sale.price, starts, ends, sale.quota, sale.left)
+
+
+def view(product: Product) -> ProductView:
+    """A product as shown."""
+    sale = product.sale and _sale(product.sale)
+    return ProductView(
+        product.product_id, product.name, product.price, product.list_price, product.available, sale or None
+    )
 
 
 @get(
@@ -47,7 +74,7 @@ def _view(product: Product) -> ProductView:
             "What is for sale",
             gives={200: ProductPage},
             problems=(Unavailable,),
-            query=("limit", "cursor", "keyword"),
+            query=("limit", "cursor", "keyword", "category"),
         )
     },
 )
@@ -55,24 +82,78 @@ async def page(request: AnyRequest, state: State) -> Response[bytes]:
     """What is for sale."""
     catalog: Catalog = state.catalog
     limit, after = web.page_limit(request), web.cursor(request)
-    keyword = web.one(request, "keyword") or ""
+    keyword, category = web.one(request, "keyword") or "", web.one(request, "category")
     if len(keyword) > KEYWORD_MAX:
         raise InvalidRequest(f"keyword may have at most {KEYWORD_MAX} characters")
-    rows, last = web.paged(await catalog.page(keyword, after[0] if after else 0, limit + 1), limit)
+    if category is not None and len(category) > CATEGORY_MAX:
+        raise InvalidRequest(f"category may have at most {CATEGORY_MAX} characters")
+    rows, last = web.paged(await catalog.page(keyword, after[0] if after else 0, limit + 1, category), limit)
     return web.answer(
-        ProductPage([_view(row) for row in rows], web.next_cursor((last.product_id, "")) if last else None)
+        ProductPage([view(row) for row in rows], web.next_cursor((last.product_id, "")) if last else None)
     )
 
 
-@get("/{product_id:str}", opt={"doc": Doc("A product", gives={200: ProductView}, problems=(NotFound, Unavailable))})
+@get(
+    "/{product_id:str}",
+    opt={"doc": Doc("A product", gives={200: ProductView}, problems=(NotFound, Unavailable))},
+)
 async def read(state: State, product_id: FromPath[str]) -> Response[bytes]:
     """A product."""
     catalog: Catalog = state.catalog
-    if not _ID.fullmatch(product_id) or int(product_id) >= 2**53:
-        raise NotFound("there is no such product")
-    return web.answer(_view(await catalog.get(int(product_id))))
+    return web.answer(view(await catalog.get(web.number(product_id, "product"))))
+
+
+@post(
+    "/",
+    status_code=201,
+    opt={
+        "doc": Doc(
+            "Put a product up for sale",
+            SELLERS,
+            takes=NewProduct,
+            gives={201: ProductView},
+            problems=(InvalidState, Unavailable),
+        )
+    },
+)
+async def add(request: AnyRequest, state: State) -> Response[bytes]:
+    """Put a product up for sale."""
+    catalog: Catalog = state.catalog
+    (await web.caller(request)).need(*SELLERS)
+    product = await catalog.add(web.decode(await web.raw_body(request), NewProduct))
+    return web.answer(view(product), 201, {"Location": f"{PRODUCTS}/{product.product_id}"})
+
+
+@patch(
+    "/{product_id:str}",
+    opt={
+        "doc": Doc(
+            "Change a product's name or price; orders keep theirs",
+            SELLERS,
+            takes=Change,
+            gives={200: ProductView},
+            problems=(NotFound, Unavailable),
+        )
+    },
+)
+async def change(request: AnyRequest, state: State, product_id: FromPath[str]) -> Response[bytes]:
+    """Change a product's name or price."""
+    catalog: Catalog = state.catalog
+    (await web.caller(request)).need(*SELLERS)
+    identity = web.number(product_id, "product")
+    asked = web.decode(await web.raw_body(request), Change)
+    if asked == Change():
+        raise InvalidRequest("give a name or a price")
+    return web.answer(view(await catalog.change(identity, asked)))
+
+
+@get("/v1/categories", opt={"doc": Doc("Categories", gives={200: Categories}, problems=(Unavailable,))})
+async def categories(state: State) -> Response[bytes]:
+    """Every category that a product has."""
+    catalog: Catalog = state.catalog
+    return web.answer(Categories(await catalog.categories()))
 
 
 def router() -> Router:
-    """The catalog routes; they find the `Catalog` in the app's state as `catalog`."""
-    return Router("/v1/products", route_handlers=[page, read])
+    """The product routes; they find the `Catalog` in the app's state as `catalog`."""
+    return Router(PRODUCTS, route_handlers=[page, read, add, change])

@@ -15,13 +15,14 @@ OrderId = NewType("OrderId", str)
 PaymentId = NewType("PaymentId", str)
 EventId = NewType("EventId", str)
 PolicyId = NewType("PolicyId", str)
+TimeSaleId = NewType("TimeSaleId", str)
 UserId = NewType("UserId", int)
 ProductId = NewType("ProductId", int)
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
-_SHAPE = re.compile(r"(ord|pay|evt|pol)_[0-9A-HJKMNP-TV-Z]{26}")
+_SHAPE = re.compile(r"(ord|pay|evt|pol|sal)_[0-9A-HJKMNP-TV-Z]{26}")
 
 
 def is_id(prefix: str, text: str) -> bool:
@@ -65,6 +66,10 @@ class Ids:
     def policy(self) -> PolicyId:
         """The id of a coupon policy."""
         return PolicyId(self._make("pol"))
+
+    def time_sale(self) -> TimeSaleId:
+        """The id of a time sale."""
+        return TimeSaleId(self._make("sal"))
 
     def coupon(self) -> int:
         """A coupon's id: the contract wants a positive integer below 2^53. Two are the same once in 10^15 or so."""

@@ -5,9 +5,7 @@ that order: `caller`, `Caller.need`, `body`, then its flow.
 """
 
 import base64
-import json
-from collections.abc import Iterator
-from itertools import islice
+import re
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -17,8 +15,8 @@ from litestar.enums import HttpMethod, MediaType
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
-from quickcommerce.kit import session
-from quickcommerce.kit.auth import Caller, Verifier
+from quickcommerce.kit import session, strict
+from quickcommerce.kit.auth import ID_MAX, Caller, Verifier
 from quickcommerce.kit.problem import (
     Forbidden,
     InvalidRequest,
@@ -33,6 +31,7 @@ from quickcommerce.kit.telemetry import log
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, State]
+decode = strict.decode
 
 BODY_MAX_BYTES = 64 * 1024
 PAGE_DEFAULT = 20
@@ -40,9 +39,7 @@ PAGE_MAX = 100
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 ENCODING = "content-encoding"
-UNFIT = "the body does not fit"
-FAULTS_MAX = 50
-"""How many are told at once: an answer is not many times as long as its request."""
+_NUMBER = re.compile(r"[1-9][0-9]{0,15}")
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,69 +95,11 @@ async def nothing(request: AnyRequest) -> None:
     decode(await raw_body(request) or b"{}", Nothing)
 
 
-def decode(body: bytes, shape: type[T]) -> T:
-    """A body as a struct, strictly: no unknown field, no duplicate key, no NUL. Raises InvalidRequest with pointers."""
-    try:
-        value = msgspec.json.decode(body, type=shape)
-        # msgspec keeps the last of two equal keys; a proxy before us may have believed the first.
-        _UNIQUE(body.decode())
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from error
-    except _RepeatedKey as error:
-        raise InvalidRequest(UNFIT, errors=_faults(body)) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("the body is not valid JSON") from error
-    if b"\\u0000" in body and (errors := _faults(body)):
-        raise InvalidRequest(UNFIT, errors=errors)
-    return value
-
-
-class _RepeatedKey(ValueError):
-    """A key stands twice in one object."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _RepeatedKey
-    return found
-
-
-_UNIQUE = json.JSONDecoder(object_pairs_hook=_unique).decode
-
-
-class _Members(list[tuple[str, Any]]):
-    """An object's members as they stand, where a dict would keep the last of two equal keys."""
-
-
-def _faults(body: bytes) -> list[dict[str, str]]:
-    """What the shape of a body cannot forbid, each with its pointer: keys that stand twice, and NUL."""
-    return list(islice(_faults_of(json.loads(body, object_pairs_hook=_Members), ""), FAULTS_MAX))
-
-
-def _faults_of(value: Any, pointer: str) -> Iterator[dict[str, str]]:
-    match value:
-        case str() if "\0" in value:
-            yield {"pointer": pointer, "detail": "NUL is not a character of any text here"}
-        case _Members():
-            seen: set[str] = set()
-            for key, each in value:
-                at = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
-                if key in seen:
-                    yield {"pointer": at, "detail": "this key stands twice in its object"}
-                seen.add(key)
-                yield from _faults_of(key, at)
-                yield from _faults_of(each, at)
-        case list():
-            for index, each in enumerate(value):
-                yield from _faults_of(each, f"{pointer}/{index}")
-
-
-def _invalid(text: str) -> InvalidRequest:
-    """Msgspec says `Expected ... - at `$.lines[0].quantity``; the contract wants a JSON pointer."""
-    detail, _, path = text.partition(" - at `")
-    pointer = path.rstrip("`").removeprefix("$").replace("[", "/").replace("]", "").replace(".", "/")
-    return InvalidRequest(UNFIT, errors=[{"pointer": pointer or "", "detail": detail}])
+def number(text: str, what: str) -> int:
+    """A number from a path that names something. Raises NotFound for anything that cannot be one."""
+    if not _NUMBER.fullmatch(text) or int(text) >= ID_MAX:
+        raise NotFound(f"there is no such {what}")
+    return int(text)
 
 
 def integer(request: AnyRequest, name: str, *, low: int, high: int) -> int | None:

@@ -103,7 +103,7 @@ class Changes:
         closed = [old for move, old, _ in changed if move.to in CLOSED]
         returned = [old for move, old, _ in changed if move.restock]
         await self.coupons.give_back(tx, [old.order_id for old in closed])
-        quota: Counter[int] = Counter()
+        quota: Counter[str] = Counter()
         for old in (*closed, *returned):
             quota.update(old.quota)
         await self.sales.give_back(tx, quota)

@@ -163,7 +163,7 @@ class Place:
     ) -> None:
         """Spend the coupons, use up the quota, hold the stock: each only if it still is as it was read."""
         spent = {coupon_id: str(row.order_id) for row in rows for coupon_id in row.coupons}
-        quota: Counter[int] = Counter()
+        quota: Counter[str] = Counter()
         for row in rows:
             quota.update(row.quota)
         wanted: dict[int, tuple[int, int]] = {}

@@ -47,11 +47,11 @@ class Reservations(Protocol):
 class Sales(Protocol):
     """What time sales do for an order: units by sale."""
 
-    async def take(self, tx: Tx, units: Mapping[int, int]) -> bool:
+    async def take(self, tx: Tx, units: Mapping[str, int]) -> bool:
         """Use up quota; False means that the transaction must be undone."""
         ...
 
-    async def give_back(self, tx: Tx, units: Mapping[int, int]) -> None:
+    async def give_back(self, tx: Tx, units: Mapping[str, int]) -> None:
         """Let others have it."""
         ...
 

@@ -33,7 +33,7 @@ class Offer(Protocol):
         ...
 
     @property
-    def time_sale_id(self) -> int | None:
+    def time_sale_id(self) -> str | None:
         """The time sale in force."""
         ...
 
@@ -94,7 +94,7 @@ class Priced(msgspec.Struct, frozen=True):
 
     lines: list[Line]
     names_en: list[str]
-    sales: list[int | None]
+    sales: list[str | None]
     total: int
     discount: int
 

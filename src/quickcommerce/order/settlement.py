@@ -97,7 +97,7 @@ class Settlement:
 
     async def _held_again(self, tx: Tx, row: store.Row) -> bool:
         """Hold again what an order had held, all or none."""
-        changes, taken = self.changes, dict[int, int]()
+        changes, taken = self.changes, dict[str, int]()
 
         async def undo() -> bool:
             await changes.coupons.give_back(tx, [row.order_id])

@@ -39,7 +39,7 @@ class Row(msgspec.Struct, frozen=True):
     trace: str
     lines: list[Line]
     names_en: list[str]
-    sales: list[int | None]
+    sales: list[str | None]
 
     def public(self) -> Order:
         """The order object of the contract, without its checkout_url."""
@@ -60,9 +60,9 @@ class Row(msgspec.Struct, frozen=True):
         return Counter({line.product_id: line.quantity for line in self.lines})
 
     @property
-    def quota(self) -> Counter[int]:
+    def quota(self) -> Counter[str]:
         """How much of the quota of which time sale."""
-        taken: Counter[int] = Counter()
+        taken: Counter[str] = Counter()
         for line, sale in zip(self.lines, self.sales, strict=True):
             if sale is not None:
                 taken[sale] += line.quantity
@@ -154,7 +154,7 @@ async def _with_lines(tx: Tx, rows: list[DbRow]) -> dict[OrderId, Row]:
     ids = [row[0] for row in rows]
     lines: dict[OrderId, list[Line]] = {order_id: [] for order_id in ids}
     names_en: dict[OrderId, list[str]] = {order_id: [] for order_id in ids}
-    sales: dict[OrderId, list[int | None]] = {order_id: [] for order_id in ids}
+    sales: dict[OrderId, list[str | None]] = {order_id: [] for order_id in ids}
     if ids:
         for order_id, name_en, sale, *line in await tx.all(
             "SELECT order_id, name_en, time_sale_id,"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from quickcommerce.kit.db import LOCK, Tx, marks
+from quickcommerce.stock.model import Shelved
 
 
 class Kind(StrEnum):
@@ -28,6 +29,15 @@ async def available(tx: Tx, product_ids: Iterable[int], *, locked: bool = False)
             ids,
         )
     )
+
+
+async def shelved(tx: Tx, product_id: int) -> Shelved | None:
+    """The counters of a product, or None."""
+    row = await tx.one(
+        "SELECT product_id, on_hand, reserved, sold, on_hand - reserved - sold FROM product WHERE product_id = ?",
+        (product_id,),
+    )
+    return Shelved(*row) if row else None
 
 
 async def put_in(tx: Tx, product_id: int, quantity: int) -> None:
