@@ -28,12 +28,6 @@ def url(name: str) -> str:
     return f"/static/{name}"
 
 
-def pictogram(category: str) -> str:
-    """The name of the picture of a category, or of goods of no known category."""
-    name = f"cat-{category}"
-    return name if f"{name}.svg" in FILES else "cat-other"
-
-
 @get("/static/{name:str}", sync_to_thread=False)
 def asset(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
     """A file of the pages."""

@@ -15,7 +15,7 @@ from quickcommerce.kit import web
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.problem import InvalidRequest, Problem
 from quickcommerce.kit.web import AnyRequest
-from quickcommerce.shop import assets
+from quickcommerce.shop import pictures
 from quickcommerce.shop.page import on_problem, render, viewer
 from quickcommerce.shop.texts import LANGUAGES, TEXTS, Say, language
 
@@ -44,6 +44,7 @@ class Card:
     price: int
     list_price: int
     available: int
+    tile: str
     picture: str
     sale: Sale | None = None
 
@@ -56,7 +57,8 @@ def card(product: Product, spoken: str) -> Card:
         price=product.price,
         list_price=product.list_price,
         available=product.available,
-        picture=assets.pictogram(product.category),
+        tile=pictures.tile(product.category),
+        picture=pictures.picture(product.category, product.name_en),
         sale=Sale(rfc3339(product.sale.ends_us), product.sale.left) if product.sale else None,
     )
 
@@ -73,7 +75,7 @@ async def goods(request: AnyRequest, state: State) -> Response[str]:
     await viewer(request)
     categories = sorted(await catalog.categories(), key=_place)
     values: dict[str, Any] = {"keyword": keyword, "category": category}
-    values["categories"] = [(each, category_name(each, spoken), assets.pictogram(each)) for each in categories]
+    values["categories"] = [(each, category_name(each, spoken), pictures.tile(each)) for each in categories]
     if not (keyword or category or after or web.one(request, "all")):
         shelves = [
             (each, category_name(each, spoken), await catalog.page("", 0, SHELF, each)) for each in categories[:SHELVES]

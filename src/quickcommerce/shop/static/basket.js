@@ -61,9 +61,9 @@ function showNote(row, line) {
 function rowOf(line, lines) {
   const row = find("line").content.firstElementChild.cloneNode(true);
   row.dataset.product = line.product_id;
-  const picture = /^cat-[a-z-]+$/.test(line.picture) ? line.picture : "cat-other";
-  row.querySelector(".tile").classList.add(picture);
-  row.querySelector("img").src = `/static/${picture}.svg`;
+  const drawn = (name) => (/^(cat|pic)-[a-z-]+$/.test(name) ? name : "cat-other");
+  row.querySelector(".tile").classList.add(drawn(line.tile));
+  row.querySelector("img").src = `/static/${drawn(line.picture)}.svg`;
   row.querySelector("h2").textContent = line.name;
   row.querySelector(".line-price").textContent = won(line.price);
   row.querySelector(".line-amount").textContent = won(line.price * line.quantity - discount(line));

@@ -16,7 +16,7 @@ function newKey() {
   return Array.from(bytes, (each) => each.toString(16).padStart(2, "0")).join("");
 }
 
-/** The basket: {lines: [{product_id, quantity, price, name, picture, coupon_id}], key}. */
+/** The basket: {lines: [{product_id, quantity, price, name, tile, picture, coupon_id}], key}. */
 export function read() {
   try {
     const text = localStorage.getItem(NAME);
@@ -49,10 +49,10 @@ function write(before, lines) {
 /** Put more of a product into the basket. Returns whether there was room. */
 export function add(product, quantity = 1) {
   const basket = read();
-  const { product_id, name, price, picture } = product;
+  const { product_id, name, price, tile, picture } = product;
   const known = basket.lines.find((line) => line.product_id === product_id);
   if (!known && basket.lines.length >= LINES_MAX) return false;
-  const line = { ...known, product_id, name, price, picture };
+  const line = { ...known, product_id, name, price, tile, picture };
   line.quantity = Math.min((known?.quantity ?? 0) + quantity, QUANTITY_MAX);
   write(basket, known ? basket.lines.map((each) => (each === known ? line : each)) : [...basket.lines, line]);
   return true;
