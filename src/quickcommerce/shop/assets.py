@@ -37,7 +37,7 @@ def asset(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
     headers = {"Cache-Control": KEPT.get(kind, "no-cache"), "ETag": TAGS[name], "X-Content-Type-Options": "nosniff"}
     if kind == "svg":
         # Opened by itself a picture is a document, and could run what stands in it.
-        headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+        headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     if TAGS[name] in request.headers.get("if-none-match", ""):
         return Response(b"", status_code=304, media_type=KINDS[kind], headers=headers)
     return Response(FILES[name], media_type=KINDS[kind], headers=headers)
