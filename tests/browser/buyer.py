@@ -86,6 +86,10 @@ class Buyer:
         await page.click("button.pay")
         await page.wait_for_url("**/pay/success?*")
 
+    async def can(self, path: str) -> bool:
+        """Whether the shop has this part."""
+        return path in (await self.shop.http.get(f"{self.shop.url}/openapi.json")).json()["paths"]
+
     async def captures(self) -> int:
         """How often the PG took money."""
         ledger: Any = (await self.shop.http.get(f"{self.shop.pg_url}/emulator/ledger")).json()

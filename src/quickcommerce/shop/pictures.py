@@ -8,7 +8,8 @@ from quickcommerce.shop.assets import FILES
 
 WORDS = {
     "tangerine": "orange", "orange": "orange", "banana": "banana", "strawberr": "strawberry", "grape": "grape",
-    "blueberr": "blueberry", "tomato": "tomato", "pear": "pear", "melon": "melon", "watermelon": "melon", "grapefruit": "orange", "eggplant": "cucumber", "kiwi": "kiwi", "lemon": "lemon",
+    "blueberr": "blueberry", "tomato": "tomato", "pear": "pear", "melon": "melon",
+    "watermelon": "melon", "grapefruit": "orange", "eggplant": "cucumber", "kiwi": "kiwi", "lemon": "lemon",
     "avocado": "avocado", "lettuce": "leafy", "spinach": "leafy", "cabbage": "leafy", "perilla": "leafy",
     "onion": "onion", "garlic": "onion", "potato": "potato", "mushroom": "mushroom", "paprika": "pepper",
     "bell pepper": "pepper", "chili": "pepper", "cucumber": "cucumber", "zucchini": "cucumber", "egg": "egg",
