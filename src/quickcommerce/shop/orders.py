@@ -15,7 +15,7 @@ from quickcommerce.order.web import path_id
 from quickcommerce.shop.page import Pages, on_problem, render, signed_in
 
 LIST_MAX = 10
-REFUNDS = "/v1/payments/{payment_id:str}/refunds"
+REFUNDS = "/v1/payments/{payment_id}/refunds"
 
 
 @get("/orders", exception_handlers={Problem: on_problem})
@@ -65,7 +65,7 @@ async def events(request: AnyRequest, state: State, order_id: FromPath[str]) -> 
 
 
 def _refunds(request: AnyRequest) -> bool:
-    return any(route.path_format == REFUNDS for route in request.app.routes)
+    return any(route.path_format.replace(":str}", "}") == REFUNDS for route in request.app.routes)
 
 
 def routes() -> list[HTTPRouteHandler]:
