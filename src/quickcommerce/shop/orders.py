@@ -65,7 +65,7 @@ async def events(request: AnyRequest, state: State, order_id: FromPath[str]) -> 
 
 
 def _refunds(request: AnyRequest) -> bool:
-    return any(route.path_format.replace(":str}", "}") == REFUNDS for route in request.app.routes)
+    return any(route.path_format == REFUNDS for route in request.app.routes)
 
 
 def routes() -> list[HTTPRouteHandler]:
