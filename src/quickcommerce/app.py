@@ -7,6 +7,7 @@ the table of which event goes where; `_loops` is all that runs by itself; `_rout
 import asyncio
 import random
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +29,7 @@ from quickcommerce.history import web as history_web
 from quickcommerce.history.flow import Projection
 from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, web
-from quickcommerce.kit.auth import Verifier, secret_bytes
+from quickcommerce.kit.auth import Role, Verifier, mint, secret_bytes
 from quickcommerce.kit.batch import A, GroupCommit, Handle, Q
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import SECOND_US, Clock, system_clock
@@ -59,7 +60,10 @@ from quickcommerce.payment.refunding import Refunding
 from quickcommerce.payment.refunds import Refunds
 from quickcommerce.payment.toss import Toss
 from quickcommerce.settings import EMULATOR, Settings
+from quickcommerce.shop import page as shop_page
 from quickcommerce.shop import web as shop_web
+from quickcommerce.shop.live import Live
+from quickcommerce.shop.session import SESSION_S
 from quickcommerce.stock import store as stock_store
 from quickcommerce.stock import web as stock_web
 from quickcommerce.stock.flow import Stock
@@ -78,6 +82,8 @@ POLL_S = 1.0
 GATHER_S = 0.2
 """How long events gather before a reader takes them: 30 in one transaction cost little more than one."""
 EMULATOR_PREFIX = "/_toss"
+DEMO = ("local", "test")
+"""Profiles in which whoever opens the shop may choose who they are."""
 
 MIGRATIONS = {
     "shop": ("events", "cursor", "shop"),
@@ -126,6 +132,7 @@ class Flows:
     captures: Captures
     refunding: Refunding
     index: SqlIndex
+    live: Live
     toss: Toss
     emulator: Emulator | None
 
@@ -179,6 +186,7 @@ class App:
     def drain(self) -> None:
         """Say that no new work should come here."""
         self.draining[:] = ["the process is stopping"]
+        self.flows.live.close()
 
     async def migrate(self) -> list[str]:
         """Bring every store to the present schema. Returns what was applied. Raises Unavailable."""
@@ -281,6 +289,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         captures=payments.captures,
         refunding=_refunding(settings, stores, toss, clock, ids, rng),
         index=SqlIndex(stores.history),
+        live=Live(book),
         toss=toss,
         emulator=emulator,
     )
@@ -393,8 +402,11 @@ def _loops(
         reader = Loop(f"events-{subscription.consumer.name}", subscription.step, POLL_S, rest_s=GATHER_S)
         subscription.source.listen(reader.wake.set)
         readers.append(reader)
+    live = Loop("live", flows.live.step, POLL_S, rest_s=GATHER_S)
+    stores.shop.listen(live.wake.set)
     return [
         *readers,
+        live,
         Loop("expire", flows.orders.expire, POLL_S),
         Loop("payments-due", flows.captures.due, POLL_S / 2, wake=flows.captures.running.freed),
         Loop("refunds-due", flows.refunding.due, POLL_S / 2, wake=flows.refunding.running.freed),
@@ -405,6 +417,7 @@ def _loops(
 def _routes(settings: Settings, flows: Flows, operations: console_web.Operations, clock: Clock) -> Litestar:
     """All that answers."""
     checkout = Checkout(secret_bytes(settings.jwt_secret or settings.pg_secret_key))
+    demo = settings.profile in DEMO and bool(settings.jwt_secret)
     pg_checkout = (EMULATOR_PREFIX if flows.emulator else settings.pg_url) + "/emulator/checkout"
     handlers: list[ControllerRouterHandler] = [
         order_web.router(),
@@ -416,7 +429,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
         *payment_web.routes(),
         history_web.search,
         *console_web.routes(),
-        *shop_web.routes(),
+        *shop_web.routes(demo=demo),
     ]
     if flows.emulator:
         emulator = flows.emulator
@@ -430,7 +443,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
         handlers,
         openapi_config=None,
         before_request=web.before_request,
-        exception_handlers={Problem: web.on_problem, HTTPException: web.on_http, Exception: web.on_defect},
+        exception_handlers={Problem: web.on_problem, HTTPException: shop_page.on_http, Exception: web.on_defect},
         logging_config=None,
     )
     app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
@@ -442,10 +455,25 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.coupons_web = coupon_web.Web(flows.coupons, flows.issuing)
     app.state.history = flows.index
     app.state.operations = operations
-    app.state.pages = shop_web.Pages(flows.book, flows.payments, checkout, pg_checkout, settings.public_url)
+    app.state.public_url = settings.public_url
+    app.state.pages = shop_page.Pages(
+        book=flows.book,
+        payments=flows.payments,
+        checkout=checkout,
+        live=flows.live,
+        clock=clock,
+        pg_checkout=pg_checkout,
+        public_url=settings.public_url,
+        mint=partial(_demo_token, settings.jwt_secret, clock) if demo else None,
+    )
     app.state.openapi = openapi.describe(app, version("quickcommerce"))
     app.state.asyncapi = asyncapi.describe(version("quickcommerce"))
     return app
+
+
+def _demo_token(secret: str, clock: Clock, user_id: int, role: Role) -> str:
+    """What a demo buyer is given who signs in."""
+    return mint(secret, user_id, role, now_us=clock(), ttl_s=SESSION_S)
 
 
 async def _probe(stores: Stores) -> None:

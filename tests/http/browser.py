@@ -15,15 +15,24 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 HTML = "text/html; charset=utf-8"
 
 
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
 def is_page(answer: httpx2.Response, status: int = 200) -> str:
-    """The text of a page that runs no script of anybody's, is not kept, and tells no other site where it was."""
+    """The text of a page that runs no script but the shop's own files, is not kept, and tells no other site where it
+    was.
+    """
     assert (answer.status_code, answer.headers["content-type"]) == (status, HTML), answer.text
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
-    assert "script" not in answer.headers["content-security-policy"]
+    assert answer.headers["content-security-policy"] == POLICY
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["referrer-policy"] == "no-referrer"
-    assert "<script" not in answer.text
+    assert answer.headers["referrer-policy"] == "same-origin"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    scripts = re.findall(r"<script[^>]*>", answer.text)
+    assert all(re.fullmatch(r'<script type="module" src="/static/[a-z]+\.js">', each) for each in scripts), scripts
+    assert not re.search(r"<[^>]+ (on\w+|style)=|javascript:", answer.text), "nothing inline"
     assert answer.text.startswith("<!doctype html>")
     return answer.text
 

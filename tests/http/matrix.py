@@ -28,32 +28,19 @@ COUNTS = ("GET /v1/ops/counts", "GET /v1/ops/invariants")
 READY = "GET /readyz"
 STILL = (
     "GET /healthz", "GET /metrics", "GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /static/docs.css",
-    "GET /static/pay.css",
+    "GET /basket", "GET /coupons",
 )  # fmt: skip
 PAY, SUCCESS, FAIL = "GET /pay/{order_id}", "GET /pay/success", "GET /pay/fail"
+ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT = "GET /static/{name}", "GET /", "GET /sign-in", "POST /sign-in", "POST /sign-out"
+MINE, ONE, EVENTS = "GET /orders", "GET /orders/{order_id}", "GET /orders/{order_id}/events"
+PAGES = (ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE, ONE, EVENTS)
+"""Those of the shop, without what is still."""
 ALL = (
-    PLACE,
-    CANCEL,
-    CONFIRM,
-    REFUND,
-    REPLAY,
-    *READS,
-    *LISTS,
-    PRODUCT,
-    *COUNTS,
-    READY,
-    *STILL,
-    PAY,
-    SUCCESS,
-    FAIL,
-    POLICY,
-    ISSUE,
-    *SHOPKEEPING,
-    STOCK,
-    CATEGORIES,
-)
+    PLACE, CANCEL, CONFIRM, REFUND, REPLAY, *READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, PAY, SUCCESS, FAIL, *PAGES,
+    POLICY, ISSUE, *SHOPKEEPING, STOCK, CATEGORIES,
+)  # fmt: skip
 TAKING = (PLACE, CANCEL, CONFIRM, REFUND, REPLAY, POLICY, ISSUE, *SHOPKEEPING)
-OWNED = (CANCEL, CONFIRM, REFUND, *READS, PAY)
+OWNED = (CANCEL, CONFIRM, REFUND, *READS, PAY, ONE, EVENTS)
 PROTECTED = tuple(name for name in ALL if find(name).roles)
 PUBLIC = tuple(name for name in ALL if not find(name).roles)
 OPERATIONS = tuple(name for name in PROTECTED if find(name).roles == (Role.MASTER,))
@@ -95,10 +82,15 @@ def placing(test: str) -> list[Rule]:
     return [Rule((PLACE,), BUYERS, test), *FIRST, Rule(rest, ANYBODY, "It places no order.")]
 
 
-def taking(test: str) -> list[Rule]:
-    """A problem of bodies."""
-    rest = tuple(name for name in ALL if name not in TAKING)
-    return [*FIRST, Rule(TAKING, ANYBODY, test), Rule(rest, ANYBODY, "It reads no body.")]
+def taking(test: str, form: str) -> list[Rule]:
+    """A problem of bodies, and of the one form."""
+    rest = tuple(name for name in ALL if name not in (*TAKING, SIGN_IN))
+    return [
+        *FIRST,
+        Rule(TAKING, ANYBODY, test),
+        Rule((SIGN_IN,), ANYBODY, form),
+        Rule(rest, ANYBODY, "It reads no body."),
+    ]
 
 
 MATRIX: dict[str, list[Rule]] = {
@@ -112,27 +104,38 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(OPERATIONS, LESS, "test_auth.test_operations_are_for_a_master_only"),
         Rule(SELLING, ("user",), "test_auth.test_shelves_are_filled_by_sellers_only"),
         FIRST[0],
+        Rule(TAKING, ANYBODY, "test_session.test_a_session_serves_the_shops_own_pages_and_no_other_site"),
+        Rule((SIGN_IN, SIGN_OUT), ANYBODY, "test_session.test_another_site_signs_nobody_in_or_out"),
         Rule(PROTECTED, ANYBODY, "Their role may do this: test_auth serves them."),
         Rule(PUBLIC, ANYBODY, "Anybody may do this."),
     ],
-    "payload-too-large": taking("test_bodies.test_a_body_beyond_64_kib_is_refused_unread"),
-    "unsupported-media-type": taking("test_bodies.test_a_body_that_is_not_json_by_its_type_is_refused"),
+    "payload-too-large": taking(
+        "test_bodies.test_a_body_beyond_64_kib_is_refused_unread",
+        "test_session.test_a_form_that_does_not_end_is_refused",
+    ),
+    "unsupported-media-type": taking(
+        "test_bodies.test_a_body_that_is_not_json_by_its_type_is_refused",
+        "test_session.test_what_is_no_form_is_refused",
+    ),
     "invalid-request": [
         *FIRST,
         Rule(TAKING, ANYBODY, "test_bodies.test_what_is_no_json_object_is_refused_and_leaves_no_trace"),
         Rule(LISTS, ANYBODY, "test_lists.test_a_limit_is_1_to_100"),
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_without_what_the_pg_sends_is_refused"),
         Rule((FAIL,), ANYBODY, "test_return.test_fail_refuses_what_no_pg_sends"),
-        Rule((*READS, PRODUCT, PAY), ANYBODY, "It reads an id and no more, and what is no id is 404."),
+        Rule((SIGN_IN,), ANYBODY, "test_session.test_a_form_that_names_no_buyer_is_refused"),
+        Rule((GOODS, ASK), ANYBODY, "test_shop.test_a_query_that_cannot_be_is_told_as_a_page"),
+        Rule((MINE,), ANYBODY, "test_shop.test_the_pages_of_my_orders_are_each_order_once"),
+        Rule((*READS, PRODUCT, PAY, ONE, EVENTS, ASSET), ANYBODY, "It reads an id, and what is no id is 404."),
         Rule((STOCK,), ANYBODY, "It reads an id and no more, and what is no id is 404."),
-        Rule((*COUNTS, READY, CATEGORIES, *STILL), ANYBODY, "It reads nothing that could be wrong."),
+        Rule((*COUNTS, READY, CATEGORIES, *STILL, SIGN_OUT), ANYBODY, "It reads nothing that could be wrong."),
     ],
     "not-found": [
         Rule((PAY,), NOBODY, "test_pages.test_a_wrong_token_is_not_found_whoever_brings_it"),
         *FIRST,
         Rule(OWNED, ANYBODY, "test_ids.test_absent_and_foreign_are_the_same_answer"),
         Rule((PLACE,), BUYERS, "test_refusals.test_a_product_that_does_not_exist_is_named_by_its_line"),
-        Rule((PRODUCT, REPLAY, CHANGE, RESTOCK, STOCK), ANYBODY, "test_ids.test_what_is_no_id_names_nothing"),
+        Rule((PRODUCT, REPLAY, ASSET, CHANGE, RESTOCK, STOCK), ANYBODY, "test_ids.test_what_is_no_id_names_nothing"),
         Rule((ANNOUNCE,), ("master",), "test_time_sales.test_a_sale_of_goods_that_are_not_there_is_not_found"),
         Rule((PUT_UP,), ANYBODY, "It names nothing that could be absent."),
         Rule((ISSUE,), BUYERS, "test_coupons.test_a_coupon_that_nobody_made_is_not_found"),
@@ -140,7 +143,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_payment_that_is_not_there_is_not_found"),
         Rule((FAIL,), ANYBODY, "It says what the PG said, of whatever payment."),
         Rule(
-            (*LISTS, *COUNTS, READY, CATEGORIES, *STILL), ANYBODY,
+            (*LISTS, *COUNTS, READY, CATEGORIES, *STILL, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE), ANYBODY,
             "It names nothing that could be absent; a list may be empty.",
         ),
     ],
@@ -181,7 +184,8 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((CHANGE,), ANYBODY, "A product may be changed in any state."),
         Rule((STOCK, CATEGORIES), ANYBODY, "It shows any state as it is."),
         Rule((POLICY, ISSUE), ANYBODY, "A new coupon has no state yet; one that cannot be had is coupon-not-usable."),
-        Rule((*READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, PAY, FAIL), ANYBODY, "It shows any state as it is."),
+        Rule((*READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, *PAGES), ANYBODY, "It shows any state as it is."),
+        Rule((PAY, FAIL), ANYBODY, "It shows any state as it is."),
     ],
     "amount-mismatch": [
         Rule((CONFIRM,), OWNERS, "test_confirm.test_another_amount_is_refused_first_and_always_without_asking_the_pg"),
@@ -203,9 +207,13 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(PROTECTED, NOBODY, "Without a token nothing is asked that could be down: 401."),
         Rule(SELLING, ("user",), "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule(OPERATIONS, LESS, "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
-        Rule(STILL, ANYBODY, "It asks nothing that could be down."),
+        Rule((*STILL, ASSET, ASK, SIGN_IN, SIGN_OUT), ANYBODY, "It asks nothing that could be down."),
         Rule(
-            (*TAKING, *READS, *LISTS, PRODUCT, *COUNTS, READY, PAY, SUCCESS, FAIL, STOCK, CATEGORIES), ANYBODY,
+            (
+                *TAKING, *READS, *LISTS, PRODUCT, *COUNTS, READY, PAY, SUCCESS, FAIL, STOCK, CATEGORIES, GOODS, MINE,
+                ONE, EVENTS,
+            ),
+            ANYBODY,
             "test_unavailable.test_a_store_that_is_down_is_told_and_what_needs_it_works_again_after",
         ),
     ],

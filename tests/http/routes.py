@@ -57,7 +57,7 @@ STRANGERS = ("stranger", "stranger-seller")
 @dataclass(frozen=True)
 class Route:
     """A route. `takes`: it reads a body; `stores`: those without which it cannot answer; `query`: what must be there,
-    `knows`: all of it; `page`: seen by people only, and no part of the description.
+    `knows`: all of it; `page`: seen by people only, and no part of the description; `form`: what it reads as a form.
     """
 
     method: str
@@ -67,6 +67,7 @@ class Route:
     takes: bool = False
     owned: bool = False
     page: bool = False
+    form: str = ""
     query: str = ""
     knows: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
@@ -131,7 +132,16 @@ ROUTES = [
         "GET", "/pay/fail", query="code=PAY_PROCESS_CANCELED&message=no&orderId={payment_id}",
         knows=("code", "message", "orderId"), stores=("payment",),
     ),
-    Route("GET", "/static/pay.css", page=True),
+    Route("GET", "/static/{name}", page=True),
+    Route("GET", "/", page=True, knows=("keyword", "category", "cursor", "all"), stores=("shop",)),
+    Route("GET", "/basket", page=True),
+    Route("GET", "/coupons", page=True),
+    Route("GET", "/sign-in", page=True, knows=("next",)),
+    Route("POST", "/sign-in", status=303, page=True, form="user=7&role=ROLE_USER"),
+    Route("POST", "/sign-out", status=303, page=True),
+    Route("GET", "/orders", EVERYBODY, page=True, knows=("cursor",), stores=("shop",)),
+    Route("GET", "/orders/{order_id}", EVERYBODY, owned=True, page=True, stores=("shop",)),
+    Route("GET", "/orders/{order_id}/events", EVERYBODY, owned=True, page=True, stores=("shop",)),
 ]  # fmt: skip
 PROTECTED = [route for route in ROUTES if route.roles]
 PUBLIC = [route for route in ROUTES if not route.roles]
@@ -176,6 +186,7 @@ class Scene:
             "letter_id": self.letter_id,
             "policy_id": self.policy_id,
             "product_id": 1,
+            "name": "shop.css",
         }
         return (f"{route.path}?{route.query}" if route.query else route.path).format(**ids)
 
@@ -234,4 +245,7 @@ async def send(w: World, route: Route, at: Scene, who: str, **changes: Any) -> h
     request: dict[str, Any] = {"url": at.url(route)} | changes
     if route.takes and not changes.keys() & {"content", "json"}:
         request["json"] = at.body(route)
+    if route.form and "content" not in changes:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"} | headers
+        request["content"] = route.form
     return await w.http.request(route.method, headers=headers, **request)

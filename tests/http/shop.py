@@ -108,7 +108,7 @@ def down(patch: pytest.MonkeyPatch, w: World, *stores: str) -> None:
 def _check_problem(answer: httpx2.Response) -> None:
     kind = answer.headers.get("content-type", "")
     if kind != "application/problem+json":
-        page = kind == "text/html; charset=utf-8" and answer.url.path.startswith("/pay/")
+        page = kind == "text/html; charset=utf-8" and not answer.url.path.startswith("/v1/")
         assert answer.status_code < 400 or page, f"{answer} is no problem but {kind}"
         return
     body = answer.json()

@@ -15,7 +15,7 @@ from world import World
 from .routes import ROUTES, Route, auth, bury, policy, visited
 from .shop import refused, shop
 
-LISTS = [route for route in ROUTES if "cursor" in route.knows]
+LISTS = [route for route in ROUTES if "cursor" in route.knows and not route.page]
 GOODS = [Entry(n, f"상품 {n}", 1_000, 1_000) for n in range(1, 121)]
 
 

@@ -59,7 +59,7 @@ async def test_it_says_who_may_ask_what_is_taken_and_what_is_read(tmp_path: Path
         operation = document["paths"][route.path][route.method.lower()]
         assert operation["summary"]
         linked: list[dict[str, list[str]]] = [{"checkout": []}] if route.path == "/pay/{order_id}" else []
-        assert operation.get("security", []) == ([{"bearer": []}, *linked] if route.roles else [])
+        assert operation.get("security", []) == ([{"bearer": []}, {"session": []}, *linked] if route.roles else [])
         assert operation.get("x-roles", []) == list(route.roles)
         assert ("requestBody" in operation) == route.takes
         query = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"]

@@ -117,7 +117,7 @@ async def test_fail_says_why_and_shows_the_way_back_and_changes_nothing(tmp_path
             f"orderId={payment['order_id']}",
             "message=" + "가" * 5_000,
         ):
-            assert "<a " not in is_page(await visit(w, f"/pay/fail?{query}")), query
+            assert 'class="button"' not in is_page(await visit(w, f"/pay/fail?{query}")), query
         assert await counts(w) == before
 
 

@@ -43,7 +43,7 @@ async def test_the_link_to_the_pay_page_says_later_while_a_store_is_down(
         assert (await w.http.get(link)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/openapi.json", "/static/pay.css"])
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/openapi.json", "/static/shop.css"])
 async def test_what_needs_no_store_is_served_without_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:

@@ -25,6 +25,7 @@ from quickcommerce.kit.problem import (
     Unavailable,
     UnsupportedMediaType,
 )  # fmt: skip
+from quickcommerce.kit.session import COOKIE
 from quickcommerce.kit.web import HTML, JSON, PAGE_DEFAULT, PAGE_MAX, PROBLEM_JSON, Nothing
 
 ANYONE: tuple[Role, ...] = ()
@@ -127,7 +128,8 @@ class Doc:
         implied: list[type[Problem]] = []
         if self.roles:
             implied.append(Unauthorized)
-            implied += [Forbidden] if set(self.roles) != set(Role) else []
+            # Whoever comes with a session may still come from another site.
+            implied += [Forbidden] if set(self.roles) != set(Role) or self.takes else []
         if self.takes:
             implied += [PayloadTooLarge, UnsupportedMediaType, InvalidRequest]
         elif self.query:
@@ -174,6 +176,7 @@ def describe(app: Litestar, version: str) -> dict[str, Any]:
             "responses": {"MethodNotAllowed": _refusal([MethodNotAllowed], JSON, refs[ProblemDetails])},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
                 "checkout": {
                     "type": "apiKey", "in": "query", "name": "token", "description": "As in a `checkout_url`."
                 },
@@ -223,7 +226,7 @@ def _operation(path: str, doc: Doc, refs: Mapping[Any, Any]) -> dict[str, Any]:
         body = {JSON: {"schema": refs[doc.takes]}}
         operation["requestBody"] = {"required": doc.takes is not Nothing, "content": body}
     if doc.roles:
-        operation["security"] = [{"bearer": []}, *([{"checkout": []}] if doc.links else [])]
+        operation["security"] = [{"bearer": []}, {"session": []}, *([{"checkout": []}] if doc.links else [])]
         operation["x-roles"] = list(doc.roles)
     return operation
 

@@ -15,9 +15,10 @@ from litestar.enums import HttpMethod, MediaType
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
-from quickcommerce.kit import strict
+from quickcommerce.kit import session, strict
 from quickcommerce.kit.auth import ID_MAX, Caller, Verifier
 from quickcommerce.kit.problem import (
+    Forbidden,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -47,12 +48,18 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def caller(request: AnyRequest) -> Caller:
-    """Who asks. Raises Unauthorized."""
+    """Who asks, by Authorization or else by session. Raises Unauthorized, and Forbidden where another site asks."""
     verifier: Verifier = request.app.state.verifier
     given = request.headers.getall("authorization", [])
     if len(given) > 1:
         raise Unauthorized("send one Authorization")
-    return await verifier.caller(given[0] if given else None)
+    if given:
+        return await verifier.caller(given[0])
+    token = request.cookies.get(session.COOKIE)
+    found = await verifier.caller(f"Bearer {token}" if token else None)
+    if request.method not in session.SAFE and not session.is_own(request):
+        raise Forbidden("with a session, send the Origin of the shop's own pages")
+    return found
 
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:

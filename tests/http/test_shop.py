@@ -1,0 +1,159 @@
+"""The pages of goods and of a buyer's orders: in the buyer's language, complete, and inert whatever others wrote."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from quickcommerce.catalog.model import Entry
+
+from .browser import BROWSER, is_page, visit
+from .routes import BASKET, BUYERS, auth
+from .shop import pay, refused, shop
+
+SCRIPT = "</script><script>alert('\"&')</script>"
+
+
+@pytest.mark.parametrize(
+    ("query", "cookie", "accept", "spoken"),
+    [
+        ("", "", "", "ko"),
+        ("", "", "en", "en"),
+        ("", "", "en-GB,ko;q=0.5", "en"),
+        ("", "", "fr, en;q=0.4, ko;q=0.6", "ko"),
+        ("", "", "fr", "ko"),
+        ("", "", "en;q=0", "ko"),
+        ("", "", "en;q=x, ;;;,," * 50, "ko"),
+        ("", "qc_lang=en", "ko", "en"),
+        ("", "qc_lang=xx", "en", "en"),
+        ("?lang=ko", "qc_lang=en", "en", "ko"),
+        ("?lang=xx", "qc_lang=en", "ko", "en"),
+        ("?lang=xx&lang=en", "", "ko", "en"),
+    ],
+)
+async def test_a_page_speaks_the_buyers_language(
+    tmp_path: Path, query: str, cookie: str, accept: str, spoken: str
+) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        headers = BROWSER | {"Accept-Language": accept} | ({"Cookie": cookie} if cookie else {})
+        answer = await w.http.get(f"/{query}", headers=headers)
+        text = is_page(answer)
+        assert f'<html lang="{spoken}">' in text
+        assert ("우유 1L" if spoken == "ko" else "Milk 1L") in text
+        assert ("qc_lang" in answer.headers.get("set-cookie", "")) == (f"lang={spoken}" in query), "a choice is kept"
+
+
+async def test_the_language_can_be_changed_where_one_is(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        text = is_page(await visit(w, "/?keyword=%22%26x&category=fruit"))
+        assert 'href="/?keyword=%22%26x&amp;category=fruit&amp;lang=en"' in text
+
+
+async def test_each_category_has_its_goods_and_a_word_finds_its_own(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        home = is_page(await visit(w, "/"))
+        assert home.count("data-add=") == 4
+        assert "유제품" in home
+        assert is_page(await visit(w, "/?category=dairy")).count("data-add=") == 2
+        found = is_page(await visit(w, "/?keyword=sirloin"))
+        assert (found.count("data-add="), "한우 등심" in found) == (1, True)
+        assert "찾는 상품이 없어요" in is_page(await visit(w, "/?keyword=nothing"))
+
+
+async def test_the_pages_of_goods_are_each_product_once(tmp_path: Path) -> None:
+    goods = [Entry(n, f"상품 {n}", 1_000, 10) for n in range(1, 61)]
+    async with shop(tmp_path, loops=False, goods=goods) as w:
+        seen, url = [], "/?all=1"
+        while url:
+            text = is_page(await visit(w, url))
+            seen += re.findall(r'"product_id": (\d+)', text)
+            more = re.search(r'class="quiet" href="([^"]+)"', text)
+            url = more[1].replace("&amp;", "&") if more else ""
+        assert [int(each) for each in seen] == list(range(1, 61))
+
+
+@pytest.mark.parametrize("path", ["/", "/sign-in"])
+async def test_a_query_that_cannot_be_is_told_as_a_page(tmp_path: Path, path: str) -> None:
+    queries = {"/": ["cursor=x", "keyword=a&keyword=b", f"keyword={'a' * 101}"], "/sign-in": ["next=a&next=b"]}
+    async with shop(tmp_path, loops=False) as w:
+        for query in queries[path]:
+            assert "요청을 읽을 수 없어요" in is_page(await visit(w, f"{path}?{query}"), 400)
+            assert refused(await w.http.get(f"{path}?{query}")) == "invalid-request"
+
+
+async def test_what_is_sold_out_cannot_be_put_into_the_basket(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False, goods=[Entry(1, "없는 우유", 1_000, 0), Entry(2, "달걀", 900, 3)]) as w:
+        text = is_page(await visit(w, "/?all=1"))
+        buttons = re.findall(r"<button class=\"add\"[^>]*>", text)
+        assert [each.endswith("disabled>") for each in buttons] == [True, False]
+        assert "품절" in text
+        assert "3개 남음" in text
+
+
+async def test_what_sellers_and_buyers_write_stays_text(tmp_path: Path) -> None:
+    async with shop(tmp_path, goods=[Entry(1, SCRIPT, 1_000, 10, SCRIPT, "x'><script>")]) as w:
+        order = (await w.order([(1, 1)])).json()
+        for path in ("/", "/?all=1", f"/?{urlencode({'keyword': SCRIPT})}", f"/?{urlencode({'category': SCRIPT})}"):
+            for spoken in ("ko", "en"):
+                is_page(await w.http.get(path, headers=BROWSER | {"Accept-Language": spoken}))
+        shown = "&lt;/script&gt;&lt;script&gt;alert("
+        assert shown in is_page(await visit(w, "/?all=1"))
+        assert shown in is_page(await visit(w, "/orders", "owner"))
+        assert shown in is_page(await visit(w, f"/orders/{order['order_id']}", "owner"))
+
+
+async def test_an_order_shows_where_it_stands_and_only_what_may_be_done_now(tmp_path: Path) -> None:
+    async with shop(tmp_path) as w:
+        order = (await w.order()).json()
+        path = f"/orders/{order['order_id']}"
+        placed = is_page(await visit(w, path, "owner"))
+        assert 'data-status="PLACED"' in placed
+        assert f'href="{order["checkout_url"]}"' in placed
+        assert f'data-post="/v1/orders/{order["order_id"]}/cancel"' in placed
+        await pay(w, order)
+        await w.until_status(order["order_id"], "PAID")
+        paid = is_page(await visit(w, path, "owner"))
+        assert 'data-status="PAID"' in paid
+        assert "/cancel" not in paid
+        assert order["checkout_url"] not in paid
+        assert re.findall(r'class="at-(\w+)"', paid) == ["PLACED", "PAYING", "PAID"]
+
+
+@pytest.mark.parametrize("who", BUYERS)
+async def test_the_pages_of_my_orders_are_each_order_once(tmp_path: Path, who: str) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        assert "아직 주문이 없어요" in is_page(await visit(w, "/orders", who))
+        placed = [
+            (await w.http.post("/v1/orders", json=BASKET, headers=auth(w, who))).json()["order_id"] for _ in range(23)
+        ]
+        await w.order(user=8)
+        seen, url = [], "/orders"
+        while url:
+            text = is_page(await visit(w, url, who))
+            seen += re.findall(r'href="/orders/(ord_\w+)"', text)
+            more = re.search(r'class="quiet" href="([^"]+)"', text)
+            url = more[1] if more else ""
+        assert sorted(seen) == sorted(placed)
+        assert "요청을 읽을 수 없어요" in is_page(await visit(w, "/orders?cursor=x", who), 400)
+
+
+async def test_who_is_not_signed_in_is_shown_the_way_in_and_back(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        for path in ("/orders", "/orders/ord_" + "0" * 26):
+            text = is_page(await visit(w, path), 401)
+            assert f'href="/sign-in?{urlencode({"next": path})}"' in text
+
+
+async def test_an_address_that_is_not_there_is_a_page_for_people_and_a_problem_for_programs(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        assert "찾을 수 없어요" in is_page(await visit(w, "/nowhere"), 404)
+        for path, headers in (("/nowhere", {}), ("/v1/nowhere", BROWSER), ("/static/x.js", BROWSER)):
+            answer = await w.http.get(path, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
+async def test_a_pg_of_another_site_may_be_sent_a_form_and_nobody_else(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False, pg_url="https://pg.example/v1") as w:
+        policy = (await visit(w, "/")).headers["content-security-policy"]
+        assert "form-action 'self' https://pg.example;" in policy
