@@ -192,7 +192,11 @@ def _money(truth: Truth) -> None:
         if payment["status"] in MONEY_TAKEN:
             assert taken == [(payment["payment_key"], order["payable"])], f"I3: {payment}, but the PG has {taken}"
             assert payment["captured"] == order["payable"], f"I3: {payment}"
-            assert status == Status.PAID or order_id in buried, f"I4: {order_id} is paid for and is {status}"
+            if status in (Status.PAID, Status.REFUNDED):
+                assert payment["refunded"] == order["refunded"], f"I8: {order} and {payment} differ"
+            else:
+                whole = payment["refunded"] + payment["refunding"] == payment["captured"]
+                assert whole or order_id in buried, f"I4: {order_id} is paid for and is {status}"
             continue
         assert not taken, f"I4: the PG has {taken} for {order_id}, which is {status}, its payment {payment['status']}"
         assert payment["captured"] == 0, f"I3: {payment}"

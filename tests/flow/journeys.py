@@ -16,7 +16,7 @@ from world import World
 
 WINDOW_S = 85
 """The time to pay, in these journeys."""
-FINAL = {"PAID", "FAILED", "EXPIRED", "CANCELLED"}
+FINAL = {"PAID", "REFUNDED", "FAILED", "EXPIRED", "CANCELLED"}
 
 
 @dataclass

@@ -109,6 +109,15 @@ class Web:
         return self.checkout.append(msgspec.json.encode(row.public()), url)
 
 
+class _Owed(msgspec.Struct):
+    """What an order's JSON says is to be paid."""
+
+    payable: int
+
+
+_owed = msgspec.json.Decoder(_Owed)
+
+
 def path_id(order_id: str) -> OrderId:
     """An order id from a path. Raises NotFound for anything that cannot be one."""
     if not is_id("ord", order_id):
@@ -159,7 +168,9 @@ async def place(request: AnyRequest) -> Response[bytes]:
     headers = {"Location": f"{ORDERS}/{placed.order_id}"}
     if placed.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return web.answer(parts.checkout.append(placed.body, parts.checkout.url(placed.order_id)), 201, headers)
+    # Of an order that was placed with nothing to pay, the first answer already says that it is PAID.
+    url = parts.checkout.url(placed.order_id) if _owed.decode(placed.body).payable else None
+    return web.answer(parts.checkout.append(placed.body, url), 201, headers)
 
 
 @get(
