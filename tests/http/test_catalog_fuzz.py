@@ -14,7 +14,9 @@ from world import VirtualLoop
 
 from .shop import shop
 
-odd = st.sampled_from([0, 1, -1, 2**53 - 1, 2**53, 2**63, 10**9, 10**10, 1.5, True, None, "", "1", [], {}, "\x00", "é"])
+odd: st.SearchStrategy[Any] = st.sampled_from(
+    [0, 1, -1, 2**53 - 1, 2**53, 2**63, 10**9, 10**10, 1.5, True, None, "", "1", [], {}, "\x00", "é"]
+)
 small = st.integers(1, 6)
 clocks = st.tuples(
     st.integers(0, 24), st.integers(0, 60), st.sampled_from(["00", "59.999999", "60", "1", "00.1234567"])
