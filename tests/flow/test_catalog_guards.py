@@ -61,9 +61,9 @@ def stale_offers(reading: Any) -> Iterator[None]:
     fresh = Catalog.offers
     looks: list[object] = []
 
-    async def offers(self: Catalog, tx: Tx, product_ids: Any, *, locked: bool) -> Any:
+    async def offers(self: Catalog, tx: Tx, product_ids: Any, at_us: int, *, locked: bool) -> Any:
         looks.append(product_ids)
-        return reading if len(looks) == 1 else await fresh(self, tx, product_ids, locked=locked)
+        return reading if len(looks) == 1 else await fresh(self, tx, product_ids, at_us, locked=locked)
 
     with patch.object(Catalog, "offers", offers):
         yield
@@ -73,7 +73,7 @@ async def decided_again(folder: Path) -> None:
     """A basket was priced in the moment before a sale of its goods was announced."""
     async with process(folder, loops=False) as w:
         catalog = w.app.flows.catalog
-        seen = await w.app.stores.shop.read(lambda tx: catalog.offers(tx, [BEEF], locked=False))
+        seen = await w.app.stores.shop.read(lambda tx: catalog.offers(tx, [BEEF], w.clock(), locked=False))
         await announce(w, BEEF)
         with stale_offers(seen):
             line = (await w.order([(BEEF, 2)])).json()["lines"][0]
@@ -100,13 +100,13 @@ async def quota(folder: Path) -> None:
         # The last line of defence, the table's own CHECK, is taken away: here the first one is looked at.
         shop.inner._connection("writer").execute("PRAGMA ignore_check_constraints = ON")
         sale = (await announce(w, MILK)).json()["time_sale_id"]
-        offer = (await shop.read(lambda tx: catalog.offers(tx, [MILK], locked=False)))[MILK]
+        offer = (await shop.read(lambda tx: catalog.offers(tx, [MILK], w.clock(), locked=False)))[MILK]
         assert (offer.price, offer.time_sale_id, offer.left) == (1_000, sale, 5)
         assert await shop.run(lambda tx: sales.take(tx, {sale: 4}))
         assert not await shop.run(lambda tx: sales.take(tx, {sale: 2})), "six units are sold of a quota of five"
         assert await shop.run(lambda tx: sales.take(tx, {sale: 1}))
         await shop.run(lambda tx: sales.give_back(tx, {sale: 3}))
-        offer = (await shop.read(lambda tx: catalog.offers(tx, [MILK], locked=True)))[MILK]
+        offer = (await shop.read(lambda tx: catalog.offers(tx, [MILK], w.clock(), locked=True)))[MILK]
         assert offer.left == 3, "quota that came back is had by others"
         with pytest.raises(AssertionError, match="fewer than 3 were used"):
             await shop.run(lambda tx: sales.give_back(tx, {sale: 3}))
@@ -224,7 +224,7 @@ async def test_sales_are_locked_before_products(tmp_path: Path) -> None:
     probe = Probe()
     async with process(tmp_path, probe, loops=False) as w:
         catalog = w.app.flows.catalog
-        seen = await w.app.stores.shop.read(lambda tx: catalog.offers(tx, [BEEF], locked=False))
+        seen = await w.app.stores.shop.read(lambda tx: catalog.offers(tx, [BEEF], w.clock(), locked=False))
         await announce(w, BEEF)
         probe.sql = []
         with stale_offers(seen):

@@ -27,8 +27,8 @@ class Shelf(Protocol):
 class InForce(Protocol):
     """What time sales tell the catalog."""
 
-    async def now(self, tx: Tx, product_ids: Sequence[int], *, locked: bool = False) -> Mapping[int, Sale]:
-        """The sales in force at this moment, by product; `locked` keeps what is left until the transaction's end."""
+    async def at(self, tx: Tx, product_ids: Sequence[int], at_us: int, *, locked: bool = False) -> Mapping[int, Sale]:
+        """The sales in force at this time, by product; `locked` keeps what is left until the transaction's end."""
         ...
 
 
@@ -41,14 +41,14 @@ class Catalog:
     sales: InForce
     clock: Clock
 
-    async def offers(self, tx: Tx, product_ids: Sequence[int], *, locked: bool) -> Mapping[int, Offer]:
-        """Names and prices now, of those that exist; under the time sale in force where there is one."""
+    async def offers(self, tx: Tx, product_ids: Sequence[int], at_us: int, *, locked: bool) -> Mapping[int, Offer]:
+        """Names and prices of those that exist; under the time sale in force at this time, where there is one."""
         if locked:
             # Sales are locked before products, as by whoever uses up their quota.
-            await self.sales.now(tx, product_ids, locked=True)
+            await self.sales.at(tx, product_ids, at_us, locked=True)
         offers = await store.offers(tx, product_ids, locked=locked)
         # After the price version was read: a sale that is announced in between makes that version an old one.
-        sales = await self.sales.now(tx, product_ids, locked=locked)
+        sales = await self.sales.at(tx, product_ids, at_us, locked=locked)
         return offers | {product_id: offers[product_id].under(sale) for product_id, sale in sales.items()}
 
     async def get(self, product_id: int) -> Product:
@@ -75,7 +75,7 @@ class Catalog:
         return await self.db.scan(store.categories)
 
     async def _shown(self, tx: Tx, products: list[Product]) -> list[Product]:
-        sales = await self.sales.now(tx, [product.product_id for product in products])
+        sales = await self.sales.at(tx, [product.product_id for product in products], self.clock())
         return [msgspec.structs.replace(product, sale=sales.get(product.product_id)) for product in products]
 
     async def add(self, new: NewProduct) -> Product:

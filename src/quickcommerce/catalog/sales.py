@@ -19,9 +19,9 @@ class TimeSales:
     clock: Clock
     ids: Ids
 
-    async def now(self, tx: Tx, product_ids: Sequence[int], *, locked: bool = False) -> Mapping[int, Sale]:
-        """The sales in force at this moment, by product; `locked` keeps what is left until the transaction's end."""
-        return await store.sales_at(tx, product_ids, self.clock(), locked=locked) if product_ids else {}
+    async def at(self, tx: Tx, product_ids: Sequence[int], at_us: int, *, locked: bool = False) -> Mapping[int, Sale]:
+        """The sales in force at this time, by product; `locked` keeps what is left until the transaction's end."""
+        return await store.sales_at(tx, product_ids, at_us, locked=locked) if product_ids else {}
 
     async def page(self, after: tuple[int, str], limit: int) -> list[Sale]:
         """Sales in force and to come, the next to end first, behind `after` (its end and its id)."""

@@ -95,8 +95,9 @@ class Place:
     async def _place(self, tx: Tx, requests: list[Placing], *, locked: bool, again: bool) -> list[Answer]:
         answers, followers = await self._known(tx, requests, again=again)
         todo = [at for at in range(len(requests)) if at not in answers and at not in followers]
-        priced = await self._decide(tx, requests, todo, answers, locked=locked)
+        # One moment for the whole list: a price is that of the time which the order itself tells.
         now = self.clock()
+        priced = await self._decide(tx, requests, todo, answers, now, locked=locked)
         rows = {at: self._row(requests[at], basket, now) for at, (basket, _) in priced.items()}
         orders = {at: row.public() for at, row in rows.items()}
         bodies = {at: msgspec.json.encode(order) for at, order in orders.items()}
@@ -130,7 +131,7 @@ class Place:
         return answers, followers
 
     async def _decide(
-        self, tx: Tx, requests: list[Placing], todo: list[int], answers: dict[int, Answer], *, locked: bool
+        self, tx: Tx, requests: list[Placing], todo: list[int], answers: dict[int, Answer], now: int, *, locked: bool
     ) -> dict[int, tuple[Priced, Mapping[int, Offer]]]:
         """Decide the baskets in the order of their arrival; refusals go to `answers`."""
         wants = [want for at in todo for want in requests[at].basket.lines]
@@ -139,7 +140,7 @@ class Place:
         coupon_ids = sorted({want.coupon_id for want in wants if want.coupon_id is not None})
         coupons = await self.coupons.of(tx, coupon_ids, locked=locked) if coupon_ids else {}
         products = sorted({want.product_id for want in wants})
-        offers = await self.prices.offers(tx, products, locked=locked)
+        offers = await self.prices.offers(tx, products, now, locked=locked)
         available = pricing.on_offer(await self.reservations.available(tx, products), offers)
         priced: dict[int, tuple[Priced, Mapping[int, Offer]]] = {}
         spent: set[int] = set()

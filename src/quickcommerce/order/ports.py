@@ -13,8 +13,8 @@ from quickcommerce.order.pricing import Coupon, Offer
 class Prices(Protocol):
     """What the catalog tells an order."""
 
-    async def offers(self, tx: Tx, product_ids: Sequence[int], *, locked: bool) -> Mapping[int, Offer]:
-        """Names and prices now, of those that exist; `locked` keeps them so until the transaction's end."""
+    async def offers(self, tx: Tx, product_ids: Sequence[int], at_us: int, *, locked: bool) -> Mapping[int, Offer]:
+        """Names and prices at this time, of those that exist; `locked` keeps them so until the transaction's end."""
         ...
 
 
