@@ -118,6 +118,7 @@ async def read(state: State, product_id: FromPath[str]) -> Response[bytes]:
             SELLERS,
             takes=NewProduct,
             gives={201: ProductView},
+            sends={201: ("Location",)},
             problems=(InvalidState, Unavailable),
         )
     },

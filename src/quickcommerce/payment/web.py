@@ -170,6 +170,7 @@ async def confirm(request: AnyRequest, state: State, payment_id: FromPath[str]) 
             gives={201: RefundView},
             problems=(NotFound, InvalidState, IdempotencyInProgress, IdempotencyKeyReused, Unavailable),
             headers=("Idempotency-Key",),
+            sends={201: ("Idempotency-Replayed",)},
         )
     },
 )

@@ -47,6 +47,7 @@ async def of(request: AnyRequest, state: State, product_id: FromPath[str]) -> Re
             gives={200: Restocked},
             problems=(NotFound, IdempotencyKeyReused, InvalidState, Unavailable),
             headers=("Idempotency-Key",),
+            sends={200: ("Idempotency-Replayed",)},
         )
     },
 )
