@@ -61,12 +61,8 @@ class Row(msgspec.Struct, frozen=True):
 
     @property
     def quota(self) -> Counter[str]:
-        """How much of the quota of which time sale."""
-        taken: Counter[str] = Counter()
-        for line, sale in zip(self.lines, self.sales, strict=True):
-            if sale is not None:
-                taken[sale] += line.quantity
-        return taken
+        """How much of the quota of which time sale; a product stands in an order once, and so does its sale."""
+        return Counter({sale: line.quantity for line, sale in zip(self.lines, self.sales, strict=True) if sale})
 
     @property
     def coupons(self) -> list[int]:
