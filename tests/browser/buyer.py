@@ -69,7 +69,7 @@ class Buyer:
         await self.open("/?all=1", page)
         for product, quantity in lines:
             for _ in range(quantity):
-                await page.click(f"[data-add*='\"product_id\": {product}}}']")
+                await page.click(f"[data-add*='\"product_id\": {product},']")
         await self.open("/basket", page)
         await page.wait_for_selector(f"[data-lines] > :nth-child({len(lines)})")
         return page

@@ -62,7 +62,7 @@ async def test_a_window_that_shows_an_old_basket_orders_nothing_unseen(tmp_path:
         page = await someone.with_basket((1, 1))
         other = await someone.open("/?all=1")
         await page.evaluate("addEventListener('storage', (event) => event.stopImmediatePropagation(), true)")
-        await other.click("[data-add*='\"product_id\": 2}']")
+        await other.click("[data-add*='\"product_id\": 2,']")
         await expect(page.locator("[data-lines] > li")).to_have_count(2)
         await someone.order(page)
         order = (await someone.shop.get("/v1/orders"))["items"][0]
