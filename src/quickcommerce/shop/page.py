@@ -17,7 +17,7 @@ from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller, Role
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.problem import NotFound, Problem, Unauthorized, Unavailable
-from quickcommerce.kit.web import AnyRequest
+from quickcommerce.kit.web import HTML, AnyRequest
 from quickcommerce.order.book import OrderBook
 from quickcommerce.order.store import Row
 from quickcommerce.order.web import Checkout
@@ -26,7 +26,6 @@ from quickcommerce.shop import assets
 from quickcommerce.shop.live import Live
 from quickcommerce.shop.texts import COOKIE, LANGUAGES, Say, language
 
-HTML = "text/html"
 REFRESH_S = 2
 YEAR_S = 365 * 86_400
 HERE = ZoneInfo("Asia/Seoul")
