@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 QC = Path(sys.executable).with_name("qc")
+FAULTY = Path(__file__).with_name("faulty.py")
 OPEN_WITHIN_S = 60.0
 """Generous: a slow machine is no failure."""
 STOP_WITHIN_S = 10.0
@@ -38,7 +39,8 @@ def environment(folder: Path, settings: Mapping[str, object]) -> dict[str, str]:
     """The environment of a command: ours without what the machine sets for shops, terminals and proxies; and these."""
     ours = {name: value for name, value in os.environ.items() if not FOREIGN.search(name)}
     given = {f"QC_{name.upper()}": str(value) for name, value in settings.items()}
-    return ours | {"COLUMNS": "200", "QC_PROFILE": "test", "QC_DATA_DIR": str(folder)} | given
+    tests = str(FAULTY.parents[1])
+    return ours | {"PYTHONPATH": tests, "COLUMNS": "200", "QC_PROFILE": "test", "QC_DATA_DIR": str(folder)} | given
 
 
 def qc(folder: Path, *arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -55,20 +57,22 @@ async def qc_async(folder: Path, *arguments: object, **settings: object) -> subp
 
 
 class Process:
-    """A command that stays: it is open once it has printed an address."""
+    """A command that stays: it is open once it has printed an address. `lacks` names guards of `faulty.py`."""
+
+    lacks = ""
 
     def __init__(self, folder: Path, *command: str, **settings: object) -> None:
         self.folder = folder
         self.settings = settings
         self.url = ""
         self.lives = 0
-        self._command = [str(QC), *command]
+        self._command = command
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
     def out(self) -> Path:
         """What the process printed in its present or last life."""
-        return self.folder / f"{self._command[1]}-{self.lives}.out"
+        return self.folder / f"{self._command[0]}-{self.lives}.out"
 
     @property
     def running(self) -> bool:
@@ -84,7 +88,10 @@ class Process:
         self.url = await until("it is open", self._opened, within_s=OPEN_WITHIN_S)
 
     def _spawn(self, out: IO[bytes], err: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, env=environment(self.folder, self.settings), stdout=out, stderr=err)
+        program = [sys.executable, str(FAULTY), self.lacks] if self.lacks else [str(QC)]
+        return subprocess.Popen(
+            [*program, *self._command], env=environment(self.folder, self.settings), stdout=out, stderr=err
+        )
 
     async def _opened(self) -> str:
         printed = self.out.read_text() + self.out.with_suffix(".err").read_text()
@@ -130,7 +137,7 @@ class Process:
 
     def printed(self) -> str:
         """Everything it wrote in all its lives."""
-        return "".join(path.read_text() for path in sorted(self.folder.glob(f"{self._command[1]}-*.???")))
+        return "".join(path.read_text() for path in sorted(self.folder.glob(f"{self._command[0]}-*.???")))
 
     def logs(self) -> list[dict[str, Any]]:
         """The log lines of the present or last life. Each must be JSON."""

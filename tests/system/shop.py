@@ -19,8 +19,9 @@ from world import GOODS, SECRET
 class Shop(Process):
     """A shop and the people around it."""
 
-    def __init__(self, folder: Path, http: httpx2.AsyncClient, **settings: object) -> None:
+    def __init__(self, folder: Path, http: httpx2.AsyncClient, faults: str = "", /, **settings: object) -> None:
         super().__init__(folder, "run", "--port", "0", **settings)
+        self.lacks = faults
         self.http = http
         self.pg = ""
 
@@ -132,11 +133,13 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, goods: Sequence[Entry] = GOODS, **settings: object) -> AsyncIterator[Shop]:
-    """A shop with goods that is open."""
+async def running(
+    folder: Path, faults: str = "", /, *, goods: Sequence[Entry] = GOODS, **settings: object
+) -> AsyncIterator[Shop]:
+    """A shop with goods that is open; `faults` are guards that it lacks."""
     await stock_up(folder, goods)
     async with client() as http:
-        shop = Shop(folder, http, **settings)
+        shop = Shop(folder, http, faults, **settings)
         async with closing(shop):
             await shop.start()
             yield shop
