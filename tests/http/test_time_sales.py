@@ -58,6 +58,14 @@ async def test_a_sale_is_shown_and_every_order_gets_its_price(tmp_path: Path) ->
         assert [item["price"] for item in listed] == [2_000, 8_900, 3_900, 25_900]
 
 
+async def test_a_list_price_that_falls_below_the_sale_is_what_buyers_pay(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        assert (await announce(w, starts_at=at(w, 0), ends_at=at(w, 3600))).status_code == 201
+        changed = await w.http.patch("/v1/products/1", json={"price": 1_500}, headers=w.auth(1, Role.SELLER))
+        assert (changed.status_code, (await milk(w))["price"], await prices(w)) == (200, 1_500, 1_500)
+        assert (await milk(w))["time_sale"]["left"] == 2, "it is sold in the sale all the same"
+
+
 async def test_the_window_begins_and_ends_to_the_microsecond(tmp_path: Path) -> None:
     async with shop(tmp_path, loops=False) as w:
         await announce(w, starts_at=at(w, 10), ends_at=at(w, 20), quota=100)

@@ -51,6 +51,10 @@ class Sale(msgspec.Struct, frozen=True):
         """Units that may still be sold under it."""
         return self.quota - self.used
 
+    def price_of(self, list_price: int) -> int:
+        """What a product costs under it, in won: a list price that was lowered below the sale's is what is asked."""
+        return min(self.price, list_price)
+
 
 class Offer(msgspec.Struct, frozen=True):
     """A product's names, its price in won now and the version of its own price; and the time sale in force, if any."""
@@ -64,7 +68,8 @@ class Offer(msgspec.Struct, frozen=True):
 
     def under(self, sale: Sale) -> "Offer":
         """The same product while a sale is in force."""
-        return msgspec.structs.replace(self, price=sale.price, time_sale_id=sale.time_sale_id, left=sale.left)
+        price = sale.price_of(self.price)
+        return msgspec.structs.replace(self, price=price, time_sale_id=sale.time_sale_id, left=sale.left)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -129,7 +134,7 @@ class Product(msgspec.Struct, frozen=True):
     @property
     def price(self) -> int:
         """What it costs now, in won."""
-        return self.sale.price if self.sale else self.list_price
+        return self.sale.price_of(self.list_price) if self.sale else self.list_price
 
     @property
     def available(self) -> int:
