@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quickcommerce import shop
-from quickcommerce.shop.texts import LANGUAGES, TEXTS, accepted
+from quickcommerce.kit.texts import LANGUAGES, accepted
+from quickcommerce.shop.texts import TEXTS
 
 FOLDER = Path(shop.__file__).parent
 PLACE = re.compile(r"\bsay\(\s*['\"]([\w-]+)['\"][,)\s]")
