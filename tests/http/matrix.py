@@ -22,13 +22,17 @@ RESTOCK, STOCK = "POST /v1/products/{product_id}/restock", "GET /v1/products/{pr
 ANNOUNCE, SALES, CATEGORIES = "POST /v1/time-sales", "GET /v1/time-sales", "GET /v1/categories"
 SHOPKEEPING = (PUT_UP, CHANGE, RESTOCK, ANNOUNCE)
 POLICY, ISSUE = "POST /v1/coupons", "POST /v1/coupons/{policy_id}/issue"
-LISTS = ("GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters", SALES, *COUPONS)
+LISTS = (
+    "GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters", "GET /v1/ops/attention",
+    SALES, *COUPONS,
+)  # fmt: skip
+CONSOLE, REPLAY_FORM = "GET /console", "POST /console/replay"
 PRODUCT = "GET /v1/products/{product_id}"
 COUNTS = ("GET /v1/ops/counts", "GET /v1/ops/invariants")
 READY = "GET /readyz"
 STILL = (
     "GET /healthz", "GET /metrics", "GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /static/docs.css",
-    "GET /basket", "GET /coupons",
+    "GET /static/console.css", "GET /static/console.js", "GET /basket", "GET /coupons",
 )  # fmt: skip
 PAY, SUCCESS, FAIL = "GET /pay/{order_id}", "GET /pay/success", "GET /pay/fail"
 ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT = "GET /static/{name}", "GET /", "GET /sign-in", "POST /sign-in", "POST /sign-out"
@@ -37,7 +41,7 @@ PAGES = (ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE, ONE, EVENTS)
 """Those of the shop, without what is still."""
 ALL = (
     PLACE, CANCEL, CONFIRM, REFUND, REPLAY, *READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, PAY, SUCCESS, FAIL, *PAGES,
-    POLICY, ISSUE, *SHOPKEEPING, STOCK, CATEGORIES,
+    POLICY, ISSUE, *SHOPKEEPING, STOCK, CATEGORIES, CONSOLE, REPLAY_FORM,
 )  # fmt: skip
 TAKING = (PLACE, CANCEL, CONFIRM, REFUND, REPLAY, POLICY, ISSUE, *SHOPKEEPING)
 OWNED = (CANCEL, CONFIRM, REFUND, *READS, PAY, ONE, EVENTS)

@@ -16,6 +16,8 @@ from quickcommerce.kit.web import AnyRequest
 from quickcommerce.shop.page import Pages, on_problem, render, viewer
 
 SESSION_S = 12 * 3600
+OPERATIONS = "/console"
+"""Who is on the way there signs in as an operator."""
 
 
 class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +32,9 @@ class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def ask(request: AnyRequest) -> Response[str]:
     """The form."""
     await viewer(request)
-    return render(request, "sign_in.html", next=local(web.one(request, "next") or "/"), roles=list(Role))
+    path = local(web.one(request, "next") or "/")
+    chosen = Role.MASTER if path == OPERATIONS else Role.USER
+    return render(request, "sign_in.html", next=path, roles=list(Role), chosen=chosen)
 
 
 @post("/sign-in", status_code=303, exception_handlers={Problem: on_problem})
