@@ -92,7 +92,9 @@ async def _money(attentions: Attentions) -> Finding:
         return Finding(part, True, f"not looked at: {down.detail}", look=True)
     if not total:
         return Finding(part, True, "no payment or refund needs a human")
-    return Finding(part, True, f"{total} payments or refunds need a human: /v1/ops/attention and /console", look=True)
+    return Finding(
+        part, True, f"payments and refunds that need a human: {total}; see /console or /v1/ops/attention", look=True
+    )
 
 
 async def _ledger(path: Path | None) -> Finding:

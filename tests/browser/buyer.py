@@ -81,7 +81,7 @@ class Buyer:
         url = f"sqlite:///{self.shop.folder}/payment.db"
         store = connect(url, rng=random.Random(0))
         event = Message(EventId(f"evt_{random.getrandbits(64):016X}"), "OrderChanged", "test", order_id, 0, "", b"{}")
-        reason = "Unavailable('the history did not answer')"
+        reason = "OSError('No space left on device')"
         await store.run(lambda tx: DeadLetters(store, system_clock).add(tx, "payment", event, reason, 5))
         await store.close()
         return f"payment.{event.id}"

@@ -97,6 +97,23 @@ async def test_it_shows_how_the_shop_does(tmp_path: Path) -> None:
             assert (await w.http.get(address, headers=BROWSER | cookie(w, "master"))).status_code == 200, address
 
 
+async def test_a_reader_that_stands_still_is_seen_to_be_behind(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        for _ in range(3):
+            await w.order()
+        [payment, _, _] = w.app.subscriptions
+        text = part(await page(w), "events")
+        assert re.search(r'data-count="outbox_pending"><dt>[^<]+</dt><dd>3</dd>', text)
+        assert dict(re.findall(r'data-group="(\w+)">.*?<td>(\d+)</td>', text)) == {
+            "payment": "3", "order": "0", "history": "3"
+        }  # fmt: skip
+        await payment.step()
+        await next_look()
+        assert dict(re.findall(r'data-group="(\w+)">.*?<td>(\d+)</td>', part(await page(w), "events"))) == {
+            "payment": "0", "order": "0", "history": "3"
+        }  # fmt: skip
+
+
 async def test_it_shows_what_the_watch_saw_and_looks_at_nothing_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

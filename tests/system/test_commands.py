@@ -152,7 +152,7 @@ async def test_doctor_counts_the_money_that_needs_a_human_and_finds_the_shop_fit
         assert (await shop.ask("POST", url, json={"reason": "no"})).status_code == 409
         found = await qc_async(shop.folder, "doctor")
     assert found.returncode == 0, found.stdout
-    assert re.search(r"money +│ look +│ 1 payments or refunds need a human", found.stdout), found.stdout
+    assert re.search(r"money +│ look +│ payments and refunds that need a human: 1", found.stdout), found.stdout
 
 
 async def test_a_catalog_is_loaded_into_a_shop_that_sells_meanwhile(tmp_path: Path) -> None:
