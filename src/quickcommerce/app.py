@@ -21,8 +21,11 @@ from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.sales import TimeSales
 from quickcommerce.console import asyncapi
+from quickcommerce.console import page as console_page
 from quickcommerce.console import web as console_web
+from quickcommerce.console.board import Board
 from quickcommerce.console.invariants import Audit, Watch
+from quickcommerce.console.operations import Operations
 from quickcommerce.coupon import web as coupon_web
 from quickcommerce.coupon.flow import Coupons, Issued, Issuing
 from quickcommerce.history import web as history_web
@@ -48,9 +51,11 @@ from quickcommerce.order.flow import Orders
 from quickcommerce.order.place import Place, Placed, Placing
 from quickcommerce.order.settlement import Settlement
 from quickcommerce.order.web import Checkout
+from quickcommerce.payment import attention_web
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment import web as payment_web
 from quickcommerce.payment.attempts import Attempts
+from quickcommerce.payment.attention import Attentions
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.opening import Openings
@@ -146,7 +151,7 @@ class App:
     flows: Flows
     subscriptions: list[Subscription]
     supervisor: Supervisor
-    operations: console_web.Operations
+    operations: Operations
     routes: Litestar
     draining: list[str]
 
@@ -233,14 +238,19 @@ def build(
         Subscription(stores.shop, history, settings.event_list_max),
     ]
     audit = Audit(stores.shop, stores.payment, flows.index, tuple(letters.values()), clock)
-    watch = Loop("invariants", Watch(audit, settings.invariants_every_s).step, POLL_S)
-    supervisor = Supervisor([*_loops(settings, stores, flows, subscriptions, clock), watch], rng=rng)
+    watch = Watch(audit, clock, settings.invariants_every_s)
+    watching = Loop("invariants", watch.step, POLL_S)
+    supervisor = Supervisor([*_loops(settings, stores, flows, subscriptions, clock), watching], rng=rng)
     draining: list[str] = []
-    operations = console_web.Operations(
+    operations = Operations(
         reasons=lambda: [*draining, *supervisor.stalled()],
         probe=lambda: _probe(stores),
         counts=lambda: _counts(stores, flows, subscriptions),
-        invariants=audit.look,
+        invariants=watch.look,
+        looked=lambda: watch.last,
+        loops=supervisor.states,
+        behind=lambda: _behind(subscriptions),
+        attentions=Attentions(stores.payment, clock),
         letters=tuple(letters.values()),
         consumers={"payment": payment, "order": order, "history": history},
     )
@@ -414,7 +424,7 @@ def _loops(
     ]
 
 
-def _routes(settings: Settings, flows: Flows, operations: console_web.Operations, clock: Clock) -> Litestar:
+def _routes(settings: Settings, flows: Flows, operations: Operations, clock: Clock) -> Litestar:
     """All that answers."""
     checkout = Checkout(secret_bytes(settings.jwt_secret or settings.pg_secret_key))
     demo = settings.profile in DEMO and bool(settings.jwt_secret)
@@ -427,8 +437,10 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
         *stock_web.routes(),
         *coupon_web.routes(),
         *payment_web.routes(),
+        attention_web.attention,
         history_web.search,
         *console_web.routes(),
+        *console_page.routes(),
         *shop_web.routes(demo=demo),
     ]
     if flows.emulator:
@@ -455,6 +467,8 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.coupons_web = coupon_web.Web(flows.coupons, flows.issuing)
     app.state.history = flows.index
     app.state.operations = operations
+    app.state.attentions = operations.attentions
+    app.state.board = Board(operations, clock)
     app.state.public_url = settings.public_url
     app.state.pages = shop_page.Pages(
         book=flows.book,
@@ -480,6 +494,11 @@ async def _probe(stores: Stores) -> None:
     """Raises Unavailable where a store does not answer."""
     for database in stores.every().values():
         await database.read(lambda tx: tx.one("SELECT 1"))
+
+
+async def _behind(subscriptions: list[Subscription]) -> dict[str, int]:
+    """How many events each consumer group has not taken yet."""
+    return {each.consumer.name: await each.behind() for each in subscriptions}
 
 
 async def _counts(stores: Stores, flows: Flows, subscriptions: list[Subscription]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.db import Busy, Database, connect, path_of
 from quickcommerce.kit.folders import probe
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.payment.attention import Attentions
 from quickcommerce.payment.model import Asked, Unreadable
 from quickcommerce.settings import Settings
 from quickcommerce.toss_emulator.emulator import LEDGER_FILE
@@ -19,11 +20,17 @@ from quickcommerce.toss_emulator.emulator import LEDGER_FILE
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one part."""
+    """What was found of one part. `look`: it is fit, and somebody must look all the same."""
 
     part: str
     fit: bool
     detail: str
+    look: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return ("look" if self.look else "yes") if self.fit else "NO"
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -48,6 +55,8 @@ async def _examine(settings: Settings, present: set[str], ledger: Path | None) -
     try:
         stores = {name: database for name, database in app.stores.every().items() if name in present}
         findings = [await _database(name, database) for name, database in stores.items()]
+        if any(finding.part == "database payment" and finding.fit for finding in findings):
+            findings.append(await _money(app.operations.attentions))
         return [*findings, await _pg(app, ledger), *await _keys(settings)]
     finally:
         await app.stop()
@@ -72,6 +81,20 @@ async def _database(name: str, database: Database) -> Finding:
     if pending:
         return Finding(f"database {name}", False, f"{len(pending)} migrations are to be applied: qc migrate")
     return Finding(f"database {name}", True, "sound, up to date")
+
+
+async def _money(attentions: Attentions) -> Finding:
+    """Whether money waits for a human: no fault of a part, and nothing that a start would mend."""
+    part = "money"
+    try:
+        total = (await attentions.look(None, 1)).total
+    except Unavailable as down:
+        return Finding(part, True, f"not looked at: {down.detail}", look=True)
+    if not total:
+        return Finding(part, True, "no payment or refund needs a human")
+    return Finding(
+        part, True, f"payments and refunds that need a human: {total}; see /console or /v1/ops/attention", look=True
+    )
 
 
 async def _ledger(path: Path | None) -> Finding:
