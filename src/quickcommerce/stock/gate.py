@@ -13,9 +13,11 @@ from prometheus_client import Counter
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.sentinel import Sentinel
 
+from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 KNOWN_MS = 3_000
 """How long a figure is believed."""
@@ -60,9 +62,17 @@ class RedisGate:
         await self._ask(lambda: self._redis.delete(*(PREFIX + str(product_id) for product_id in product_ids)), 0)
 
     async def ping(self) -> None:
-        """Raises OSError, TimeoutError or RedisError where the gate does not answer."""
-        async with asyncio.timeout(CALL_S * 10):
-            await self._redis.ping()
+        """Raises Unavailable where the gate does not answer."""
+        await self._sure(self._redis.ping)
+
+    async def empty(self) -> int:
+        """Forget every figure. Returns how many there were. Raises Unavailable where the gate does not answer."""
+
+        async def forget() -> int:
+            keys = [key async for key in self._redis.scan_iter(f"{PREFIX}*")]
+            return int(await self._redis.delete(*keys)) if keys else 0
+
+        return await self._sure(forget)
 
     async def close(self) -> None:
         """Let go of its connections."""
@@ -71,7 +81,13 @@ class RedisGate:
         for client in (self._redis, *self._sentinels):
             await client.aclose()
 
-    async def _ask(self, call: Callable[[], Awaitable[T]], otherwise: T) -> T:
+    async def _sure(self, call: Callable[[], Awaitable[T]]) -> T:
+        answer = await self._ask(call, None)
+        if answer is None:
+            raise Unavailable("the gate does not answer")
+        return answer
+
+    async def _ask(self, call: Callable[[], Awaitable[T]], otherwise: U) -> T | U:
         """What a call gives, or `otherwise`.
 
         Nobody cancels a call that has begun: it would leave its connection with an answer that is another's. It ends
