@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
@@ -32,6 +32,7 @@ from quickcommerce.history import web as history_web
 from quickcommerce.history.flow import Projection
 from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, web
+from quickcommerce.kit.adapters import adapter
 from quickcommerce.kit.auth import Role, Verifier, mint, secret_bytes
 from quickcommerce.kit.batch import A, GroupCommit, Handle, Q
 from quickcommerce.kit.bus import Subscription
@@ -47,6 +48,7 @@ from quickcommerce.order import store as order_store
 from quickcommerce.order import web as order_web
 from quickcommerce.order.book import OrderBook
 from quickcommerce.order.changes import Changes
+from quickcommerce.order.crowd import Crowd
 from quickcommerce.order.flow import Orders
 from quickcommerce.order.place import Place, Placed, Placing
 from quickcommerce.order.settlement import Settlement
@@ -74,6 +76,9 @@ from quickcommerce.stock import web as stock_web
 from quickcommerce.stock.flow import Stock
 from quickcommerce.stock.restock import Shelves
 from quickcommerce.toss_emulator import AppTransport, Emulator
+
+if TYPE_CHECKING:
+    from quickcommerce.stock.gate import RedisGate
 
 PRUNE_MAX = 500
 """Old rows of one kind deleted in one transaction, which keeps others waiting for as long as it takes."""
@@ -138,6 +143,7 @@ class Flows:
     refunding: Refunding
     index: SqlIndex
     live: Live
+    gate: "RedisGate | None"
     toss: Toss
     emulator: Emulator | None
 
@@ -185,6 +191,8 @@ class App:
         await self.flows.toss.close()
         if self.flows.emulator:
             await self.flows.emulator.stop()
+        if self.flows.gate:
+            await self.flows.gate.close()
         for database in self.stores.every().values():
             await database.close()
 
@@ -283,6 +291,8 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         payment_window_s=settings.payment_window_s,
         payable_min=settings.payable_min_won,
     )
+    gate = _gate(settings)
+    placing = Crowd(gate, place.place, stores.shop).place if gate else place.place
     return Flows(
         ids=ids,
         catalog=catalog,
@@ -292,7 +302,8 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         orders=Orders(stores.shop, book, payments, changes, clock, ids),
         settlement=Settlement(changes, clock, ids, hold_again=settings.late_money == "hold_again"),
         place=place,
-        placing=_grouped("orders", place.place, settings.order_list_max, settings.order_queue_max),
+        placing=_grouped("orders", placing, settings.order_list_max, settings.order_queue_max),
+        gate=gate,
         coupons=coupons,
         issuing=_grouped("coupons", coupons.issue),
         payments=payments,
@@ -303,6 +314,11 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         toss=toss,
         emulator=emulator,
     )
+
+
+def _gate(settings: Settings) -> "RedisGate | None":
+    """The gate before the database, if there is one."""
+    return adapter("quickcommerce.stock.gate", "redis").RedisGate(settings.gate_url) if settings.gate_url else None
 
 
 def _grouped(

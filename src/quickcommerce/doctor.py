@@ -57,7 +57,7 @@ async def _examine(settings: Settings, present: set[str], ledger: Path | None) -
         findings = [await _database(name, database) for name, database in stores.items()]
         if any(finding.part == "database payment" and finding.fit for finding in findings):
             findings.append(await _money(app.operations.attentions))
-        return [*findings, await _pg(app, ledger), *await _keys(settings)]
+        return [*findings, await _pg(app, ledger), *await _keys(settings), *await _gate(app)]
     finally:
         await app.stop()
 
@@ -123,6 +123,16 @@ async def _keys(settings: Settings) -> list[Finding]:
     except Unavailable:
         return [Finding("keys", False, f"{settings.jwks_url}: no keys can be read there; the log says why")]
     return [Finding("keys", count > 0, f"{settings.jwks_url} gives {count} keys")]
+
+
+async def _gate(app: App) -> list[Finding]:
+    if app.flows.gate is None:
+        return []
+    try:
+        await app.flows.gate.ping()
+    except Unavailable as down:
+        return [Finding("gate", False, f"{down.detail}; until it answers, the database is asked about every basket")]
+    return [Finding("gate", True, "answers")]
 
 
 async def _pg(app: App, ledger: Path | None) -> Finding:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from quickcommerce.kit import limits
+from quickcommerce.kit.addresses import is_http, is_redis
 from quickcommerce.kit.auth import secret_bytes
 
 Profile = Literal["local", "test", "dev", "prod"]
@@ -172,11 +172,11 @@ def _check_secrets(settings: Settings) -> None:
 
 
 def _check_parts(settings: Settings) -> None:
-    if settings.pg_url != EMULATOR and not _is_address(settings.pg_url):
+    if settings.pg_url != EMULATOR and not is_http(settings.pg_url):
         raise BadSetting("QC_PG_URL must be emulator: or an http(s) address")
     for name in ("jwks_url", "public_url"):
         url = getattr(settings, name)
-        if url and not _is_address(url):
+        if url and not is_http(url):
             raise BadSetting(f"QC_{name.upper()} must be an http(s) address")
     databases = {
         "QC_DATABASE_URL": settings.database_url,
@@ -191,17 +191,11 @@ def _check_parts(settings: Settings) -> None:
         raise BadSetting(f"{', '.join(databases)} must be different files")
     if settings.bus_url != "memory:":
         raise BadSetting("QC_BUS_URL must be memory:")
-    if settings.gate_url:
-        raise BadSetting("QC_GATE_URL must be empty: the embedded database needs no gate")
-
-
-def _is_address(url: str) -> bool:
-    """Whether this is where a server could be: http or https, a host, and a port that exists, if any."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
+    if settings.gate_url and not is_redis(settings.gate_url):
+        raise BadSetting(
+            "QC_GATE_URL must be empty, redis://[:PASSWORD@]HOST[:PORT][/DB], or"
+            " redis+sentinel://[:PASSWORD@]HOST:PORT[,HOST:PORT...]/NAME[/DB]"
+        )
 
 
 def _check_prod(settings: Settings) -> None:

@@ -1,0 +1,31 @@
+"""Addresses of servers in settings: whether something could be there."""
+
+from urllib.parse import urlsplit
+
+
+def is_http(url: str) -> bool:
+    """Whether this is where a server could be: http or https, a host, and a port that exists, if any."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def is_redis(url: str) -> bool:
+    """Whether this is where a Redis could be, or the Sentinels that know where it is."""
+    try:
+        parts = urlsplit(url)
+        hosts = [urlsplit(f"//{each}") for each in parts.netloc.rpartition("@")[2].split(",")]
+        named = all(host.hostname and (host.port or 0) >= 0 for host in hosts)
+    except ValueError:
+        return False
+    *name, db = parts.path.strip("/").split("/")
+    if parts.scheme == "redis+sentinel":
+        name, db = (name, db) if name else ([db], "")
+        return named and len(name) == 1 and bool(name[0]) and all(host.port for host in hosts) and _is_db(db)
+    return parts.scheme == "redis" and named and len(hosts) == 1 and not name and _is_db(db)
+
+
+def _is_db(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit())
