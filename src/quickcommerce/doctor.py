@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quickcommerce.app import MIGRATIONS, App, build
+from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import migrate
 from quickcommerce.kit.auth import KeySet
 from quickcommerce.kit.clock import system_clock
@@ -31,8 +32,9 @@ def examine(settings: Settings) -> list[Finding]:
     paths = {
         "shop": path_of(settings.database_url),
         "payment": path_of(settings.payment_database_url),
-        "history": path_of(settings.history_database_url),
     }
+    if settings.history_database_url:
+        paths["history"] = path_of(settings.history_database_url)
     needed = (Path(settings.data_dir), *(path.parent for path in paths.values()))
     folders = {folder: _folder(folder) for folder in needed}
     reachable = {name: path for name, path in paths.items() if folders[path.parent].fit}
@@ -48,7 +50,7 @@ async def _examine(settings: Settings, present: set[str], ledger: Path | None) -
     try:
         stores = {name: database for name, database in app.stores.every().items() if name in present}
         findings = [await _database(name, database) for name, database in stores.items()]
-        return [*findings, await _pg(app, ledger), *await _keys(settings)]
+        return [*findings, *await _index(app), await _pg(app, ledger), *await _keys(settings)]
     finally:
         await app.stop()
 
@@ -72,6 +74,16 @@ async def _database(name: str, database: Database) -> Finding:
     if pending:
         return Finding(f"database {name}", False, f"{len(pending)} migrations are to be applied: qc migrate")
     return Finding(f"database {name}", True, "sound, up to date")
+
+
+async def _index(app: App) -> list[Finding]:
+    """The history's index, where it is not in a database."""
+    if isinstance(app.flows.index, SqlIndex):
+        return []
+    try:
+        return [Finding("search", True, await app.flows.index.about())]
+    except Unavailable as unfit:
+        return [Finding("search", False, unfit.detail)]
 
 
 async def _ledger(path: Path | None) -> Finding:
