@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from structlog.typing import EventDict
 
+from indices import EVERY, opened_index
 from quickcommerce import events
 from quickcommerce.events import Line, Order, OrderChanged, OrderEvent, OrderPaid, OrderPlaced
-from quickcommerce.history.flow import Document, Found, Projection, Query
-from quickcommerce.history.sql import SqlIndex
+from quickcommerce.history.flow import Document, Found, Index, Projection, Query
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.db import Tx
@@ -41,7 +41,7 @@ def event(number: int, version: int, *, data: bytes | None = None) -> Message:
 class Unsteady:
     """An index that is sometimes down, or breaks at some orders."""
 
-    index: SqlIndex
+    index: Index
     down: bool = False
     down_for_one: bool = False
     """Down from the moment at which a list is tried one by one."""
@@ -67,7 +67,7 @@ class Unsteady:
 @dataclass
 class History:
     shop: Store
-    index: SqlIndex
+    index: Index
     unsteady: Unsteady
     letters: DeadLetters
     projection: Projection
@@ -89,14 +89,14 @@ class History:
         return [text.partition('"status":"')[2].partition('"')[0] for text in await self.shown()]
 
 
-@pytest.fixture(params=["sqlite", "sqlite-inline"])
+@pytest.fixture(params=EVERY)
 async def history(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[History]:
-    kind = {"sqlite": "sqlite-threaded"}.get(request.param, request.param)
+    kind = "sqlite-inline" if request.param.endswith("inline") else "sqlite"
     async with (
-        opened(request.param, tmp_path / "shop.db", "events", "cursor") as shop,
-        opened(kind, tmp_path / "history.db", "cursor", "history") as store,
+        opened(kind, tmp_path / "shop.db", "events", "cursor") as shop,
+        opened(kind, tmp_path / "cursors.db", "cursor") as store,
+        opened_index(request.param, tmp_path) as index,
     ):
-        index = SqlIndex(store.db)
         unsteady = Unsteady(index)
         letters = DeadLetters(shop.db, Clock())
         projection = Projection("history", store.db, unsteady, letters, random.Random(1))
