@@ -14,10 +14,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from quickcommerce.events import Line, Order, OrderChanged, OrderEvent, OrderPaid, OrderPlaced
 from quickcommerce.history import elastic_index
 from quickcommerce.history.elastic_index import ElasticIndex
 from quickcommerce.history.flow import Document, Found, Index, Query
 from quickcommerce.history.sql import SqlIndex
+from quickcommerce.kit.clock import rfc3339
+from quickcommerce.kit.ids import OrderId
 from stores import opened
 
 SQL = ("sql-sqlite-threaded", "sql-sqlite-inline")
@@ -26,6 +29,17 @@ EVERY: list[Any] = [*SQL, ELASTIC]
 """Every adapter of the index port; that of a server needs `QC_TEST_ELASTIC_URL`."""
 NO_NORI = "no-such-analyzer"
 """Asked for, it shows what is done on a server without the plugin."""
+STEPS: list[tuple[type[OrderEvent], str]] = [(OrderPlaced, "PLACED"), (OrderChanged, "PAYING"), (OrderPaid, "PAID")]
+
+
+def order_event(number: int, version: int = 1, *, name: str = "우유", user_id: int = 7) -> OrderEvent:
+    """What is told of an order when it has come to a version."""
+    kind, status = STEPS[version - 1]
+    at = rfc3339(1_767_225_600_000_000 + number)
+    line = Line(1, f"{name} {number}호", 1, 2_900, 0, 2_900, None)
+    order_id = OrderId(f"ord_{number:026d}")
+    order = Order(order_id, user_id, status, version, [line], 2_900, 0, 2_900, 0, 0, "KRW", at, at, at)
+    return kind(order, ["Milk"], "buyer")
 
 
 def elastic_url() -> str:

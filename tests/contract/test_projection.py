@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from structlog.typing import EventDict
 
-from indices import EVERY, opened_index
+from indices import EVERY, opened_index, order_event
 from quickcommerce import events
-from quickcommerce.events import Line, Order, OrderChanged, OrderEvent, OrderPaid, OrderPlaced
+from quickcommerce.events import Order
 from quickcommerce.history.flow import Document, Found, Index, Projection, Query
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import rfc3339
@@ -23,18 +23,14 @@ from quickcommerce.kit.problem import NotFound, Unavailable
 from stores import Clock, Store, drain, metric, opened
 
 pytestmark = pytest.mark.usefixtures("at_once")
-STEPS: list[tuple[type[OrderEvent], str]] = [(OrderPlaced, "PLACED"), (OrderChanged, "PAYING"), (OrderPaid, "PAID")]
 
 
 def event(number: int, version: int, *, data: bytes | None = None) -> Message:
-    kind, status = STEPS[version - 1]
-    at = rfc3339(1_767_225_600_000_000 + number)
-    line = Line(1, f"우유 {number}호", 1, 2_900, 0, 2_900, None)
-    order = Order(
-        OrderId(f"ord_{number:026d}"), 7, status, version, [line], 2_900, 0, 2_900, 0, 0, "KRW", at, at, at
+    told = order_event(number, version)
+    kind, subject = type(told).__name__, told.order.order_id
+    return Message(
+        EventId(f"evt_{number}_{version}"), kind, "shop", subject, 1, "", data or events.encode(told)
     )  # fmt: skip
-    told = events.encode(kind(order, ["Milk"], "buyer"))
-    return Message(EventId(f"evt_{number}_{version}"), kind.__name__, "shop", order.order_id, 1, "", data or told)
 
 
 @dataclass
