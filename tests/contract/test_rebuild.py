@@ -168,10 +168,10 @@ async def test_whoever_searches_meanwhile_finds_every_order_all_the_time(history
     task = asyncio.create_task(searching())
     for _ in range(3):
         seen = len(totals)
-        await until(lambda seen=seen: len(totals) > seen)  # type: ignore[misc]
+        await until(lambda seen=seen: len(totals) > seen or task.done())  # type: ignore[misc]
         await history.rebuilt()
     seen = len(totals)
-    await until(lambda: len(totals) > seen + 2)
+    await until(lambda: len(totals) > seen + 2 or task.done())
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -102,11 +102,18 @@ class Elastic:
 
     async def search(self, index: str, query: dict[str, Any], **paging: Any) -> dict[str, Any]:
         """The hits of a query, and how many match in all: exactly."""
-        with self._asked():
-            # A total of some of the shards would be wrong and look right.
-            answer = await self.client.search(
-                index=index, query=query, track_total_hits=True, allow_partial_search_results=False, **paging
-            )
+        for again in (True, False):
+            try:
+                with self._asked():
+                    # A total of some of the shards would be wrong and look right.
+                    answer = await self.client.search(
+                        index=index, query=query, track_total_hits=True, allow_partial_search_results=False, **paging
+                    )
+                break
+            except Unavailable as gone:
+                # The alias may have moved in the middle of it, and the index it stood on be gone: no reason to refuse.
+                if not again or isinstance(gone.__cause__, NoAnswer):
+                    raise
         hits: dict[str, Any] = answer["hits"]
         return hits
 

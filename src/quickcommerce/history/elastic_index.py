@@ -168,9 +168,19 @@ class Filling:
 
     async def finish(self) -> None:
         """See `rebuild.Documents`. In one step this index is searched, and those before it are gone."""
-        before = [self.of.index(each) for each in await self.of.numbers() if each < self.number]
-        await self.of.server.refresh(self.of.index(self.number))
-        await self.of.server.show(self.of.index(self.number), self.of.name, before)
+        index = self.of.index(self.number)
+        await self.of.server.refresh(index)
+        before = await self._before()
+        try:
+            await self.of.server.show(index, self.of.name, before)
+        except Unavailable:
+            # Another rebuild may have ended in between: then it has removed what this one was to remove.
+            if (left := await self._before()) == before:
+                raise
+            await self.of.server.show(index, self.of.name, left)
+
+    async def _before(self) -> list[str]:
+        return [self.of.index(each) for each in await self.of.numbers() if each < self.number]
 
 
 def connect(url: str, name: str) -> ElasticIndex:
