@@ -119,9 +119,11 @@ class Between:
     asked: list[tuple[str, str]] = field(default_factory=list)
     """(path, Authorization) of every request."""
     _runner: web.AppRunner | None = None
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
         """Listen, at the same address as before."""
+        self._over = asyncio.Event()
         app = web.Application(client_max_size=2**26)
         app.router.add_route("*", "/{path:.*}", self._pass)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
@@ -132,6 +134,7 @@ class Between:
 
     async def stop(self) -> None:
         """Nobody listens, and what was connected is cut."""
+        self._over.set()
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
@@ -140,7 +143,7 @@ class Between:
         self.asked.append((request.path_qs, request.headers.get("Authorization", "")))
         fault = next((fault for part, fault in self.does.items() if part in request.path), None)
         if fault == "hang":
-            await asyncio.Event().wait()
+            await self._over.wait()
         if isinstance(fault, int):
             body = {"error": {"type": "scripted", "reason": "a test says so"}, "status": fault}
             return web.json_response(body, status=fault, headers={"X-Elastic-Product": "Elasticsearch"})
