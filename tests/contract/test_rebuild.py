@@ -252,9 +252,15 @@ async def test_a_history_that_was_deleted_says_so_and_writes_nothing_into_the_vo
     index = served.index
     assert isinstance(index, ElasticIndex)
     await wipe(index)
-    for act in (lambda: index.write([document(order_event(1, 2))]), index.count, lambda: index.versions("", "~")):
+    acts = (
+        lambda: index.write([document(order_event(1, 2))]),
+        lambda: index.search(Query(limit=1)),
+        lambda: index.versions("", "~"),
+    )
+    for act in acts:
         with pytest.raises(Unavailable, match="qc rebuild history"):
             await act()
+    assert await index.count() == 0
     assert await index.missing()
     assert await index.server.client.indices.get(index=f"{index.name}*") == {}
     await served.rebuilt()

@@ -62,8 +62,8 @@ class ElasticIndex:
         return Found(hits, found["total"]["value"])
 
     async def count(self) -> int:
-        """See `Index.count`."""
-        return (await self.search(Query(limit=0))).total
+        """See `Index.count`. Where there is no index there are none: whoever counts is not kept from the other figures."""
+        return 0 if await self.missing() else (await self.search(Query(limit=0))).total
 
     async def versions(self, after: str, upto: str) -> dict[str, int]:
         """The versions of the documents whose order ids are behind `after` up to `upto`. Raises Unavailable."""
