@@ -30,6 +30,7 @@ from quickcommerce.coupon import web as coupon_web
 from quickcommerce.coupon.flow import Coupons, Issued, Issuing
 from quickcommerce.history import web as history_web
 from quickcommerce.history.flow import Projection
+from quickcommerce.history.rebuild import Rebuild, Upkeep
 from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, web
 from quickcommerce.kit.adapters import adapter
@@ -78,6 +79,7 @@ from quickcommerce.stock.restock import Shelves
 from quickcommerce.toss_emulator import AppTransport, Emulator
 
 if TYPE_CHECKING:
+    from quickcommerce.history.elastic_index import ElasticIndex
     from quickcommerce.stock.gate import RedisGate
 
 PRUNE_MAX = 500
@@ -87,6 +89,8 @@ LIST_MAX, QUEUE_MAX = 64, 1024
 WITHIN_S = 10.0
 """How long a request waits for its group commit before it is told to ask again."""
 PRUNE_EVERY_S = 30.0
+INDEX_EVERY_S = 5.0
+"""How often it is looked whether the history's index is still there."""
 POLL_S = 1.0
 """How often a loop looks by itself; what happens in this process wakes it at once."""
 GATHER_S = 0.2
@@ -112,7 +116,10 @@ class Connect(Protocol):
 
 @dataclass(frozen=True)
 class Stores:
-    """The three databases: A (catalog, stock, orders), B (payments), and the history's."""
+    """The three databases: A (catalog, stock, orders), B (payments), and the history's.
+
+    Where documents are in Elasticsearch the history has none of its own: it remembers in A how far it has read.
+    """
 
     shop: Database
     payment: Database
@@ -120,7 +127,8 @@ class Stores:
 
     def every(self) -> dict[str, Database]:
         """By name."""
-        return {"shop": self.shop, "payment": self.payment, "history": self.history}
+        own = {} if self.history is self.shop else {"history": self.history}
+        return {"shop": self.shop, "payment": self.payment, **own}
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ class Flows:
     payments: Payments
     captures: Captures
     refunding: Refunding
-    index: SqlIndex
+    index: "SqlIndex | ElasticIndex"
     live: Live
     gate: "RedisGate | None"
     toss: Toss
@@ -193,6 +201,8 @@ class App:
             await self.flows.emulator.stop()
         if self.flows.gate:
             await self.flows.gate.close()
+        if not isinstance(self.flows.index, SqlIndex):
+            await self.flows.index.close()
         for database in self.stores.every().values():
             await database.close()
 
@@ -204,7 +214,7 @@ class App:
     async def migrate(self) -> list[str]:
         """Bring every store to the present schema. Returns what was applied. Raises Unavailable."""
         urls = (self.settings.database_url, self.settings.payment_database_url, self.settings.history_database_url)
-        for url in urls:
+        for url in filter(None, urls):
             folders.make(db.path_of(url).parent)
         applied = [
             f"{name}: {migration}"
@@ -229,11 +239,7 @@ def build(
     embedded databases on the calling thread.
     """
     rng = rng or SystemRandom()
-    stores = Stores(
-        connect(settings.database_url, rng=rng, inline=inline),
-        connect(settings.payment_database_url, rng=rng, inline=inline),
-        connect(settings.history_database_url, rng=rng, inline=inline, threaded=True),
-    )
+    stores = _stores(settings, connect, rng, inline=inline)
     flows = _flows(settings, stores, clock, rng, inline=inline)
     letters = {name: DeadLetters(database, clock) for name, database in stores.every().items() if name != "history"}
     handlers = _handlers(flows)
@@ -267,6 +273,23 @@ def build(
     routes.on_startup.append(app.start)
     routes.on_shutdown.append(app.stop)
     return app
+
+
+def _stores(settings: Settings, connect: Connect, rng: random.Random, *, inline: bool) -> Stores:
+    shop = connect(settings.database_url, rng=rng, inline=inline)
+    payment = connect(settings.payment_database_url, rng=rng, inline=inline)
+    if settings.searches_elastic:
+        return Stores(shop, payment, shop)
+    return Stores(shop, payment, connect(settings.history_database_url, rng=rng, inline=inline, threaded=True))
+
+
+def _index(settings: Settings, stores: Stores) -> "SqlIndex | ElasticIndex":
+    """Where documents are."""
+    if not settings.searches_elastic:
+        return SqlIndex(stores.history)
+    elastic_index = adapter("quickcommerce.history.elastic_index", "elastic")
+    index: ElasticIndex = elastic_index.connect(settings.search_url, settings.search_index)
+    return index
 
 
 def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random, *, inline: bool) -> Flows:
@@ -309,7 +332,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         payments=payments,
         captures=payments.captures,
         refunding=_refunding(settings, stores, toss, clock, ids, rng),
-        index=SqlIndex(stores.history),
+        index=_index(settings, stores),
         live=Live(book),
         toss=toss,
         emulator=emulator,
@@ -428,10 +451,12 @@ def _loops(
         reader = Loop(f"events-{subscription.consumer.name}", subscription.step, POLL_S, rest_s=GATHER_S)
         subscription.source.listen(reader.wake.set)
         readers.append(reader)
+    upkeep = Upkeep(Rebuild(flows.book, flows.index))
     live = Loop("live", flows.live.step, POLL_S, rest_s=GATHER_S)
     stores.shop.listen(live.wake.set)
     return [
         *readers,
+        *([Loop("history-index", upkeep.step, INDEX_EVERY_S)] if settings.searches_elastic else []),
         live,
         Loop("expire", flows.orders.expire, POLL_S),
         Loop("payments-due", flows.captures.due, POLL_S / 2, wake=flows.captures.running.freed),

@@ -18,7 +18,7 @@ from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
 from quickcommerce.bench.cli import bench_app
 from quickcommerce.catalog.file import BadFile, read_file
-from quickcommerce.history.rebuild import Rebuild, Rebuilt
+from quickcommerce.history.rebuild import Rebuild, Rebuilt, Upkeep
 from quickcommerce.kit import folders
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock
@@ -105,12 +105,14 @@ def run(
 
 @cli.command()
 def migrate(data_dir: DataDir = None) -> None:
-    """Bring the databases to the present schema."""
+    """Bring the databases to the present schema; make the history's index where there is none."""
 
     async def whole() -> list[str]:
         app = build(_settings(data_dir=data_dir))
         try:
-            return await app.migrate()
+            applied = await app.migrate()
+            await Upkeep(Rebuild(app.flows.book, app.flows.index)).step()
+            return applied
         finally:
             await app.stop()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quickcommerce.app import MIGRATIONS, App, build
+from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import migrate
 from quickcommerce.kit.auth import KeySet
 from quickcommerce.kit.clock import system_clock
@@ -38,8 +39,9 @@ def examine(settings: Settings) -> list[Finding]:
     paths = {
         "shop": path_of(settings.database_url),
         "payment": path_of(settings.payment_database_url),
-        "history": path_of(settings.history_database_url),
     }
+    if settings.history_database_url:
+        paths["history"] = path_of(settings.history_database_url)
     needed = (Path(settings.data_dir), *(path.parent for path in paths.values()))
     folders = {folder: _folder(folder) for folder in needed}
     reachable = {name: path for name, path in paths.items() if folders[path.parent].fit}
@@ -57,7 +59,7 @@ async def _examine(settings: Settings, present: set[str], ledger: Path | None) -
         findings = [await _database(name, database) for name, database in stores.items()]
         if any(finding.part == "database payment" and finding.fit for finding in findings):
             findings.append(await _money(app.operations.attentions))
-        return [*findings, await _pg(app, ledger), *await _keys(settings), *await _gate(app)]
+        return [*findings, *await _index(app), await _pg(app, ledger), *await _keys(settings), *await _gate(app)]
     finally:
         await app.stop()
 
@@ -95,6 +97,16 @@ async def _money(attentions: Attentions) -> Finding:
     return Finding(
         part, True, f"payments and refunds that need a human: {total}; see /console or /v1/ops/attention", look=True
     )
+
+
+async def _index(app: App) -> list[Finding]:
+    """The history's index, where it is not in a database."""
+    if isinstance(app.flows.index, SqlIndex):
+        return []
+    try:
+        return [Finding("search", True, await app.flows.index.about())]
+    except Unavailable as unfit:
+        return [Finding("search", False, unfit.detail)]
 
 
 async def _ledger(path: Path | None) -> Finding:

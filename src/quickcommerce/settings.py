@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from quickcommerce.kit import limits
-from quickcommerce.kit.addresses import is_http, is_redis
+from quickcommerce.kit.addresses import is_http, is_redis, without_password
 from quickcommerce.kit.auth import secret_bytes
 
 Profile = Literal["local", "test", "dev", "prod"]
@@ -58,6 +58,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gate_url: str = ""
     bus_url: str = "memory:"
     search_url: str = ""
+    search_index: Annotated[
+        str,
+        msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,99}$", description="small letters, digits and hyphens"),
+    ] = "qc-orders"
     pg_url: str = EMULATOR
     pg_secret_key: str = ""
     pg_client_key: str = ""
@@ -96,10 +100,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         return min(self.answer_within_s + 7, 80)
 
+    @property
+    def searches_elastic(self) -> bool:
+        """Whether the history is kept in Elasticsearch, and not in a database of its own."""
+        return self.search_url.startswith(("http:", "https:"))
+
     def masked(self) -> dict[str, object]:
         """Every setting as it is in effect, secrets masked."""
         plain: dict[str, object] = msgspec.structs.asdict(self)
         shown = {name: value for name, value in plain.items() if name not in DERIVED}
+        shown["search_url"] = without_password(self.search_url)
         return {name: "***" if name in SECRETS and value else value for name, value in shown.items()}
 
 
@@ -121,7 +131,7 @@ def load(environment: Mapping[str, str]) -> Settings:
         settings,
         database_url=settings.database_url or f"sqlite:///{data}/shop.db",
         payment_database_url=settings.payment_database_url or f"sqlite:///{data}/payment.db",
-        history_database_url=settings.search_url or f"sqlite:///{data}/history.db",
+        history_database_url="" if settings.searches_elastic else settings.search_url or f"sqlite:///{data}/history.db",
     )
     _check(settings)
     return settings
@@ -178,17 +188,7 @@ def _check_parts(settings: Settings) -> None:
         url = getattr(settings, name)
         if url and not is_http(url):
             raise BadSetting(f"QC_{name.upper()} must be an http(s) address")
-    databases = {
-        "QC_DATABASE_URL": settings.database_url,
-        "QC_PAYMENT_DATABASE_URL": settings.payment_database_url,
-        "QC_SEARCH_URL": settings.history_database_url,
-    }
-    for variable, url in databases.items():
-        if not url.startswith("sqlite:///") or url == "sqlite:///":
-            raise BadSetting(f"{variable} must be sqlite:///PATH")
-    paths = [Path(url.removeprefix("sqlite:///")).resolve() for url in databases.values()]
-    if len(set(paths)) < len(paths):
-        raise BadSetting(f"{', '.join(databases)} must be different files")
+    _check_databases(settings)
     if settings.bus_url != "memory:":
         raise BadSetting("QC_BUS_URL must be memory:")
     if settings.gate_url and not is_redis(settings.gate_url):
@@ -196,6 +196,21 @@ def _check_parts(settings: Settings) -> None:
             "QC_GATE_URL must be empty, redis://[:PASSWORD@]HOST[:PORT][/DB], or"
             " redis+sentinel://[:PASSWORD@]HOST:PORT[,HOST:PORT...]/NAME[/DB]"
         )
+
+
+def _check_databases(settings: Settings) -> None:
+    databases = {"QC_DATABASE_URL": settings.database_url, "QC_PAYMENT_DATABASE_URL": settings.payment_database_url}
+    if not settings.searches_elastic:
+        databases["QC_SEARCH_URL"] = settings.history_database_url
+    elif not is_http(settings.search_url):
+        raise BadSetting("QC_SEARCH_URL must be sqlite:///PATH or an http(s) address")
+    for variable, url in databases.items():
+        if not url.startswith("sqlite:///") or url == "sqlite:///":
+            either = " or an http(s) address" if variable == "QC_SEARCH_URL" else ""
+            raise BadSetting(f"{variable} must be sqlite:///PATH{either}")
+    paths = [Path(url.removeprefix("sqlite:///")).resolve() for url in databases.values()]
+    if len(set(paths)) < len(paths):
+        raise BadSetting(f"{', '.join(databases)} must be different files")
 
 
 def _check_prod(settings: Settings) -> None:

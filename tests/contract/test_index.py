@@ -1,28 +1,25 @@
 """The searchable history: every order once, newest first, found by what it holds, with a total that is right."""
 
+import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from indices import EVERY, opened_index
 from quickcommerce.history.flow import Document, Index, Query, words_of
-from quickcommerce.history.sql import SqlIndex
-from stores import Store, opened
 
-INDEXES: dict[str, Callable[[Store], Index]] = {"sql": lambda store: SqlIndex(store.db)}
-"""Every adapter of the index port."""
 EVERYTHING = Query(limit=1000)
 
 
-@pytest.fixture(params=list(itertools.product(INDEXES, ("sqlite-threaded", "sqlite-inline"))), ids="-".join)
+@pytest.fixture(params=EVERY)
 async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Index]:
-    adapter, kind = request.param
-    async with opened(kind, tmp_path / "history.db", "cursor", "history") as store:
-        yield INDEXES[adapter](store)
+    async with opened_index(request.param, tmp_path) as index:
+        yield index
 
 
 def order(number: int = 1, version: int = 1, *, names: str = "우유 1L Milk 1L", **facts: Any) -> Document:
@@ -140,6 +137,29 @@ async def test_pages_show_every_order_once_though_many_share_their_moment(index:
     assert ids == matching(documents, EVERYTHING)
     assert len(set(ids)) == 60
     assert totals == {60}
+
+
+async def test_every_one_of_very_many_is_shown_once_and_counted(index: Index) -> None:
+    documents = [order(number, placed_us=PLACES[number % 3]) for number in range(1_234)]
+    for start in range(0, len(documents), 400):
+        await index.write(documents[start : start + 400])
+    ids: list[str] = []
+    query = Query(limit=101)
+    while page := (found := await index.search(query)).hits:
+        assert found.total == 1_234
+        ids += [order_id for _, order_id, _ in page]
+        query = msgspec.structs.replace(query, before=page[-1][:2])
+    assert ids == matching(documents, EVERYTHING)
+    assert await index.count() == 1_234
+
+
+async def test_versions_that_are_written_side_by_side_in_any_order_leave_the_newest(index: Index) -> None:
+    rng = random.Random(1)
+    every = [change(order(number), version, "PAID") for number in range(40) for version in (1, 2, 3, 4, 5)]
+    writes = [rng.sample(every, len(every)) for _ in range(4)]
+    lists = [some[start : start + 25] for some in writes for start in range(0, len(some), 25)]
+    await asyncio.gather(*(index.write(each) for each in lists))
+    assert sorted(await bodies(index)) == sorted(f"{number} at 5" for number in range(40))
 
 
 async def test_an_order_that_comes_while_somebody_pages_disturbs_no_later_page(index: Index) -> None:

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from structlog.typing import EventDict
 
+from indices import EVERY, opened_index, order_event
 from quickcommerce import events
-from quickcommerce.events import Line, Order, OrderChanged, OrderEvent, OrderPaid, OrderPlaced
-from quickcommerce.history.flow import Document, Found, Projection, Query
-from quickcommerce.history.sql import SqlIndex
+from quickcommerce.events import Order
+from quickcommerce.history.flow import Document, Found, Index, Projection, Query
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.db import Tx
@@ -23,25 +23,21 @@ from quickcommerce.kit.problem import NotFound, Unavailable
 from stores import Clock, Store, drain, metric, opened
 
 pytestmark = pytest.mark.usefixtures("at_once")
-STEPS: list[tuple[type[OrderEvent], str]] = [(OrderPlaced, "PLACED"), (OrderChanged, "PAYING"), (OrderPaid, "PAID")]
 
 
 def event(number: int, version: int, *, data: bytes | None = None) -> Message:
-    kind, status = STEPS[version - 1]
-    at = rfc3339(1_767_225_600_000_000 + number)
-    line = Line(1, f"우유 {number}호", 1, 2_900, 0, 2_900, None)
-    order = Order(
-        OrderId(f"ord_{number:026d}"), 7, status, version, [line], 2_900, 0, 2_900, 0, 0, "KRW", at, at, at
+    told = order_event(number, version)
+    kind, subject = type(told).__name__, told.order.order_id
+    return Message(
+        EventId(f"evt_{number}_{version}"), kind, "shop", subject, 1, "", data or events.encode(told)
     )  # fmt: skip
-    told = events.encode(kind(order, ["Milk"], "buyer"))
-    return Message(EventId(f"evt_{number}_{version}"), kind.__name__, "shop", order.order_id, 1, "", data or told)
 
 
 @dataclass
 class Unsteady:
     """An index that is sometimes down, or breaks at some orders."""
 
-    index: SqlIndex
+    index: Index
     down: bool = False
     down_for_one: bool = False
     """Down from the moment at which a list is tried one by one."""
@@ -67,7 +63,7 @@ class Unsteady:
 @dataclass
 class History:
     shop: Store
-    index: SqlIndex
+    index: Index
     unsteady: Unsteady
     letters: DeadLetters
     projection: Projection
@@ -89,14 +85,14 @@ class History:
         return [text.partition('"status":"')[2].partition('"')[0] for text in await self.shown()]
 
 
-@pytest.fixture(params=["sqlite", "sqlite-inline"])
+@pytest.fixture(params=EVERY)
 async def history(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[History]:
-    kind = {"sqlite": "sqlite-threaded"}.get(request.param, request.param)
+    kind = "sqlite-inline" if request.param.endswith("inline") else "sqlite"
     async with (
-        opened(request.param, tmp_path / "shop.db", "events", "cursor") as shop,
-        opened(kind, tmp_path / "history.db", "cursor", "history") as store,
+        opened(kind, tmp_path / "shop.db", "events", "cursor") as shop,
+        opened(kind, tmp_path / "cursors.db", "cursor") as store,
+        opened_index(request.param, tmp_path) as index,
     ):
-        index = SqlIndex(store.db)
         unsteady = Unsteady(index)
         letters = DeadLetters(shop.db, Clock())
         projection = Projection("history", store.db, unsteady, letters, random.Random(1))

@@ -152,7 +152,11 @@ def test_doubt_about_a_payment_holds_its_goods_for_as_long_as_it_may_come() -> N
         ("QC_DATABASE_URL", "mysql://host/shop"),
         ("QC_PAYMENT_DATABASE_URL", "data/payment.db"),
         ("QC_PAYMENT_DATABASE_URL", "sqlite:///"),
-        ("QC_SEARCH_URL", "http://elastic:9200"),
+        ("QC_SEARCH_URL", "elastic://elastic:9200"),
+        ("QC_SEARCH_URL", "http://"),
+        ("QC_SEARCH_URL", "https://elastic:99999999"),
+        ("QC_SEARCH_INDEX", "QC_Orders"),
+        ("QC_SEARCH_INDEX", "-orders"),
         ("QC_PG_URL", "ftp://pg"),
         ("QC_PG_URL", "http://"),
         ("QC_PG_URL", "http://["),
@@ -166,6 +170,16 @@ def test_a_part_that_is_not_installed_is_refused_by_its_setting(variable: str, v
     text = refusal({variable: value})
     assert text.startswith(f"{variable} ")
     assert "HISTORY_DATABASE" not in text, "there is no such setting to look for"
+
+
+def test_a_history_in_elasticsearch_has_no_database_and_its_password_is_not_shown() -> None:
+    settings = load({"QC_SEARCH_URL": "https://shop:s@cret@elastic:9200/path"})
+    assert settings.searches_elastic
+    assert settings.history_database_url == ""
+    assert settings.masked()["search_url"] == "https://shop:***@elastic:9200/path"
+    plain = load({"QC_SEARCH_URL": "http://elastic:9200"})
+    assert plain.masked()["search_url"] == "http://elastic:9200"
+    assert not load({}).searches_elastic
 
 
 def test_two_stores_in_one_file_are_refused() -> None:

@@ -9,6 +9,7 @@ import msgspec
 from quickcommerce.events import OrderEvent
 from quickcommerce.history.flow import Document, document
 from quickcommerce.kit.ids import OrderId
+from quickcommerce.kit.telemetry import log
 
 PAGE = 500
 LAST = "ord_~"
@@ -35,7 +36,7 @@ class Mended(msgspec.Struct, frozen=True):
 
 
 class Documents(Protocol):
-    """An index that can be rebuilt in place."""
+    """The documents of a rebuild."""
 
     async def mend(self, documents: Sequence[Document]) -> Mended:
         """Make these right, whole, where they are missing, older or damaged; a newer one stays. Raises Unavailable."""
@@ -47,6 +48,22 @@ class Documents(Protocol):
 
     async def remove(self, order_ids: Sequence[str]) -> None:
         """Remove the documents of these orders. Raises Unavailable."""
+        ...
+
+    async def finish(self) -> None:
+        """All are right: from now on these are searched. Raises Unavailable."""
+        ...
+
+
+class Rebuildable(Protocol):
+    """An index that can be made anew while it is written and searched."""
+
+    async def begin(self) -> Documents:
+        """Documents, maybe none yet, to which every write goes too from now on. Raises Unavailable."""
+        ...
+
+    async def missing(self) -> bool:
+        """Whether there is nothing to search. Raises Unavailable."""
         ...
 
 
@@ -68,17 +85,18 @@ class Rebuild:
     """
 
     orders: Orders
-    index: Documents
+    index: Rebuildable
 
     async def run(self, progress: Callable[[int], None]) -> Rebuilt:
         """Rebuild; `progress` is told how many orders are done. Raises Unavailable, and may then be run again."""
+        documents = await self.index.begin()
         done, after = Rebuilt(0, 0, 0, 0), ""
         while after != LAST:
             page = await self.orders.after(after, PAGE)
             upto = page[-1].order.order_id if len(page) == PAGE else LAST
-            mended = await self.index.mend([document(event) for event in page])
-            shown = await self.index.versions(after, upto)
-            removed = await self._remove(set(shown) - {event.order.order_id for event in page})
+            mended = await documents.mend([document(event) for event in page])
+            shown = await documents.versions(after, upto)
+            removed = await self._remove(documents, set(shown) - {event.order.order_id for event in page})
             done = Rebuilt(
                 done.orders + len(page),
                 done.added + mended.added,
@@ -87,13 +105,29 @@ class Rebuild:
             )
             progress(done.orders)
             after = upto
+        await documents.finish()
         return done
 
-    async def _remove(self, strange: Collection[str]) -> int:
+    async def _remove(self, documents: Documents, strange: Collection[str]) -> int:
         removed = 0
         for start in range(0, len(strange), PAGE):
             some = [OrderId(order_id) for order_id in sorted(strange)[start : start + PAGE]]
             gone = sorted(set(some) - set(await self.orders.rows(some)))
-            await self.index.remove(gone)
+            await documents.remove(gone)
             removed += len(gone)
         return removed
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """Makes the index where there is none: at the first start, and after it was lost."""
+
+    rebuild: Rebuild
+
+    async def step(self) -> bool:
+        """Look, and rebuild where there is nothing to search. Raises Unavailable."""
+        if await self.rebuild.index.missing():
+            log.warning("history.missing")
+            done = await self.rebuild.run(lambda _: None)
+            log.info("history.rebuilt", orders=done.orders, documents=done.added)
+        return False

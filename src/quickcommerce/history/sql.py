@@ -26,6 +26,17 @@ class SqlIndex:
         if newest:
             await self.db.run(lambda tx: _write(tx, newest))
 
+    async def begin(self) -> "SqlIndex":
+        """See `rebuild.Rebuildable`. It is made right where it is."""
+        return self
+
+    async def finish(self) -> None:
+        """See `rebuild.Documents`. There is nothing left to do."""
+
+    async def missing(self) -> bool:
+        """See `rebuild.Rebuildable`. A migration made it."""
+        return False
+
     async def mend(self, documents: Sequence[Document]) -> Mended:
         """See `rebuild.Documents`."""
         return await self.db.run(lambda tx: _mend(tx, {one.order_id: one for one in documents}))

@@ -29,3 +29,10 @@ def is_redis(url: str) -> bool:
 
 def _is_db(text: str) -> bool:
     return not text or (text.isascii() and text.isdigit())
+
+
+def without_password(url: str) -> str:
+    """The URL, as it may be shown."""
+    scheme, _, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{user.partition(':')[0]}:***@{host}" if at else url
