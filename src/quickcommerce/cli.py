@@ -105,12 +105,12 @@ def run(
 
 @cli.command()
 def migrate(data_dir: DataDir = None) -> None:
-    """Bring the databases to the present schema."""
+    """Bring the databases to the present schema, and make what topics the bus lacks."""
 
     async def whole() -> list[str]:
         app = build(_settings(data_dir=data_dir))
         try:
-            return await app.migrate()
+            return [*await app.migrate(), *(f"bus: topic {name}" for name in await app.make_topics())]
         finally:
             await app.stop()
 

@@ -48,7 +48,7 @@ async def _examine(settings: Settings, present: set[str], ledger: Path | None) -
     try:
         stores = {name: database for name, database in app.stores.every().items() if name in present}
         findings = [await _database(name, database) for name, database in stores.items()]
-        return [*findings, await _pg(app, ledger), *await _keys(settings)]
+        return [*findings, await _bus(app), await _pg(app, ledger), *await _keys(settings)]
     finally:
         await app.stop()
 
@@ -72,6 +72,21 @@ async def _database(name: str, database: Database) -> Finding:
     if pending:
         return Finding(f"database {name}", False, f"{len(pending)} migrations are to be applied: qc migrate")
     return Finding(f"database {name}", True, "sound, up to date")
+
+
+async def _bus(app: App) -> Finding:
+    """Whether the brokers answer and have our topics."""
+    if not app.wire:
+        return Finding("bus", True, "the outboxes, in this process")
+    try:
+        found = await app.wire.topics.found()
+    except Unavailable as down:
+        return Finding("bus", False, down.detail)
+    missing = [name for name in app.wire.topics.names if name not in found]
+    if missing:
+        return Finding("bus", False, f"no topic {', '.join(missing)}: qc migrate")
+    told = ", ".join(f"{name} of {partitions} partitions" for name, partitions in found.items())
+    return Finding("bus", True, f"{app.settings.bus_url} has {told}")
 
 
 async def _ledger(path: Path | None) -> Finding:
