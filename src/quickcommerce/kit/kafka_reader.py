@@ -10,8 +10,8 @@ import random
 import threading
 
 from quickcommerce.kit import bus
-from quickcommerce.kit.envelope import NoEvent, message_of, remains_of
 from quickcommerce.kit.db import Tx
+from quickcommerce.kit.envelope import NoEvent, message_of, remains_of
 from quickcommerce.kit.kafka_member import Gone, Listed, Member, OldBroker, Record, offset_of, partition_of
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
