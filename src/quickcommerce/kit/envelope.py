@@ -7,7 +7,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-proto
 import zlib
 from collections.abc import Mapping, Sequence
 
-from quickcommerce.kit.clock import from_rfc3339, rfc3339
+from quickcommerce.kit.clock import LAST_US, from_rfc3339, rfc3339
 from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.telemetry import trace_of
@@ -60,6 +60,8 @@ def message_of(headers: Mapping[str, str | bytes | None] | Sequence[Header] | No
         time_us = from_rfc3339(texts.get("ce_time", ""))
     except (ValueError, OverflowError) as error:
         raise NoEvent("ce_time is no RFC 3339 time") from error
+    if not 0 <= time_us <= LAST_US:
+        raise NoEvent("ce_time is no time that a clock of ours shows")
     return Message(
         EventId(texts["ce_id"]),
         texts["ce_type"],
