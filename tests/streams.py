@@ -149,3 +149,9 @@ async def close_all() -> None:
     """What a process does that ends."""
     closing, Stream.opened = Stream.opened, []
     await asyncio.gather(*(stream.reader.close() for stream in closing))
+
+
+async def caught_up(topic: str, group: str) -> None:
+    """Wait until a group has committed everything."""
+    while await asyncio.to_thread(behind, topic, group):  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.1)

@@ -184,15 +184,23 @@ class Member:
             return
         self._looked = time.monotonic()
         with suppress(KafkaException):
-            if self.down:
+            # A topic that is missing is no error to a group: it only gives nobody anything to read.
+            if self.down or not self._owned:
                 error = self._client.list_topics(self._topic, timeout=LOOK_S).topics[self._topic].error
                 self.down = f"{self._topic}: {error.str()}" if error else ""
-            lag = 0
-            for place in self._places(self._settled):
-                # What is not fetched is not known to the client while fetching pauses: then the broker is asked.
-                _, high = self._client.get_watermark_offsets(place, timeout=LOOK_S, cached=not self._paused)
-                lag += max(0, high - place.offset)
-            LAG.labels(self._consumer).set(lag)
+            LAG.labels(self._consumer).set(self._lag())
+
+    def _lag(self) -> int:
+        unread = self._places(dict.fromkeys(self._owned - self._settled.keys(), 0))
+        for place in self._client.committed(unread, timeout=LOOK_S) if unread else ():
+            low, _ = self._client.get_watermark_offsets(place, timeout=LOOK_S)
+            self._settled[place.partition] = max(low, place.offset)
+        lag = 0
+        for place in self._places(self._settled):
+            # What is not fetched is not known to the client while fetching pauses: then the broker is asked.
+            _, high = self._client.get_watermark_offsets(place, timeout=LOOK_S, cached=not self._paused)
+            lag += max(0, high - place.offset)
+        return lag
 
     def _places(self, offsets: dict[int, int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
