@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import prometheus_client
+import pytest
 
 from quickcommerce.kit import migrate, outbox
 from quickcommerce.kit.bus import Subscription
@@ -21,6 +22,7 @@ from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.inbox import DeadLetters, Inbox
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Unavailable
+from streams import Stream, close_all
 
 T = TypeVar("T")
 
@@ -238,7 +240,10 @@ async def post(kind: str, folder: Path) -> AsyncIterator[Post]:
             )
         )
         clock = Clock()
-        yield Post(source, target, clock, DeadLetters(target.db, clock))
+        try:
+            yield Post(source, target, clock, DeadLetters(target.db, clock))
+        finally:
+            await close_all()
 
 
 class Reader(Protocol):
@@ -249,8 +254,9 @@ class Reader(Protocol):
         ...
 
 
-READERS: dict[str, Callable[[Database, Inbox, int], Reader]] = {"memory:": Subscription}
+READERS: dict[str, Callable[[Database, Inbox, int], Reader]] = {"memory:": Subscription, "kafka:": Stream}
 """Every adapter of the bus port."""
+BUSES = [pytest.param("memory:"), pytest.param("kafka:", marks=pytest.mark.servers)]
 
 
 async def drain(reader: Reader) -> None:

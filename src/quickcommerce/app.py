@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
@@ -36,15 +36,16 @@ from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, ope
 from quickcommerce.kit.adapters import adapter
 from quickcommerce.kit.auth import Role, Verifier, mint, secret_bytes
 from quickcommerce.kit.batch import A, GroupCommit, Handle, Q
-from quickcommerce.kit.bus import Subscription
+from quickcommerce.kit.bus import Consumer, Subscription
 from quickcommerce.kit.clock import SECOND_US, Clock, system_clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, SystemRandom
 from quickcommerce.kit.inbox import DeadLetters, Handler, Inbox
 from quickcommerce.kit.life import Loop, Supervisor
 from quickcommerce.kit.middleware import Drain, Shortcut, Telemetry
-from quickcommerce.kit.outbox import Message
-from quickcommerce.kit.problem import Problem
+from quickcommerce.kit.outbox import Message, Relay
+from quickcommerce.kit.problem import Problem, Unavailable
+from quickcommerce.kit.telemetry import log
 from quickcommerce.order import store as order_store
 from quickcommerce.order import web as order_web
 from quickcommerce.order.book import OrderBook
@@ -67,7 +68,7 @@ from quickcommerce.payment.refund_steps import RefundSteps
 from quickcommerce.payment.refunding import Refunding
 from quickcommerce.payment.refunds import Refunds
 from quickcommerce.payment.toss import Toss
-from quickcommerce.settings import EMULATOR, Settings
+from quickcommerce.settings import EMULATOR, MEMORY, BadSetting, Settings
 from quickcommerce.shop import page as shop_page
 from quickcommerce.shop import web as shop_web
 from quickcommerce.shop.live import Live
@@ -80,6 +81,8 @@ from quickcommerce.toss_emulator import AppTransport, Emulator
 
 if TYPE_CHECKING:
     from quickcommerce.history.elastic_index import ElasticIndex
+    from quickcommerce.kit.kafka import Publisher, Topics
+    from quickcommerce.kit.kafka_reader import Reader
     from quickcommerce.stock.gate import RedisGate
 
 PRUNE_MAX = 500
@@ -95,10 +98,14 @@ POLL_S = 1.0
 """How often a loop looks by itself; what happens in this process wakes it at once."""
 GATHER_S = 0.2
 """How long events gather before a reader takes them: 30 in one transaction cost little more than one."""
+RELAY_LEASE_S = 30.0
+"""How long a relay keeps the shards that it publishes from others, if it dies with them."""
 EMULATOR_PREFIX = "/_toss"
 DEMO = ("local", "test")
 """Profiles in which whoever opens the shop may choose who they are."""
 
+Source = Literal["shop", "payment"]
+"""The stores that speak: each has an outbox."""
 MIGRATIONS = {
     "shop": ("events", "cursor", "shop"),
     "payment": ("events", "cursor", "payment"),
@@ -157,6 +164,20 @@ class Flows:
 
 
 @dataclass(frozen=True)
+class Wire:
+    """The parts of a bus between processes. There are none where each outbox is a bus itself (`memory:`)."""
+
+    topics: "Topics"
+    publisher: "Publisher"
+    relays: dict[Source, Relay]
+    readers: list["Reader"]
+
+    async def close(self) -> None:
+        """Leave the groups and let go of the brokers."""
+        await asyncio.gather(self.publisher.close(), *(reader.close() for reader in self.readers))
+
+
+@dataclass(frozen=True)
 class App:
     """The whole system in one process."""
 
@@ -164,6 +185,7 @@ class App:
     stores: Stores
     flows: Flows
     subscriptions: list[Subscription]
+    wire: Wire | None
     supervisor: Supervisor
     operations: Operations
     routes: Litestar
@@ -196,6 +218,8 @@ class App:
         # What the due loops began in their last step: it is cut off, and found again by its lease.
         await asyncio.gather(self.flows.captures.drain(0), self.flows.refunding.drain(0))
         await self.flows.captures.settling.drain()
+        if self.wire:
+            await self.wire.close()
         await self.flows.toss.close()
         if self.flows.emulator:
             await self.flows.emulator.stop()
@@ -224,6 +248,26 @@ class App:
         await self.flows.catalog.fold()
         return applied
 
+    async def make_topics(self) -> list[str]:
+        """Make what topics are missing. Returns which. Raises Unavailable."""
+        if not self.wire:
+            return []
+        # An inbox knows events for longer than the bus can repeat them.
+        return await self.wire.topics.make(self.settings.bus_partitions, self.settings.inbox_keep_s // 2)
+
+    async def check_topics(self) -> None:
+        """Raises BadSetting where topics are missing. A bus that does not answer is waited for by those who need it."""
+        if not self.wire:
+            return
+        try:
+            found = await self.wire.topics.found()
+        except Unavailable as down:
+            log.warning("bus.down", reason=down.detail)
+            return
+        missing = [name for name in self.wire.topics.names if name not in found]
+        if missing:
+            raise BadSetting(f"QC_BUS_URL has no topic {' and no '.join(missing)}: `qc migrate` makes them")
+
 
 def build(
     settings: Settings,
@@ -246,15 +290,18 @@ def build(
     payment = Inbox("payment", stores.payment, handlers["payment"], letters["payment"], clock, rng)
     order = Inbox("order", stores.shop, handlers["order"], letters["shop"], clock, rng)
     history = Projection("history", stores.history, flows.index, letters["shop"], rng)
-    subscriptions = [
-        Subscription(stores.shop, payment, settings.event_list_max),
-        Subscription(stores.payment, order, settings.event_list_max),
-        Subscription(stores.shop, history, settings.event_list_max),
-    ]
+    readings: list[tuple[Source, Consumer]] = [("shop", payment), ("payment", order), ("shop", history)]
+    subscriptions: list[Subscription] = []
+    wire = None if settings.bus_url == MEMORY else _wire(settings, stores, readings, flows.ids, clock)
+    if not wire:
+        subscriptions = [
+            Subscription(stores.every()[source], each, settings.event_list_max) for source, each in readings
+        ]
     audit = Audit(stores.shop, stores.payment, flows.index, tuple(letters.values()), clock)
     watch = Watch(audit, clock, settings.invariants_every_s)
     watching = Loop("invariants", watch.step, POLL_S)
-    supervisor = Supervisor([*_loops(settings, stores, flows, subscriptions, clock), watching], rng=rng)
+    carrying = [*_relays(stores, wire), *_consumers(wire)] if wire else []
+    supervisor = Supervisor([*_loops(settings, stores, flows, subscriptions, clock), *carrying, watching], rng=rng)
     draining: list[str] = []
     operations = Operations(
         reasons=lambda: [*draining, *supervisor.stalled()],
@@ -269,7 +316,7 @@ def build(
         consumers={"payment": payment, "order": order, "history": history},
     )
     routes = _routes(settings, flows, operations, clock)
-    app = App(settings, stores, flows, subscriptions, supervisor, operations, routes, draining)
+    app = App(settings, stores, flows, subscriptions, wire, supervisor, operations, routes, draining)
     routes.on_startup.append(app.start)
     routes.on_shutdown.append(app.stop)
     return app
@@ -463,6 +510,41 @@ def _loops(
         Loop("refunds-due", flows.refunding.due, POLL_S / 2, wake=flows.refunding.running.freed),
         Loop("prune", prune, PRUNE_EVERY_S),
     ]
+
+
+def _wire(settings: Settings, stores: Stores, readings: list[tuple[Source, Consumer]], ids: Ids, clock: Clock) -> Wire:
+    """Kafka: a topic for each outbox, and a consumer group for each that reads one."""
+    kafka, reader = adapter("quickcommerce.kit.kafka", "kafka"), adapter("quickcommerce.kit.kafka_reader", "kafka")
+    servers, prefix, most = kafka.servers_of(settings.bus_url), settings.bus_prefix, settings.event_list_max
+    topics: dict[Source, str] = {"shop": f"{prefix}orders", "payment": f"{prefix}payments"}
+    publisher: Publisher = kafka.Publisher(servers)
+    return Wire(
+        topics=kafka.Topics(servers, tuple(topics.values())),
+        publisher=publisher,
+        relays={
+            source: Relay(stores.every()[source], publisher.to(topic), clock, ids, RELAY_LEASE_S, most)
+            for source, topic in topics.items()
+        },
+        readers=[
+            reader.Reader(servers, topics[source], consumer, group=f"{prefix}{consumer.name}", list_max=most)
+            for source, consumer in readings
+        ],
+    )
+
+
+def _relays(stores: Stores, wire: Wire) -> list[Loop]:
+    """What moves the outboxes to the bus. They look often: what commits may be another process, which wakes nobody."""
+    loops = []
+    for source, relay in wire.relays.items():
+        loop = Loop(f"relay-{source}", relay.step, GATHER_S, rest_s=GATHER_S)
+        stores.every()[source].listen(loop.wake.set)
+        loops.append(loop)
+    return loops
+
+
+def _consumers(wire: Wire) -> list[Loop]:
+    """What takes events from the bus. Each waits by itself for the next."""
+    return [Loop(f"events-{reader.consumer.name}", reader.step, 0) for reader in wire.readers]
 
 
 def _routes(settings: Settings, flows: Flows, operations: Operations, clock: Clock) -> Litestar:

@@ -105,12 +105,12 @@ def run(
 
 @cli.command()
 def migrate(data_dir: DataDir = None) -> None:
-    """Bring the databases to the present schema; make the history's index where there is none."""
+    """Bring the databases to the present schema; make the bus's topics and the history's index where there are none."""
 
     async def whole() -> list[str]:
         app = build(_settings(data_dir=data_dir))
         try:
-            applied = await app.migrate()
+            applied = [*await app.migrate(), *(f"bus: topic {name}" for name in await app.make_topics())]
             await Upkeep(Rebuild(app.flows.book, app.flows.index)).step()
             return applied
         finally:

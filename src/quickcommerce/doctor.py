@@ -59,7 +59,14 @@ async def _examine(settings: Settings, present: set[str], ledger: Path | None) -
         findings = [await _database(name, database) for name, database in stores.items()]
         if any(finding.part == "database payment" and finding.fit for finding in findings):
             findings.append(await _money(app.operations.attentions))
-        return [*findings, *await _index(app), await _pg(app, ledger), *await _keys(settings), *await _gate(app)]
+        return [
+            *findings,
+            await _bus(app),
+            *await _index(app),
+            await _pg(app, ledger),
+            *await _keys(settings),
+            *await _gate(app),
+        ]
     finally:
         await app.stop()
 
@@ -107,6 +114,21 @@ async def _index(app: App) -> list[Finding]:
         return [Finding("search", True, await app.flows.index.about())]
     except Unavailable as unfit:
         return [Finding("search", False, unfit.detail)]
+
+
+async def _bus(app: App) -> Finding:
+    """Whether the brokers answer and have our topics."""
+    if not app.wire:
+        return Finding("bus", True, "the outboxes, in this process")
+    try:
+        found = await app.wire.topics.found()
+    except Unavailable as down:
+        return Finding("bus", False, down.detail)
+    missing = [name for name in app.wire.topics.names if name not in found]
+    if missing:
+        return Finding("bus", False, f"no topic {', '.join(missing)}: qc migrate")
+    told = ", ".join(f"{name} of {partitions} partitions" for name, partitions in found.items())
+    return Finding("bus", True, f"{app.settings.bus_url} has {told}")
 
 
 async def _ledger(path: Path | None) -> Finding:

@@ -5,6 +5,7 @@ which and why; secrets never appear in that sentence, nor in what `qc doctor` pr
 """
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
@@ -23,6 +24,8 @@ SECRETS = frozenset({"jwt_secret", "pg_secret_key"})
 DERIVED = frozenset({"history_database_url"})
 """Follow from other settings, and are not set."""
 EMULATOR = "emulator:"
+MEMORY = "memory:"
+_KAFKA = re.compile(r"kafka://[\w.-]+:\d{1,5}(,[\w.-]+:\d{1,5})*")
 LOCAL_SECRET = "quickcommerce-local-secret-not-for-production"  # noqa: S105 - public on purpose; prod refuses it
 
 LOCAL_PG_KEY = "test_gsk_local"
@@ -56,7 +59,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payment_database_url: str = ""
     history_database_url: str = ""
     gate_url: str = ""
-    bus_url: str = "memory:"
+    bus_url: str = MEMORY
+    bus_prefix: Annotated[
+        str, msgspec.Meta(pattern=r"^[a-z0-9._-]{0,60}$", description="small letters, digits, dots, dashes; at most 60")
+    ] = "qc."
+    bus_partitions: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 16
     search_url: str = ""
     search_index: Annotated[
         str,
@@ -189,8 +196,8 @@ def _check_parts(settings: Settings) -> None:
         if url and not is_http(url):
             raise BadSetting(f"QC_{name.upper()} must be an http(s) address")
     _check_databases(settings)
-    if settings.bus_url != "memory:":
-        raise BadSetting("QC_BUS_URL must be memory:")
+    if settings.bus_url != MEMORY and not _KAFKA.fullmatch(settings.bus_url):
+        raise BadSetting("QC_BUS_URL must be memory: or kafka://HOST:PORT[,HOST:PORT]")
     if settings.gate_url and not is_redis(settings.gate_url):
         raise BadSetting(
             "QC_GATE_URL must be empty, redis://[:PASSWORD@]HOST[:PORT][/DB], or"

@@ -10,10 +10,9 @@ from quickcommerce.kit.bus import Settle
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.inbox import Inbox
 from quickcommerce.kit.outbox import Message
-from stores import READERS, Group, Post, drain, message, post
+from stores import BUSES, READERS, Group, Post, drain, message, post
 
 KINDS = ("sqlite", "sqlite-inline")
-BUSES = list(READERS)
 
 
 class Crash(BaseException):

@@ -10,15 +10,16 @@ from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.db import Database, Tx, Work
 from quickcommerce.kit.outbox import SHARDS, append
 from quickcommerce.kit.problem import Unavailable
-from stores import Post, drain, message, turns
+from stores import BUSES, READERS, Post, drain, message, turns
 
 MESSAGES = [message(f"order-{key}", n) for n in range(3) for key in range(8)]
 
 
-async def test_a_group_that_is_stalled_stalls_no_other(wire: Post) -> None:
+@pytest.mark.parametrize("bus_name", BUSES)
+async def test_a_group_that_is_stalled_stalls_no_other(wire: Post, bus_name: str) -> None:
     stalled, lively = wire.group("stalled"), wire.group("lively")
     stalled.down = True
-    readers = {group.name: Subscription(wire.source.db, group.inbox, 5) for group in (stalled, lively)}
+    readers = {group.name: READERS[bus_name](wire.source.db, group.inbox, 5) for group in (stalled, lively)}
     for start in range(0, len(MESSAGES), 6):
         await wire.publish(MESSAGES[start : start + 6])
         with pytest.raises(Unavailable):

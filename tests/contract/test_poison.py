@@ -16,10 +16,9 @@ from quickcommerce.kit.life import Loop, Supervisor
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import NotFound, Unavailable
-from stores import READERS, Group, Post, drain, message, metric, until
+from stores import BUSES, READERS, Group, Post, drain, message, metric, until
 
 T = TypeVar("T")
-BUS = READERS["memory:"]
 TRIES = 5
 LETTER = "group.evt_order-1_1"
 NEIGHBOURS = [message("order-1", 0), message("order-2", 0), message("order-1", 2), message("order-1", 3)]
@@ -50,13 +49,14 @@ POISON: dict[str, tuple[Callable[[Group], Message], str, int]] = {
 }
 
 
+@pytest.mark.parametrize("bus", BUSES)
 @pytest.mark.parametrize(("poison", "reason", "tries"), POISON.values(), ids=POISON)
 async def test_poison_is_put_aside_with_its_reason_and_its_neighbours_go_on(
-    wire: Post, group: Group, poison: Callable[[Group], Message], reason: str, tries: int
+    wire: Post, group: Group, bus: str, poison: Callable[[Group], Message], reason: str, tries: int
 ) -> None:
     event = poison(group)
     await wire.publish([*NEIGHBOURS[:2], event, *NEIGHBOURS[2:]])
-    reader = BUS(wire.source.db, group.inbox, 256)
+    reader = READERS[bus](wire.source.db, group.inbox, 256)
     await drain(reader)
     await group.had_each_once_in_order(NEIGHBOURS)
     [letter] = await wire.letters.list()
@@ -79,12 +79,13 @@ async def test_poison_is_put_aside_with_its_reason_and_its_neighbours_go_on(
 async def nothing(_tx: Tx) -> None: ...
 
 
-async def test_one_poison_in_a_hundred_keeps_the_other_ninety_nine_in_order(wire: Post, group: Group) -> None:
+@pytest.mark.parametrize("bus", BUSES)
+async def test_one_poison_in_a_hundred_keeps_the_other_ninety_nine_in_order(wire: Post, group: Group, bus: str) -> None:
     rng = random.Random(3)
     messages = [message(f"order-{key}", n) for n in range(20) for key in range(10)]
     group.broken = {one.id for one in rng.sample(messages, 2)}
     await wire.publish(messages)
-    await drain(BUS(wire.source.db, group.inbox, 256))
+    await drain(READERS[bus](wire.source.db, group.inbox, 256))
     await group.had_each_once_in_order([one for one in messages if one.id not in group.broken])
     assert {letter.id for letter in await wire.letters.list()} == {f"group.{broken}" for broken in group.broken}
 
@@ -150,11 +151,14 @@ async def test_a_handler_that_knows_better_is_believed_at_once(wire: Post) -> No
     assert letter.tries == runs == 2
 
 
-async def test_a_dependency_that_is_down_is_waited_for_without_limit_and_is_no_poison(wire: Post, group: Group) -> None:
+@pytest.mark.parametrize("bus", BUSES)
+async def test_a_dependency_that_is_down_is_waited_for_without_limit_and_is_no_poison(
+    wire: Post, group: Group, bus: str
+) -> None:
     await wire.publish(NEIGHBOURS)
     group.down = True
-    reader = BUS(wire.source.db, group.inbox, 256)
-    for _ in range(100):
+    reader = READERS[bus](wire.source.db, group.inbox, 256)
+    for _ in range(3 * TRIES):
         with pytest.raises(Unavailable):
             await reader.step()
     assert await wire.letters.list() == []
@@ -183,10 +187,11 @@ async def test_a_dependency_that_goes_down_among_single_tries_buries_nobody(wire
     assert [letter.id for letter in await wire.letters.list()] == [LETTER]
 
 
-async def test_the_loop_names_what_it_waits_for_and_goes_on_by_itself(wire: Post, group: Group) -> None:
+@pytest.mark.parametrize("bus", BUSES)
+async def test_the_loop_names_what_it_waits_for_and_goes_on_by_itself(wire: Post, group: Group, bus: str) -> None:
     await wire.publish(NEIGHBOURS)
     group.down = True
-    reader = BUS(wire.source.db, group.inbox, 256)
+    reader = READERS[bus](wire.source.db, group.inbox, 256)
     supervisor = Supervisor([Loop("events-group", reader.step, 0.001)], rng=random.Random(1))
     supervisor.start()
     await until(lambda: supervisor.stalled() == ["events-group: a dependency is down"])

@@ -270,7 +270,7 @@ def test_a_lease_outlives_the_capture_that_it_protects() -> None:
 
 
 def test_a_setting_that_is_a_number_of_something_says_of_what() -> None:
-    units = re.compile(r"_(s|won|max|bytes)$|^port$")
+    units = re.compile(r"_(s|won|max|bytes|partitions)$|^port$")
     for name in Settings.__struct_fields__:
         if isinstance(getattr(load({}), name), int | float) and name != "allow_sqlite":
             assert units.search(name), name

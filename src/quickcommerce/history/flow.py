@@ -122,6 +122,10 @@ class Projection:
                 await self._deliver_one(message)
         await self.db.run(settle)
 
+    async def put_aside(self, message: Message, reason: str) -> None:
+        """See `Consumer.put_aside`."""
+        await self.letters.db.run(lambda tx: self.letters.add(tx, self.name, message, reason, 1))
+
     async def replay(self, letter_id: str) -> None:
         """Fold a dead letter again; it is gone only if that succeeds."""
         message = await self.letters.db.read(lambda tx: self.letters.peek(tx, letter_id))

@@ -17,7 +17,7 @@ from quickcommerce.kit.outbox import SHARDS, Message
 from quickcommerce.kit.telemetry import log
 
 LAG = Gauge(
-    "qc_bus_lag_events", "Events behind a group's cursors when it last looked, capped at the list size", ["group"]
+    "qc_bus_lag_events", "Events that a group had not taken when it last looked; in process at most a list", ["group"]
 )
 
 PRUNE_MAX = 500
@@ -46,6 +46,10 @@ class Consumer(Protocol):
 
     async def deliver(self, messages: list[Message], settle: Settle) -> None:
         """Handle the list and call `settle` in the transaction of the last effect, or in one after it."""
+        ...
+
+    async def put_aside(self, message: Message, reason: str) -> None:
+        """Keep among the dead letters what came by the bus and is no event. Twice is as once. Raises Unavailable."""
         ...
 
 
@@ -115,9 +119,9 @@ class Subscription:
 
 
 async def passed(source: Database, subscriptions: list[Subscription]) -> dict[int, int]:
-    """How far every group of an outbox has come, by shard."""
+    """How far every group of an outbox has come, by shard. Where none reads it, it waits whole for a relay."""
     groups = [await subscription.cursors() for subscription in subscriptions if subscription.source is source]
-    return {shard: min(cursors[shard] for cursors in groups) for shard in range(SHARDS)}
+    return {shard: min((cursors[shard] for cursors in groups), default=0) for shard in range(SHARDS)}
 
 
 async def prune(source: Database, subscriptions: list[Subscription]) -> bool:

@@ -175,6 +175,10 @@ class Inbox:
                 await self._deliver_one(message)
             await self.db.run(settle)
 
+    async def put_aside(self, message: Message, reason: str) -> None:
+        """See `Consumer.put_aside`."""
+        await self.db.run(partial(self._bury, message=message, reason=reason, tries=1))
+
     async def replay(self, letter_id: str) -> None:
         """Handle a dead letter again, after what made it fail was mended. It is gone only if that succeeds."""
 

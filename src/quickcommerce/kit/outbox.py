@@ -7,6 +7,7 @@ broker confirmed, naming its lease; so many relays can work side by side, and on
 changes nothing when it wakes.
 """
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import msgspec
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx, marks
 from quickcommerce.kit.ids import EventId, Ids
+from quickcommerce.kit.problem import Unavailable
 
 SHARDS = 16
 """How many shards the key space has; a fixed number, since rows carry it."""
@@ -99,7 +101,9 @@ async def prune(tx: Tx, upto: dict[int, int], limit: int) -> int:
 
 
 Publish = Callable[[list[Message]], Awaitable[int]]
-"""Sends messages in order; returns how many from the front are confirmed. It stops at the first that failed."""
+"""Sends messages in order; returns how many from the front are confirmed. It stops at the first that failed.
+
+Where not even the first could be sent it may raise Unavailable, which says why."""
 
 
 @dataclass(frozen=True)
@@ -114,17 +118,33 @@ class Relay:
     list_max: int
 
     async def step(self) -> bool:
-        """Lease every free shard, publish its oldest rows, delete what was confirmed. Returns whether more waits."""
+        """Lease every free shard, publish its oldest rows, delete what was confirmed. Returns whether more waits.
+
+        Shards are published side by side. Raises Unavailable if the broker takes nothing of one; the leases are given
+        back first.
+        """
+        if not await self.db.read(lambda tx: after(tx, dict.fromkeys(range(SHARDS), 0), 1)):
+            return False
         token = self.ids.token()
         shards = await self.db.run(lambda tx: self._lease(tx, token))
         messages = await self.db.read(lambda tx: after(tx, dict.fromkeys(shards, 0), self.list_max)) if shards else []
         by_shard: dict[int, list[Message]] = {}
         for message in messages:
             by_shard.setdefault(message.shard, []).append(message)
-        confirmed: list[int] = []
-        for waiting in by_shard.values():
-            confirmed += [message.seq for message in waiting[: await self.publish(waiting)]]
+        down: list[Unavailable] = []
+
+        async def send(waiting: list[Message]) -> list[int]:
+            try:
+                return [message.seq for message in waiting[: await self.publish(waiting)]]
+            except Unavailable as unavailable:
+                down.append(unavailable)
+                return []
+
+        sent = await asyncio.gather(*map(send, by_shard.values()))
+        confirmed = [seq for seqs in sent for seq in seqs]
         await self.db.run(lambda tx: self._settle(tx, token, confirmed))
+        if down:
+            raise down[0]
         return len(messages) == self.list_max
 
     async def _lease(self, tx: Tx, token: str) -> list[int]:
