@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from services import probe
-from services.install import jars, run
+from services.install import JAVA, jars, run
 from services.place import HOST, ROOT, Place
 from services.server import Server
 
@@ -33,7 +33,7 @@ def servers(place: Place) -> list[Server]:
     port = place.port("elasticsearch")
     return [
         Server(
-            "elasticsearch", "elasticsearch", place, ("java",),
+            "elasticsearch", "elasticsearch", place, JAVA,
             prepare=lambda: _command(place), ask=lambda: _ask(port),
             ports=(port, place.port("elasticsearch-transport")),
         )

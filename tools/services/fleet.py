@@ -13,7 +13,9 @@ from services.signals import check
 
 READY_WITHIN_S, STOP_WITHIN_S = 180.0, 30.0
 """Generous: a slow machine is no failure."""
-LOOK_S = 0.05
+LOOK_S, ASK_AGAIN_S = 0.05, 1.0
+STOP = (signal.SIGTERM, signal.SIGCONT)
+"""One that is frozen has to go on in order to stop."""
 T = TypeVar("T")
 KINDS = {"mariadb": mariadb, "redis": redis, "kafka": kafka, "elasticsearch": elasticsearch}
 
@@ -41,16 +43,22 @@ def urls(place: Place, names: Sequence[str]) -> dict[str, str]:
 def up(place: Place, servers: Sequence[Server], started: list[Server] | None = None) -> None:
     """Start those that do not run, and wait until all are ready. Raises Failed; what has started then stays.
 
-    Those that were started are added to `started` as soon as they are.
+    Those that were started are added to `started` as soon as they are. What takes long and may fail comes first: to
+    install, to fetch, to make data folders.
     """
+    started = [] if started is None else started
     install.ensure(sorted({each for server in servers for each in server.programs}), place.folder / "install.log")
+    commands = {server.name: command for server in servers if (command := _prepared(server))}
     begun_s = time.monotonic()
     waiting = list(servers)
     for server in servers:
         for earlier in [each for each in waiting if each.name in server.after]:
             _ready(earlier, begun_s)
             waiting.remove(earlier)
-        if _start(server) and started is not None:
+        if server.name in commands:
+            check()
+            say(f"{server.name:13} starts")
+            process.start(server.folder, commands[server.name])
             started.append(server)
     for server in waiting:
         _ready(server, begun_s)
@@ -62,23 +70,19 @@ def _whole(place: Place) -> bool:
     return all(process.pid(server.folder) for server in redis.servers(place))
 
 
-def _start(server: Server) -> bool:
-    """Start it, unless it runs. Returns whether it was started."""
+def _prepared(server: Server) -> list[str] | None:
+    """The command that starts it, or None where it runs already. One that is frozen goes on."""
     check()
     if process.state(server.folder) == "frozen":
         process.send(server.folder, signal.SIGCONT)
     if process.pid(server.folder):
-        return False
+        return None
     taken = [port for port in server.ports if not free(port)]
     if taken:
         raise Failed(
             f"{server.name}: port {taken[0]} is taken by somebody else; set SERVICES_PORT_BASE to another base"
         )
-    command = server.prepare()
-    check()
-    say(f"{server.name:13} starts")
-    process.start(server.folder, command)
-    return True
+    return server.prepare()
 
 
 def _ready(server: Server, begun_s: float) -> None:
@@ -107,16 +111,17 @@ def _until(what: str, ask: Callable[[], T], alive: Callable[[], None] = lambda: 
 
 def down(servers: Iterable[Server]) -> None:
     """Stop those that run, the last first, and kill what does not stop in time."""
-    going = [
-        server for server in reversed(list(servers)) if process.send(server.folder, signal.SIGTERM, signal.SIGCONT)
-    ]
+    going = [server for server in reversed(list(servers)) if process.send(server.folder, *STOP)]
+    deadline_s = time.monotonic() + STOP_WITHIN_S
     for server in going:
-        if process.ended(server.folder, STOP_WITHIN_S):
-            say(f"{server.name:13} stopped")
-        else:
-            process.send(server.folder, signal.SIGKILL)
+        # Asked again and again: Redis declines, and forgets that it was asked, while it writes its first file.
+        while not process.ended(server.folder, ASK_AGAIN_S) and time.monotonic() < deadline_s:
+            process.send(server.folder, *STOP)
+        if process.send(server.folder, signal.SIGKILL):
             process.ended(server.folder, STOP_WITHIN_S)
             say(f"{server.name:13} did not stop within {STOP_WITHIN_S:.0f} s, and was killed")
+        else:
+            say(f"{server.name:13} stopped")
 
 
 def forget(servers: Iterable[Server]) -> None:

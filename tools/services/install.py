@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from services.place import ROOT, Failed
+from services.signals import check
 
 PACKAGES = {
     "mariadbd": "mariadb-server",
@@ -17,10 +18,11 @@ PACKAGES = {
     "redis-server": "redis-server",
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
-    "jar": "default-jdk-headless",
     "mvn": "maven",
 }
 """Program -> the Debian package that has it."""
+JAVA = ("java", "javac", "mvn")
+"""What a server needs whose jars we fetch."""
 BUILD = ROOT / "build" / "services"
 """Jars, shared by all places of this checkout."""
 LAST_LINES = 15
@@ -71,6 +73,7 @@ def run(what: str, log: Path, *command: str) -> None:
     with log.open("ab") as out:
         code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     if code:
+        check()  # A terminal's Ctrl-C ends it too: then that is the reason.
         raise Failed(f"{what} failed (exit code {code})\n{tail(log)}")
 
 
@@ -93,7 +96,6 @@ def jars(kind: str, sources: Sequence[Path], arrange: Callable[[Path, Path], Non
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             log, fresh = BUILD / f"{kind}.log", BUILD / f"{kind}.new"
-            ensure(["mvn", "javac", "jar"], log)
             shutil.rmtree(fresh, ignore_errors=True)
             pom = sources[0].with_name("pom.xml")
             run(

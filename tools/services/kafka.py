@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 
 from services import probe
-from services.install import jars, run
+from services.install import JAVA, jars, run
 from services.place import HOST, ROOT, Place
 from services.server import Server
 
@@ -17,7 +17,7 @@ def servers(place: Place) -> list[Server]:
     """The one server."""
     return [
         Server(
-            "kafka", "kafka", place, ("java",),
+            "kafka", "kafka", place, JAVA,
             prepare=lambda: _command(place), ask=lambda: _ask(place),
             ports=(place.port("kafka"), place.port("kafka-controller")),
         )

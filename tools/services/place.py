@@ -71,7 +71,7 @@ def choose(environment: Mapping[str, str]) -> Place:
             raise Failed(f"SERVICES_PORT_BASE is {wanted!r}; it must be a port from {BASE_MIN} to {BASE_MAX}")
         base = int(wanted)
         if known not in (None, base) and any(folder.glob("*/pid")):
-            raise Failed(f"the servers in {folder} were started with SERVICES_PORT_BASE={known}; stop them first")
+            raise Failed(f"the servers in {folder} begin at port {known}; unset SERVICES_PORT_BASE, or stop them first")
     else:
         base = known or _free_base(folder)
     if base != known:
