@@ -91,6 +91,8 @@ def jars(kind: str, sources: Sequence[Path], arrange: Callable[[Path, Path], Non
     """
     stamp = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     folder = BUILD / f"{kind}-{stamp}"
+    if folder.exists():
+        return folder
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
