@@ -1,7 +1,6 @@
 """MariaDB: two schemas, and a user who may do in them what the shop does, and nothing elsewhere."""
 
 import getpass
-import os
 import shutil
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def _command(folder: Path, port: int) -> list[str]:
     return [
         "mariadbd", "--no-defaults", f"--datadir={data}", f"--user={user}", f"--bind-address={HOST}", f"--port={port}",
         # Relative to the data folder: a socket's path has at most 107 bytes.
-        "--socket=mariadb.sock", f"--pid-file={folder / 'mariadb.pid'}", f"--init-file={folder / 'setup.sql'}",
+        "--socket=mariadb.sock", f"--init-file={folder / 'setup.sql'}",
         "--innodb-flush-log-at-trx-commit=1", "--innodb-log-file-size=48M", "--innodb-buffer-pool-size=128M",
         "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin", "--skip-name-resolve",
     ]  # fmt: skip
@@ -64,4 +63,4 @@ def _setup() -> str:
     for schema in SCHEMAS.values():
         lines.append(f"CREATE DATABASE IF NOT EXISTS {schema} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;")
         lines.append(f"GRANT {RIGHTS} ON {schema}.* TO '{USER}'@'{HOST}';")
-    return os.linesep.join([*lines, ""])
+    return "".join(f"{line}\n" for line in lines)
