@@ -1,62 +1,25 @@
-"""`scripts/services` starts the real servers, tells how they are, and leaves nothing behind and nobody harmed."""
+"""`scripts/services` starts the real servers, tells how they are, and leaves nothing behind."""
 
-import asyncio
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from system.process import until
+from system.servers import LINE, Services, pids, states, stopped_at_the_end
 
 pytestmark = pytest.mark.servers
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "services"
-ENOUGH_S = 400
-LINE = re.compile(r"^(\S+) +(\S+) +(\d+) +(\S+) +(\S+) *(.*)$", re.MULTILINE)
-Services = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def environment(folder: Path) -> dict[str, str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("SERVICES_", "QC_"))}
-    return ours | {"SERVICES_DIR": str(folder)}
-
-
-def at(folder: Path) -> Services:
-    def services(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [SCRIPT, *arguments], env=environment(folder) | extra, capture_output=True, text=True, timeout=ENOUGH_S,
-            check=False,
-        )  # fmt: skip
-
-    return services
-
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "servers"
-    at(tmp_path / "servers")("down")
-
-
-@pytest.fixture
-def services(folder: Path) -> Services:
-    return at(folder)
-
-
-def states(services: Services) -> dict[str, str]:
-    return {found[1]: found[2] for found in LINE.finditer(services("status").stdout)}
-
-
-def pids(services: Services) -> dict[str, int]:
-    return {found[1]: int(found[4]) for found in LINE.finditer(services("status").stdout) if found[4] != "-"}
+def services(tmp_path: Path) -> Iterator[Services]:
+    with stopped_at_the_end(tmp_path / "servers") as services:
+        yield services
 
 
 def runs(pid: int) -> bool:
@@ -156,111 +119,3 @@ async def test_when_the_primary_is_lost_its_replica_takes_over_and_it_comes_back
     assert roles() == ["replica", "primary"]
     assert services("restart", "redis").returncode == 0
     assert roles() == ["replica", "primary"], "a restart of all forgot who the primary was"
-
-
-def test_a_command_gets_the_way_to_the_servers_and_its_exit_code_is_passed_on_and_they_stop(services: Services) -> None:
-    ran = services("with", "redis", "--", "bash", "-c", f"{SCRIPT} status redis-1 && env | grep ^QC_; exit 7")
-    assert ran.returncode == 7, ran.stderr
-    assert LINE.search(ran.stdout), ran.stdout
-    assert re.search(r"^QC_GATE_URL=redis\+sentinel://127.0.0.1:\d+,.*/shop$", ran.stdout, re.MULTILINE)
-    assert set(states(services).values()) == {"down"}
-    assert services("with", "redis-1", "--", "/nowhere").returncode == 127
-    assert set(states(services).values()) == {"down"}
-
-
-def test_a_command_leaves_those_servers_running_that_ran_before_it(services: Services) -> None:
-    assert services("up", "redis-1").returncode == 0
-    assert services("with", "redis-1", "redis-2", "--", "true").returncode == 0
-    told = states(services)
-    assert (told["redis-1"], told["redis-2"]) == ("up", "down")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_an_interrupted_command_is_told_and_the_servers_stop(
-    folder: Path, services: Services, number: signal.Signals
-) -> None:
-    sign = folder.parent / "sign"
-    code = f"import pathlib, signal; pathlib.Path({str(sign)!r}).touch(); signal.pause()"
-    ours = await asyncio.create_subprocess_exec(
-        SCRIPT, "with", "redis-1", "--", sys.executable, "-c", code, env=environment(folder), start_new_session=True
-    )
-
-    async def there() -> bool:
-        return sign.exists()
-
-    await until("the command runs", there)
-    ours.send_signal(number)
-    assert await ours.wait() == 128 + number
-    assert set(states(services).values()) == {"down"}
-
-
-def test_two_folders_side_by_side_share_nothing(tmp_path: Path) -> None:
-    one, other = at(tmp_path / "one"), at(tmp_path / "other")
-    try:
-        assert one("up", "redis-1").returncode == 0
-        assert other("up", "redis-1").returncode == 0
-        assert one("down").returncode == 0
-        assert (states(one)["redis-1"], states(other)["redis-1"]) == ("down", "up")
-    finally:
-        one("down")
-        other("down")
-
-
-@pytest.mark.parametrize(("ours", "ends"), [(False, False), (True, True)], ids=["reused", "control"])
-def test_a_process_that_was_given_the_number_of_a_dead_server_is_left_alone(
-    folder: Path, services: Services, ours: bool, ends: bool
-) -> None:
-    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as stranger:
-        try:
-            born = int(Path(f"/proc/{stranger.pid}/stat").read_text().rpartition(")")[2].split()[19])
-            (folder / "redis-1").mkdir(parents=True)
-            (folder / "redis-1" / "pid").write_text(f"{stranger.pid} {born if ours else born - 1}\n")
-            assert (states(services)["redis-1"] == "died") is not ours
-            assert services("down").returncode == 0
-            assert (stranger.poll() is not None) is ends
-        finally:
-            stranger.kill()
-
-
-def test_a_server_that_does_not_start_is_named_with_the_end_of_its_log(folder: Path, services: Services) -> None:
-    (folder / "mariadb" / "data").mkdir(parents=True)
-    failed = services("up", "mariadb")
-    assert failed.returncode == 1
-    assert "mariadb ended" in failed.stderr
-    assert "| " in failed.stderr
-    assert f"the log is {folder}/mariadb/server.log" in failed.stderr
-
-
-def test_a_port_of_somebody_else_is_named_and_nothing_is_started(services: Services) -> None:
-    with closing(socket.socket()) as stranger:
-        services("status")
-        port = int(services("url", "elasticsearch").stdout.strip().rpartition(":")[2]) - 8
-        stranger.bind(("127.0.0.1", port))
-        stranger.listen()
-        failed = services("up", "mariadb")
-    assert failed.returncode == 1
-    assert f"port {port} is taken" in failed.stderr
-    assert states(services)["mariadb"] == "down"
-
-
-@pytest.mark.parametrize("apt", [False, True])
-def test_on_a_bare_machine_it_installs_what_is_missing_or_says_what_to_install(
-    tmp_path: Path, services: Services, apt: bool
-) -> None:
-    """An apt-get that only writes down what it is asked for stands for one that cannot install."""
-    for program in ("bash", "dirname", "env"):
-        (tmp_path / program).symlink_to(f"/usr/bin/{program}")
-    asked = tmp_path / "asked"
-    if apt:
-        (tmp_path / "apt-get").write_text(f'#!/usr/bin/bash\necho "$@" >> {asked}\n')
-        (tmp_path / "apt-get").chmod(0o755)
-    failed = services("up", "kafka", PATH=str(tmp_path), PYTHON=sys.executable)
-    assert failed.returncode == 1
-    assert "missing: java, javac, mvn" in failed.stderr
-    assert "apt-get install default-jdk-headless maven" in failed.stderr
-    if apt and os.getuid() == 0:
-        update, install = asked.read_text().splitlines()
-        assert update.endswith("update")
-        assert install.endswith("default-jdk-headless maven")
-    else:
-        assert not asked.exists()
