@@ -16,11 +16,12 @@ import prometheus_client
 from quickcommerce.kit import migrate, outbox
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import SECOND_US
-from quickcommerce.kit.db import Database, Sqlite, Tx
+from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.inbox import DeadLetters, Inbox
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.sqlite import Sqlite
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ async def opened(kind: str, path: Path, *folders: str) -> AsyncIterator[Store]:
     """A database with the migrations of these folders."""
     _copied(path, folders)
     store = STORES[kind](path)
-    await migrate.migrate(store.db, migrate.load(*folders))
+    await migrate.migrate(store.db, migrate.load(*folders, dialect=store.db.dialect))
     if folders not in _migrated:
         with closing(sqlite3.connect(path)) as connection:
             _migrated[folders] = connection.serialize()

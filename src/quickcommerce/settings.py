@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from re import sub
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -16,10 +17,14 @@ import msgspec
 
 from quickcommerce.kit import limits
 from quickcommerce.kit.auth import secret_bytes
+from quickcommerce.kit.db import server_of
 
 Profile = Literal["local", "test", "dev", "prod"]
 PROFILES: tuple[Profile, ...] = ("local", "test", "dev", "prod")
 SECRETS = frozenset({"jwt_secret", "pg_secret_key"})
+MARIADB_FORM = "mariadb://USER:PASSWORD@HOST:PORT/SCHEMA"
+MARIADB_TOO = dict.fromkeys(("QC_DATABASE_URL", "QC_PAYMENT_DATABASE_URL"), f" or {MARIADB_FORM}")
+"""Which stores may be on MariaDB, and what is said of those."""
 DERIVED = frozenset({"history_database_url"})
 """Follow from other settings, and are not set."""
 EMULATOR = "emulator:"
@@ -80,6 +85,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order_list_max: OrderList = 256
     order_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
     event_list_max: EventList = 256
+    db_runners_max: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
+    db_writers_max: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    db_readers_max: Annotated[int, msgspec.Meta(ge=1, le=256)] = 4
+    db_wait_s: Deadline = 1
+    db_statement_s: Deadline = 5
+    db_scan_s: Deadline = 30
     drain_s: Deadline = 4
     invariants_every_s: Annotated[int, msgspec.Meta(ge=1, le=DAY_S)] = 60
 
@@ -100,6 +111,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every setting as it is in effect, secrets masked."""
         plain: dict[str, object] = msgspec.structs.asdict(self)
         shown = {name: value for name, value in plain.items() if name not in DERIVED}
+        for name in ("database_url", "payment_database_url"):
+            shown[name] = sub(r"(?<=//)([^:@]*):.*@", r"\1:***@", getattr(self, name))
         return {name: "***" if name in SECRETS and value else value for name, value in shown.items()}
 
 
@@ -178,21 +191,43 @@ def _check_parts(settings: Settings) -> None:
         url = getattr(settings, name)
         if url and not _is_address(url):
             raise BadSetting(f"QC_{name.upper()} must be an http(s) address")
-    databases = {
-        "QC_DATABASE_URL": settings.database_url,
-        "QC_PAYMENT_DATABASE_URL": settings.payment_database_url,
-        "QC_SEARCH_URL": settings.history_database_url,
-    }
-    for variable, url in databases.items():
-        if not url.startswith("sqlite:///") or url == "sqlite:///":
-            raise BadSetting(f"{variable} must be sqlite:///PATH")
-    paths = [Path(url.removeprefix("sqlite:///")).resolve() for url in databases.values()]
-    if len(set(paths)) < len(paths):
-        raise BadSetting(f"{', '.join(databases)} must be different files")
+    _check_databases(settings)
     if settings.bus_url != "memory:":
         raise BadSetting("QC_BUS_URL must be memory:")
     if settings.gate_url:
         raise BadSetting("QC_GATE_URL must be empty: the embedded database needs no gate")
+
+
+def _check_databases(settings: Settings) -> None:
+    """Refuse databases that cannot work, or not together. What is told holds no URL: there may be a password in it."""
+    stores = {
+        "QC_DATABASE_URL": settings.database_url,
+        "QC_PAYMENT_DATABASE_URL": settings.payment_database_url,
+        "QC_SEARCH_URL": settings.history_database_url,
+    }
+    servers = {variable: url for variable, url in stores.items() if url.startswith("mariadb:")}
+    for variable, url in stores.items():
+        if variable not in servers and (not url.startswith("sqlite:///") or url == "sqlite:///"):
+            raise BadSetting(f"{variable} must be sqlite:///PATH{MARIADB_TOO.get(variable, '')}")
+    paths = [Path(url.removeprefix("sqlite:///")).resolve() for name, url in stores.items() if name not in servers]
+    if len(set(paths)) < len(paths):
+        raise BadSetting(f"{', '.join(stores)} must be different files")
+    if not servers:
+        return
+    both = " and ".join(MARIADB_TOO)
+    if servers.keys() != MARIADB_TOO.keys():
+        raise BadSetting(f"{both} must both be mariadb://, and QC_SEARCH_URL not")
+    try:
+        schemas = {(server.host, server.port, server.schema) for server in map(server_of, servers.values())}
+    except ValueError:
+        raise BadSetting(f"{both} must be {MARIADB_FORM}") from None
+    if len(schemas) < len(servers):
+        raise BadSetting(f"{both} must name different schemas: they share no transaction")
+    if settings.bus_url == "memory:":
+        raise BadSetting(
+            "QC_BUS_URL is memory:, which reads the outbox as a log and would pass over what commits late; where many"
+            " write at once, as on MariaDB, use a broker"
+        )
 
 
 def _is_address(url: str) -> bool:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from quickcommerce.kit import db
-from quickcommerce.kit.db import Database, Duplicate, Sqlite, Tx
+from quickcommerce.kit.db import Database, Duplicate, Tx
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.sqlite import Sqlite
 from stores import STORES, Store, metric, opened, until
 
 MIB = 1 << 20
