@@ -16,7 +16,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, PolicyId
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import CouponNotUsable, NotFound
-from stores import STORES, Clock, metric, opened
+from stores import EVERY, Clock, metric, opened
 
 DAY_S = 86_400
 NOBODYS = PolicyId("pol_" + "0" * 26)
@@ -72,7 +72,7 @@ class Shop:
         return [found[coupon_id].order_id for coupon_id in coupon_ids]
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=EVERY)
 async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
     async with opened(request.param, tmp_path / "shop.db", "events", "cursor", "shop") as store:
         yield Shop(store.db)

@@ -20,7 +20,7 @@ from quickcommerce.kit.ids import EventId, OrderId, PaymentId
 from quickcommerce.kit.inbox import DeadLetters
 from quickcommerce.kit.outbox import Message, append
 from quickcommerce.kit.problem import NotFound, Unavailable
-from stores import Clock, Store, drain, metric, opened
+from stores import Clock, Store, drain, kinds, metric, opened
 
 pytestmark = pytest.mark.usefixtures("at_once")
 STEPS: list[tuple[type[OrderEvent], str]] = [(OrderPlaced, "PLACED"), (OrderChanged, "PAYING"), (OrderPaid, "PAID")]
@@ -89,7 +89,7 @@ class History:
         return [text.partition('"status":"')[2].partition('"')[0] for text in await self.shown()]
 
 
-@pytest.fixture(params=["sqlite", "sqlite-inline"])
+@pytest.fixture(params=kinds("sqlite", "sqlite-inline", "mariadb"))
 async def history(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[History]:
     kind = {"sqlite": "sqlite-threaded"}.get(request.param, request.param)
     async with (

@@ -98,6 +98,8 @@ class MariaDb:
 
     async def close(self) -> None:
         """See `Database.close`."""
+        for pool in self._pools.values():
+            pool.end()
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
 
     async def _repeating(self, role: str, work: Work[T]) -> T:

@@ -102,9 +102,13 @@ class Pool(Generic[C]):
         while self._idle:
             self._closed(self._idle.pop())
 
-    async def close(self) -> None:
-        """Wait until every turn has ended, and close everything. Who comes then is refused."""
+    def end(self) -> None:
+        """Refuse who comes from now on."""
         self._ended = True
+
+    async def close(self) -> None:
+        """End, wait until every turn has ended, and close everything."""
+        self.end()
         for _ in range(self._size):
             await self._turns.acquire()
         self.forget()
