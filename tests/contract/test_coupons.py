@@ -161,7 +161,7 @@ async def test_orders_see_coupons_as_they_are_now_and_absent_ones_not_at_all(sho
     looks = metric("qc_db_statements_total", db=shop.db.name) - before
     assert {one: (coupon.user_id, coupon.order_id) for one, coupon in found.items()} == {coupon_id: (7, None)}
     assert looks == 1, "a list of orders costs one look, however many coupons it names"
-    assert await shop.db.read(lambda tx: shop.coupons.of(tx, [], locked=locked)) == {}
+    assert await shop.db.run(lambda tx: shop.coupons.of(tx, [], locked=locked)) == {}
 
 
 async def test_the_window_of_use_is_that_of_the_moment_in_which_the_order_looked(shop: Shop) -> None:

@@ -10,7 +10,7 @@ from quickcommerce.app import MIGRATIONS
 from quickcommerce.kit import migrate
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.migrate import Migration
-from stores import EVERY, STORES
+from stores import EMBEDDED, EVERY, STORES, kinds
 
 FIRST = Migration("test/0001", ("CREATE TABLE shelf (name VARCHAR(9))", "INSERT INTO shelf (name) VALUES ('a')"), "1")
 SECOND = Migration("test/0002", ("INSERT INTO shelf (name) VALUES ('b')",), "2")
@@ -46,12 +46,25 @@ async def test_a_migration_that_was_edited_after_it_was_applied_stops_before_any
     assert await migrate.migrate(db, [FIRST, SECOND]) == ["test/0002"]
 
 
+@pytest.mark.parametrize("db", EMBEDDED, indirect=True)
 async def test_a_migration_that_fails_leaves_nothing_and_those_before_it_stay(db: Database) -> None:
     broken = replace(SECOND, statements=(*SECOND.statements, "INSERT INTO nowhere VALUES (1)"))
     with pytest.raises(Exception, match="nowhere"):
         await migrate.migrate(db, [FIRST, broken])
     assert await names(db) == ["a"]
     assert await migrate.migrate(db, [FIRST, SECOND]) == ["test/0002"]
+
+
+@pytest.mark.parametrize("db", kinds("mariadb"), indirect=True)
+async def test_a_migration_that_fails_goes_on_behind_the_statements_that_are_done(db: Database) -> None:
+    """There each change of a schema commits by itself: what is done must neither be lost nor be done twice."""
+    broken = replace(SECOND, statements=(*SECOND.statements, "INSERT INTO nowhere VALUES (1)"))
+    for _ in range(2):
+        with pytest.raises(Exception, match="nowhere"):
+            await migrate.migrate(db, [FIRST, broken])
+        assert await names(db) == ["a", "b"]
+    assert await migrate.migrate(db, [FIRST, SECOND]) == ["test/0002"]
+    assert await names(db) == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", list(MIGRATIONS))

@@ -125,7 +125,7 @@ class MariaDb:
         try:
             connection = await pool.connection()
             ask = partial(self._ask, pool.role, connection)
-            result, failure = await driven(work(MariaDbTx(self._wake, after)), ask)
+            result, failure = await driven(work(MariaDbTx(self._count, self._wake, after)), ask)
             if failure:
                 return None, failure
             await ask("COMMIT", ())
@@ -156,7 +156,6 @@ class MariaDb:
 
     async def _ask(self, role: str, connection: Connection, sql: str, params: Params) -> Answer:
         """Send a statement: its rows, and how many it matched. One that has no answer in time costs the connection."""
-        self._count()
         try:
             # The server ends a statement at this bound; a second later it is the server that does not answer.
             async with asyncio.timeout(self._statement_s[role] + 1):

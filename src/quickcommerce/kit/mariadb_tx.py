@@ -41,12 +41,14 @@ class _Asked:
 class MariaDbTx:
     """`Tx` of a unit of work that is driven step by step."""
 
-    def __init__(self, wake: Tell, after: list[Tell]) -> None:
+    def __init__(self, count: Tell, wake: Tell, after: list[Tell]) -> None:
+        self._count = count
         self._wake = wake
         self._after = after
 
     async def all(self, sql: str, params: Params = ()) -> list[Row]:
         """See `Tx.all`."""
+        self._count()
         return (await _Asked(translated(sql), params))[0]
 
     async def one(self, sql: str, params: Params = ()) -> Row | None:
@@ -56,12 +58,14 @@ class MariaDbTx:
 
     async def run(self, sql: str, params: Params = ()) -> int:
         """See `Tx.run`."""
+        self._count()
         return (await _Asked(translated(sql), params))[1]
 
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
         """See `Tx.insert`."""
         row_marks = f"({', '.join(['%s'] * (columns.count(',') + 1))})"
         for part in _parts(rows):
+            self._count()
             values = ", ".join([row_marks] * len(part))
             await _Asked(f"INSERT INTO {table} ({columns}) VALUES {values}", [value for row in part for value in row])
 
