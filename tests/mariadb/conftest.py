@@ -72,5 +72,3 @@ async def opened(schema: str) -> AsyncIterator[Opened]:
     yield whole
     for each in made:
         await each.close()
-
-

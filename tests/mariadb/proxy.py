@@ -1,4 +1,4 @@
-"""A line to MariaDB that breaks where a test wants it to: at a COMMIT, at every connection, or not at all but stands still."""
+"""A line to MariaDB that breaks where a test wants it to, around a COMMIT or anywhere, or that stands still."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
