@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from asyncmy.errors import OperationalError
 
 import schemas
 from mariadb.acts import put, rows
@@ -13,6 +14,7 @@ from mariadb.conftest import Opened
 from quickcommerce.kit import db, mariadb
 from quickcommerce.kit.db import LOCK, Duplicate, Repeatable, Tx, Work
 from quickcommerce.kit.mariadb import MariaDb
+from quickcommerce.kit.mariadb_errors import meaning
 
 ADD = "UPDATE pair SET n = n + 1 WHERE name = ?"
 
@@ -140,7 +142,7 @@ async def test_what_the_server_undoes_at_any_statement_is_run_again_whole(opened
             nonlocal sent
             sent += 1
             if sent == at + 1:
-                raise mariadb.meaning(shop.name, mariadb.errors.OperationalError(code, "injected"))
+                raise meaning(shop.name, OperationalError(code, "injected"))
             return await ask(role, connection, sql, params)
 
         shop._ask = undone  # type: ignore[method-assign]
