@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import schemas
 from mariadb.shop import at_rest, built, shops
 from quickcommerce.catalog.model import NewSale
 from quickcommerce.coupon.model import DiscountType, PolicyDraft
@@ -167,16 +166,10 @@ class Crowd:
             await self.told("change", await w.http.patch(url, json={"price": 5_000 + n}, headers=master))
 
 
-def deadlocks() -> int:
-    """How many the server has seen."""
-    return int(schemas.sql("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0][1])
-
-
 @pytest.mark.parametrize("seed", range(3))
 async def test_two_hundred_crossing_baskets_in_two_processes_meet_no_trouble_of_the_database(
     tmp_path: Path, seed: int
 ) -> None:
-    before = deadlocks()
     async with shops(tmp_path, 2, payment_window_s=8) as worlds:
         crowd = Crowd(worlds, seed)
         await crowd.policies()
@@ -198,7 +191,6 @@ async def test_two_hundred_crossing_baskets_in_two_processes_meet_no_trouble_of_
             on_hand, reserved, sold = await worlds[0].stock(product_id)
             assert reserved == 0
             assert 0 < sold < on_hand
-    print(crowd.answers, "deadlocks", deadlocks() - before)
 
 
 async def test_a_schema_that_is_behind_is_refused_and_the_command_is_named(tmp_path: Path) -> None:

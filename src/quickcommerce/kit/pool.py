@@ -14,7 +14,7 @@ from quickcommerce.kit.problem import Unavailable
 
 C = TypeVar("C")
 
-WAITING_MAX = 16
+WAITING_MAX = 64
 """So many may wait for each connection; who comes then is refused at once."""
 
 SIZE = Gauge("qc_db_pool_size", "Connections that the pool may have", ["db", "pool"])
