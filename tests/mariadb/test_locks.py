@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from asyncmy.errors import OperationalError
 
-import schemas
 from mariadb.acts import put, rows
 from mariadb.conftest import Opened
 from quickcommerce.kit import db, mariadb
 from quickcommerce.kit.db import LOCK, Duplicate, Repeatable, Tx, Work
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.mariadb_errors import meaning
+from stores import metric, until
 
 ADD = "UPDATE pair SET n = n + 1 WHERE name = ?"
 
@@ -79,12 +79,9 @@ async def test_a_row_that_another_process_holds_is_waited_for_and_asked_again(
     await shop.run(put("beef"))
     holding = await other._open("writer")
     await other._ask("writer", holding, "UPDATE pair SET n = 5 WHERE name = 'beef.left'", ())
+    before = metric("qc_db_transactions_total", db=schema, end="repeated")
     adding = asyncio.create_task(shop.run(lambda tx: tx.run(ADD, ("beef.left",))))
-    waited = 0
-    while not adding.done() and waited < 2:
-        # Until the first wait has come to its end: the server counts them.
-        waited = int(schemas.sql("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_waits'", schema=schema)[0][1] and waited + 1)
-        await asyncio.sleep(0.6)
+    await until(lambda: metric("qc_db_transactions_total", db=schema, end="repeated") > before)
     await other._ask("writer", holding, "COMMIT", ())
     assert await adding == 1
     assert await shop.run(lambda tx: tx.one("SELECT n FROM pair WHERE name = 'beef.left'")) == (6,)
