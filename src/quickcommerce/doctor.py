@@ -67,7 +67,7 @@ def _folder(folder: Path) -> Finding:
 async def _database(name: str, database: Database) -> Finding:
     try:
         pending = await migrate.pending(database, migrations(name, database.dialect))
-        sound = "SELECT 'ok'" if database.dialect == "mariadb" else "PRAGMA quick_check(1)"
+        sound = "PRAGMA quick_check(1)" if database.dialect == "sqlite" else "SELECT 'ok'"
         broken = await database.scan(lambda tx: tx.one(sound))
     except Exception as error:  # noqa: BLE001 - a file that is no database at all raises whatever its driver does
         return Finding(f"database {name}", False, str(error))
