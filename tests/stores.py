@@ -9,19 +9,23 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
+from unittest.mock import patch
 
 import msgspec
 import prometheus_client
 import pytest
 
+import schemas
 from quickcommerce.kit import migrate, outbox
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import SECOND_US
-from quickcommerce.kit.db import Database, Sqlite, Tx
+from quickcommerce.kit.db import Database, Limits, Params, Tx, connect
 from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.inbox import DeadLetters, Inbox
+from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.sqlite import Sqlite
 from streams import Stream, close_all
 
 T = TypeVar("T")
@@ -57,14 +61,54 @@ def _sqlite(path: Path, *, inline: bool = False, threaded: bool = False) -> Stor
     return Store(db, elsewhere, stalled)
 
 
+def _mariadb(path: Path, *, connections: int = 8) -> Store:
+    schema = schemas.make(schemas.name_of(path))
+    limits = Limits(writers=connections, readers=connections, wait_s=30.0, statement_s=10.0)
+    db = connect(schemas.url_of(schema), rng=random.Random(path.name), limits=limits)
+    assert isinstance(db, MariaDb)
+
+    def elsewhere(sql: str, params: Sequence[Any] = ()) -> None:
+        schemas.sql(sql, params, schema=schema)
+
+    @contextmanager
+    def stalled(what: str) -> Iterator[None]:
+        go_on = asyncio.Event()
+        ask = db._ask
+
+        async def held(role: str, connection: Any, sql: str, params: Params) -> Any:
+            if {"commit": (role, sql) == ("writer", "COMMIT"), "scan": role == "scanner"}[what]:
+                await go_on.wait()
+            return await ask(role, connection, sql, params)
+
+        with patch.object(db, "_ask", held):
+            try:
+                yield
+            finally:
+                go_on.set()
+
+    return Store(db, elsewhere, stalled)
+
+
 STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": _sqlite,
     "sqlite-threaded": lambda path: _sqlite(path, threaded=True),
     "sqlite-inline": lambda path: _sqlite(path, inline=True),
+    "mariadb": _mariadb,
+    "mariadb-narrow": lambda path: _mariadb(path, connections=1),
 }
-"""Every adapter of the database port. `sqlite` is what orders and payments use, `sqlite-threaded` the history."""
-WAITING = ("sqlite", "sqlite-threaded")
-"""Those that give way to the event loop while they commit or scan."""
+"""Every adapter of the database port. `sqlite` is what orders and payments use, `sqlite-threaded` the history;
+`mariadb-narrow` has one connection of each kind, so that one waits for the other as on SQLite."""
+
+
+def kinds(*names: str) -> list[Any]:
+    """Parameters of a test: these adapters, those that need a server marked so."""
+    return [pytest.param(name, marks=[pytest.mark.servers] * name.startswith("mariadb")) for name in names]
+
+
+EMBEDDED = kinds("sqlite", "sqlite-threaded", "sqlite-inline")
+EVERY = [*EMBEDDED, *kinds("mariadb")]
+WAITING = kinds("sqlite", "sqlite-threaded", "mariadb-narrow")
+"""Those that give way to the event loop while they commit or scan, one at a time."""
 
 
 _migrated: dict[tuple[str, ...], bytes] = {}
@@ -79,10 +123,12 @@ def _copied(path: Path, folders: tuple[str, ...]) -> None:
 @asynccontextmanager
 async def opened(kind: str, path: Path, *folders: str) -> AsyncIterator[Store]:
     """A database with the migrations of these folders."""
-    _copied(path, folders)
+    embedded = not kind.startswith("mariadb")
+    if embedded:
+        _copied(path, folders)
     store = STORES[kind](path)
-    await migrate.migrate(store.db, migrate.load(*folders))
-    if folders not in _migrated:
+    await migrate.migrate(store.db, migrate.load(*folders, dialect=store.db.dialect))
+    if embedded and folders not in _migrated:
         with closing(sqlite3.connect(path)) as connection:
             _migrated[folders] = connection.serialize()
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import prometheus_client
 
+import quickcommerce.kit.pool  # noqa: F401 - its metrics are there where a pool is
 from quickcommerce.app import build
 from quickcommerce.settings import Settings, load
 

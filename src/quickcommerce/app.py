@@ -32,7 +32,7 @@ from quickcommerce.history import web as history_web
 from quickcommerce.history.flow import Projection
 from quickcommerce.history.rebuild import Rebuild, Upkeep
 from quickcommerce.history.sql import SqlIndex
-from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, web
+from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, sqlite, web
 from quickcommerce.kit.adapters import adapter
 from quickcommerce.kit.auth import Role, Verifier, mint, secret_bytes
 from quickcommerce.kit.batch import A, GroupCommit, Handle, Q
@@ -111,6 +111,11 @@ MIGRATIONS = {
     "payment": ("events", "cursor", "payment"),
     "history": ("cursor", "history"),
 }
+
+
+def migrations(store: str, dialect: str) -> list[migrate.Migration]:
+    """Those of a store, in order."""
+    return migrate.load(*MIGRATIONS[store], dialect=dialect)
 
 
 class Connect(Protocol):
@@ -235,17 +240,34 @@ class App:
         self.draining[:] = ["the process is stopping"]
         self.flows.live.close()
 
+    async def open(self) -> None:
+        """Make the stores fit for this process. An embedded one is migrated; a shared one is the operator's to migrate.
+
+        Raises BadSetting where that was not done yet, and Unavailable.
+        """
+        shared = [name for name, database in self.stores.every().items() if database.dialect == "mariadb"]
+        for name in shared:
+            if await migrate.pending(self.stores.every()[name], migrations(name, "mariadb")):
+                raise BadSetting(f"the database {name} is not at the present schema: run qc migrate")
+        await self._check_topics()
+        await self._migrate([name for name in self.stores.every() if name not in shared])
+
     async def migrate(self) -> list[str]:
         """Bring every store to the present schema. Returns what was applied. Raises Unavailable."""
-        urls = (self.settings.database_url, self.settings.payment_database_url, self.settings.history_database_url)
-        for url in filter(None, urls):
-            folders.make(db.path_of(url).parent)
+        return await self._migrate(list(self.stores.every()))
+
+    async def _migrate(self, names: list[str]) -> list[str]:
+        for url in (self.settings.database_url, self.settings.payment_database_url, self.settings.history_database_url):
+            if url.startswith(sqlite.SCHEME):
+                folders.make(sqlite.path_of(url).parent)
+        stores = {name: self.stores.every()[name] for name in names}
         applied = [
             f"{name}: {migration}"
-            for name, database in self.stores.every().items()
-            for migration in await migrate.migrate(database, migrate.load(*MIGRATIONS[name]))
+            for name, database in stores.items()
+            for migration in await migrate.migrate(database, migrations(name, database.dialect))
         ]
-        await self.flows.catalog.fold()
+        if "shop" in stores:
+            await self.flows.catalog.fold()
         return applied
 
     async def make_topics(self) -> list[str]:
@@ -255,7 +277,7 @@ class App:
         # An inbox knows events for longer than the bus can repeat them.
         return await self.wire.topics.make(self.settings.bus_partitions, self.settings.inbox_keep_s // 2)
 
-    async def check_topics(self) -> None:
+    async def _check_topics(self) -> None:
         """Raises BadSetting where topics are missing. A bus that does not answer is waited for by those who need it."""
         if not self.wire:
             return
@@ -274,7 +296,7 @@ def build(
     *,
     clock: Clock = system_clock,
     rng: random.Random | None = None,
-    connect: Connect = db.connect,
+    connect: Connect | None = None,
     inline: bool = False,
 ) -> App:
     """Make every part. Nothing runs and nothing is written before `migrate` and `start`.
@@ -283,7 +305,7 @@ def build(
     embedded databases on the calling thread.
     """
     rng = rng or SystemRandom()
-    stores = _stores(settings, connect, rng, inline=inline)
+    stores = _stores(settings, connect or partial(db.connect, limits=_limits(settings)), rng, inline=inline)
     flows = _flows(settings, stores, clock, rng, inline=inline)
     letters = {name: DeadLetters(database, clock) for name, database in stores.every().items() if name != "history"}
     handlers = _handlers(flows)
@@ -345,6 +367,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     sales, coupons = TimeSales(stores.shop, clock, ids), Coupons(stores.shop, clock, ids)
     catalog = Catalog(stores.shop, stock, sales, clock)
     book = OrderBook(stores.shop)
+    runners = _runners(settings, stores.shop)
     emulator = _emulator(settings, clock, rng, inline=inline)
     toss = _toss(settings, emulator)
     payments = _payments(settings, stores.payment, book, toss, ids, clock, rng)
@@ -372,10 +395,10 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         orders=Orders(stores.shop, book, payments, changes, clock, ids),
         settlement=Settlement(changes, clock, ids, hold_again=settings.late_money == "hold_again"),
         place=place,
-        placing=_grouped("orders", placing, settings.order_list_max, settings.order_queue_max),
         gate=gate,
+        placing=_grouped("orders", placing, runners, settings.order_list_max, settings.order_queue_max),
         coupons=coupons,
-        issuing=_grouped("coupons", coupons.issue),
+        issuing=_grouped("coupons", coupons.issue, runners),
         payments=payments,
         captures=payments.captures,
         refunding=_refunding(settings, stores, toss, clock, ids, rng),
@@ -391,11 +414,26 @@ def _gate(settings: Settings) -> "RedisGate | None":
     return adapter("quickcommerce.stock.gate", "redis").RedisGate(settings.gate_url) if settings.gate_url else None
 
 
+def _limits(settings: Settings) -> db.Limits:
+    return db.Limits(
+        writers=settings.db_writers_max,
+        readers=settings.db_readers_max,
+        wait_s=settings.db_wait_s,
+        statement_s=settings.db_statement_s,
+        scan_s=settings.db_scan_s,
+    )
+
+
+def _runners(settings: Settings, store: Database) -> int:
+    """Lists of a group commit in flight at once: SQLite has one writer."""
+    return settings.db_runners_max if store.dialect == "mariadb" else 1
+
+
 def _grouped(
-    name: str, handle: Handle[Q, A], list_max: int = LIST_MAX, queue_max: int = QUEUE_MAX
+    name: str, handle: Handle[Q, A], runners: int, list_max: int = LIST_MAX, queue_max: int = QUEUE_MAX
 ) -> GroupCommit[Q, A]:
     """A group commit; see the bounds above."""
-    return GroupCommit(name, handle, list_max=list_max, queue_max=queue_max, within_s=WITHIN_S)
+    return GroupCommit(name, handle, list_max=list_max, queue_max=queue_max, within_s=WITHIN_S, runners=runners)
 
 
 def _payments(
@@ -404,15 +442,16 @@ def _payments(
     """Payments on store B."""
     attempts = Attempts(store, clock, ids, settings.capture_lease_s)
     outcomes = Outcomes(store, clock, ids, rng, settings.unknown_hold_s)
-    settling = _grouped("outcomes", outcomes.settle)
+    runners = _runners(settings, store)
+    settling = _grouped("outcomes", outcomes.settle, runners)
     captures = Captures(attempts, settling, toss, clock, settings.unknown_hold_s)
     openings = Openings(store, clock, ids)
     return Payments(
         db=store,
         orders=book,
         openings=openings,
-        opening=_grouped("openings", openings.open),
-        beginning=_grouped("confirms", captures.begin),
+        opening=_grouped("openings", openings.open, runners),
+        beginning=_grouped("confirms", captures.begin, runners),
         captures=captures,
         clock=clock,
         ids=ids,

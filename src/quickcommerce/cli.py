@@ -48,6 +48,9 @@ cli.add_typer(bench_app, name="bench")
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
+MIGRATE_S = 600
+"""How long one statement of a migration may take, in seconds."""
+
 DataDir = Annotated[str | None, typer.Option(help="Where the embedded databases live.", show_default="data")]
 
 
@@ -74,7 +77,7 @@ def _once(settings: Settings, work: Callable[[App], Awaitable[T]]) -> T:
     async def whole() -> T:
         app = build(settings)
         try:
-            await app.migrate()
+            await app.open()
             return await work(app)
         finally:
             await app.stop()
@@ -108,7 +111,8 @@ def migrate(data_dir: DataDir = None) -> None:
     """Bring the databases to the present schema; make the bus's topics and the history's index where there are none."""
 
     async def whole() -> list[str]:
-        app = build(_settings(data_dir=data_dir))
+        # A large table takes as long as it takes.
+        app = build(_settings(data_dir=data_dir, db_statement_s=MIGRATE_S))
         try:
             applied = [*await app.migrate(), *(f"bus: topic {name}" for name in await app.make_topics())]
             await Upkeep(Rebuild(app.flows.book, app.flows.index)).step()

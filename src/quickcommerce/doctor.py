@@ -5,14 +5,15 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickcommerce.app import MIGRATIONS, App, build
+from quickcommerce.app import App, build, migrations
 from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import migrate
 from quickcommerce.kit.auth import KeySet
 from quickcommerce.kit.clock import system_clock
-from quickcommerce.kit.db import Busy, Database, connect, path_of
+from quickcommerce.kit.db import Busy, Database, connect
 from quickcommerce.kit.folders import probe
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.sqlite import SCHEME, path_of
 from quickcommerce.payment.attention import Attentions
 from quickcommerce.payment.model import Asked, Unreadable
 from quickcommerce.settings import Settings
@@ -36,19 +37,20 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at every part without changing any. Never raises for what is wrong with a part: that is a finding."""
-    paths = {
-        "shop": path_of(settings.database_url),
-        "payment": path_of(settings.payment_database_url),
+    urls = {
+        "shop": settings.database_url,
+        "payment": settings.payment_database_url,
+        "history": settings.history_database_url,
     }
-    if settings.history_database_url:
-        paths["history"] = path_of(settings.history_database_url)
+    paths = {name: path_of(url) for name, url in urls.items() if url.startswith(SCHEME)}
     needed = (Path(settings.data_dir), *(path.parent for path in paths.values()))
     folders = {folder: _folder(folder) for folder in needed}
     reachable = {name: path for name, path in paths.items() if folders[path.parent].fit}
     absent = [name for name, path in reachable.items() if not path.exists()]
     findings = [Finding(f"database {name}", True, "not there yet; qc run makes it") for name in absent]
     ledger = Path(settings.data_dir, LEDGER_FILE)
-    looked = _examine(settings, reachable.keys() - absent, ledger if ledger.exists() else None)
+    servers = urls.keys() - paths
+    looked = _examine(settings, (reachable.keys() - absent) | servers, ledger if ledger.exists() else None)
     return [*folders.values(), *findings, *asyncio.run(looked)]
 
 
@@ -81,8 +83,9 @@ def _folder(folder: Path) -> Finding:
 
 async def _database(name: str, database: Database) -> Finding:
     try:
-        pending = await migrate.pending(database, migrate.load(*MIGRATIONS[name]))
-        broken = await database.scan(lambda tx: tx.one("PRAGMA quick_check(1)"))
+        pending = await migrate.pending(database, migrations(name, database.dialect))
+        sound = "PRAGMA quick_check(1)" if database.dialect == "sqlite" else "SELECT 'ok'"
+        broken = await database.scan(lambda tx: tx.one(sound))
     except Exception as error:  # noqa: BLE001 - a file that is no database at all raises whatever its driver does
         return Finding(f"database {name}", False, str(error))
     if broken != ("ok",):

@@ -182,8 +182,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 async def _serve(settings: Settings, listener: socket.socket, *, sample: bool) -> None:
     app = build(settings)
-    await app.check_topics()
-    await app.migrate()
+    await app.open()
     if sample:
         await load_sample(app)
     config = uvicorn.Config(

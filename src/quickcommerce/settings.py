@@ -17,10 +17,18 @@ import msgspec
 from quickcommerce.kit import limits
 from quickcommerce.kit.addresses import is_http, is_redis, without_password
 from quickcommerce.kit.auth import secret_bytes
+from quickcommerce.kit.db import server_of
 
 Profile = Literal["local", "test", "dev", "prod"]
 PROFILES: tuple[Profile, ...] = ("local", "test", "dev", "prod")
 SECRETS = frozenset({"jwt_secret", "pg_secret_key"})
+MARIADB_FORM = "mariadb://USER:PASSWORD@HOST:PORT/SCHEMA"
+OTHER_FORMS = {
+    "QC_DATABASE_URL": f" or {MARIADB_FORM}",
+    "QC_PAYMENT_DATABASE_URL": f" or {MARIADB_FORM}",
+    "QC_SEARCH_URL": " or an http(s) address",
+}
+"""What the place of a store may be beside a SQLite file."""
 DERIVED = frozenset({"history_database_url"})
 """Follow from other settings, and are not set."""
 EMULATOR = "emulator:"
@@ -91,6 +99,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order_list_max: OrderList = 256
     order_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
     event_list_max: EventList = 256
+    db_runners_max: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
+    db_writers_max: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    db_readers_max: Annotated[int, msgspec.Meta(ge=1, le=256)] = 4
+    db_wait_s: Deadline = 1
+    db_statement_s: Deadline = 5
+    db_scan_s: Deadline = 30
     drain_s: Deadline = 4
     invariants_every_s: Annotated[int, msgspec.Meta(ge=1, le=DAY_S)] = 60
 
@@ -116,7 +130,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every setting as it is in effect, secrets masked."""
         plain: dict[str, object] = msgspec.structs.asdict(self)
         shown = {name: value for name, value in plain.items() if name not in DERIVED}
-        shown["search_url"] = without_password(self.search_url)
+        for name in ("database_url", "payment_database_url", "gate_url", "search_url"):
+            shown[name] = without_password(getattr(self, name))
         return {name: "***" if name in SECRETS and value else value for name, value in shown.items()}
 
 
@@ -206,18 +221,38 @@ def _check_parts(settings: Settings) -> None:
 
 
 def _check_databases(settings: Settings) -> None:
-    databases = {"QC_DATABASE_URL": settings.database_url, "QC_PAYMENT_DATABASE_URL": settings.payment_database_url}
+    """Refuse databases that cannot work, or not together. What is told holds no URL: there may be a password in it."""
+    stores = {"QC_DATABASE_URL": settings.database_url, "QC_PAYMENT_DATABASE_URL": settings.payment_database_url}
     if not settings.searches_elastic:
-        databases["QC_SEARCH_URL"] = settings.history_database_url
+        stores["QC_SEARCH_URL"] = settings.history_database_url
     elif not is_http(settings.search_url):
         raise BadSetting("QC_SEARCH_URL must be sqlite:///PATH or an http(s) address")
-    for variable, url in databases.items():
-        if not url.startswith("sqlite:///") or url == "sqlite:///":
-            either = " or an http(s) address" if variable == "QC_SEARCH_URL" else ""
-            raise BadSetting(f"{variable} must be sqlite:///PATH{either}")
-    paths = [Path(url.removeprefix("sqlite:///")).resolve() for url in databases.values()]
+    servers = {variable: url for variable, url in stores.items() if url.startswith("mariadb:")}
+    for variable, url in stores.items():
+        if variable not in servers and (not url.startswith("sqlite:///") or url == "sqlite:///"):
+            raise BadSetting(f"{variable} must be sqlite:///PATH{OTHER_FORMS[variable]}")
+    paths = [Path(url.removeprefix("sqlite:///")).resolve() for name, url in stores.items() if name not in servers]
     if len(set(paths)) < len(paths):
-        raise BadSetting(f"{', '.join(databases)} must be different files")
+        raise BadSetting(f"{', '.join(stores)} must be different files")
+    if servers:
+        _check_servers(settings, servers)
+
+
+def _check_servers(settings: Settings, servers: Mapping[str, str]) -> None:
+    both = "QC_DATABASE_URL and QC_PAYMENT_DATABASE_URL"
+    if len(servers) != 2 or "QC_SEARCH_URL" in servers:
+        raise BadSetting(f"{both} must both be mariadb://, and QC_SEARCH_URL not")
+    try:
+        schemas = {(server.host, server.port, server.schema) for server in map(server_of, servers.values())}
+    except ValueError:
+        raise BadSetting(f"{both} must be {MARIADB_FORM}") from None
+    if len(schemas) < len(servers):
+        raise BadSetting(f"{both} must name different schemas: they share no transaction")
+    if settings.bus_url == MEMORY:
+        raise BadSetting(
+            "QC_BUS_URL is memory:, which reads the outbox as a log and would pass over what commits late; where many"
+            " write at once, as on MariaDB, use kafka://"
+        )
 
 
 def _check_prod(settings: Settings) -> None:

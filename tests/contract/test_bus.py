@@ -10,9 +10,9 @@ from quickcommerce.kit.bus import Settle
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.inbox import Inbox
 from quickcommerce.kit.outbox import Message
-from stores import BUSES, READERS, Group, Post, drain, message, post
+from stores import BUSES, READERS, Group, Post, drain, kinds, message, post
 
-KINDS = ("sqlite", "sqlite-inline")
+KINDS = kinds("sqlite", "sqlite-inline", "mariadb")
 
 
 class Crash(BaseException):

@@ -10,7 +10,7 @@ from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.db import Database, Tx, Work
 from quickcommerce.kit.outbox import SHARDS, append
 from quickcommerce.kit.problem import Unavailable
-from stores import BUSES, READERS, Post, drain, message, turns
+from stores import BUSES, READERS, Post, drain, kinds, message, turns
 
 MESSAGES = [message(f"order-{key}", n) for n in range(3) for key in range(8)]
 
@@ -169,6 +169,7 @@ async def test_listeners_of_the_outbox_are_woken_by_events_and_by_nothing_else(w
     assert woken == [1]
 
 
+@pytest.mark.parametrize("wire", kinds("sqlite", "sqlite-inline"), indirect=True)
 async def test_a_group_waits_for_a_store_that_is_down_and_loses_nothing(wire: Post) -> None:
     group = wire.group()
     reader = Subscription(wire.source.db, group.inbox, 100)

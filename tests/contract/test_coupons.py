@@ -16,7 +16,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, PolicyId
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import CouponNotUsable, NotFound
-from stores import STORES, Clock, metric, opened
+from stores import EVERY, Clock, metric, opened
 
 DAY_S = 86_400
 NOBODYS = PolicyId("pol_" + "0" * 26)
@@ -72,7 +72,7 @@ class Shop:
         return [found[coupon_id].order_id for coupon_id in coupon_ids]
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=EVERY)
 async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
     async with opened(request.param, tmp_path / "shop.db", "events", "cursor", "shop") as store:
         yield Shop(store.db)
@@ -160,8 +160,8 @@ async def test_orders_see_coupons_as_they_are_now_and_absent_ones_not_at_all(sho
     found = await shop.db.run(lambda tx: shop.coupons.of(tx, [coupon_id, 5, 2**53 - 1], locked=locked))
     looks = metric("qc_db_statements_total", db=shop.db.name) - before
     assert {one: (coupon.user_id, coupon.order_id) for one, coupon in found.items()} == {coupon_id: (7, None)}
-    assert looks == 1, "a list of orders costs one look, however many coupons it names"
-    assert await shop.db.read(lambda tx: shop.coupons.of(tx, [], locked=locked)) == {}
+    assert looks == 1 + locked, "a list of orders costs one look, however many coupons it names"
+    assert await shop.db.run(lambda tx: shop.coupons.of(tx, [], locked=locked)) == {}
 
 
 async def test_the_window_of_use_is_that_of_the_moment_in_which_the_order_looked(shop: Shop) -> None:

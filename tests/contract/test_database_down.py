@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from quickcommerce.kit import db
-from quickcommerce.kit.db import Database, Duplicate, Sqlite, Tx
+from quickcommerce.kit.db import Database, Duplicate, Tx
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
-from stores import STORES, Store, metric, opened, until
+from quickcommerce.kit.sqlite import Sqlite
+from stores import EMBEDDED, STORES, Store, metric, opened, until
 
 MIB = 1 << 20
 COUNT = "SELECT COUNT(*) FROM note"
@@ -30,7 +31,7 @@ connection.execute("COMMIT")
 """
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=EMBEDDED)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     async with opened(request.param, tmp_path / "store.db") as found:
         await found.db.run(lambda tx: tx.run("CREATE TABLE note (name VARCHAR(40) PRIMARY KEY, body BLOB NOT NULL)"))
@@ -94,7 +95,7 @@ async def test_another_process_that_writes_for_too_long_is_told_as_unavailable(
     assert await names(store.db) == ["elsewhere", "mine"]
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=EMBEDDED)
 async def unopened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """A database that nobody has looked at yet: another process may still have the file for itself."""
     async with opened(request.param, tmp_path / "store.db") as made:

@@ -10,12 +10,12 @@ from quickcommerce.kit.db import Database, Duplicate, Tx
 from quickcommerce.kit.idempotency import Claim, Kept
 from quickcommerce.kit.outbox import SHARDS
 from quickcommerce.kit.policy import Backoff
-from stores import STORES, message, opened
+from stores import EVERY, message, opened
 
 MINE, YOURS = Claim(7, "key", "f1"), Claim(8, "key", "f2")
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=EVERY)
 async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     async with opened(request.param, tmp_path / "shop.db", "events", "cursor", "shop") as store:
         yield store.db

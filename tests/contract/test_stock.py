@@ -17,7 +17,7 @@ from quickcommerce.kit.ids import Ids
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.stock import store as rows
 from quickcommerce.stock.flow import Stock
-from stores import STORES, Clock, opened
+from stores import EVERY, Clock, opened
 
 MILK, EGGS = 1, 2
 GOODS = [Entry(MILK, "우유 1L", 2_900, 10, "Milk 1L", "dairy"), Entry(EGGS, "달걀", 8_900, 3)]
@@ -59,7 +59,7 @@ class Shop:
         return row
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=EVERY)
 async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
     async with opened(request.param, tmp_path / "shop.db", "events", "cursor", "shop") as store:
         found = Shop(store.db)

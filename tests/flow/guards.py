@@ -30,9 +30,9 @@ from flow.probe import Probe, Watched
 from flow.process import process
 from flow.staging import Misinformed, stale_order, stale_payment, stale_stock
 from flow.truth import rest, rows
-from quickcommerce.kit import db
 from quickcommerce.kit.clock import from_rfc3339
 from quickcommerce.kit.ids import OrderId
+from quickcommerce.kit.sqlite import Sqlite
 from quickcommerce.order import store as order_store
 from quickcommerce.payment.model import Asked, Found, Reading, Reply, Unknown
 from quickcommerce.payment.running import Running
@@ -44,7 +44,7 @@ async def stock_check(folder: Path) -> None:
         # The last line of defence, the table's own CHECK, is taken away: here the first one is looked at.
         shop = w.app.stores.shop
         assert isinstance(shop, Watched)
-        assert isinstance(shop.inner, db.Sqlite)
+        assert isinstance(shop.inner, Sqlite)
         shop.inner._connection("writer").execute("PRAGMA ignore_check_constraints = ON")
         assert (await w.order([(BEEF, 5)], user=7)).status_code == 201
         with stale_stock({BEEF: 5}):

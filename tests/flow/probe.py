@@ -148,7 +148,7 @@ class Watched:
     """A database with a probe in it."""
 
     def __init__(self, inner: Database, probe: Probe) -> None:
-        self.inner, self.name, self._probe = inner, inner.name, probe
+        self.inner, self.name, self.dialect, self._probe = inner, inner.name, inner.dialect, probe
 
     async def run(self, work: Work[T]) -> T:
         name = _name(work)

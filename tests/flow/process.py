@@ -15,6 +15,7 @@ from quickcommerce.catalog.model import Entry
 from quickcommerce.kit import db, folders
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.life import CRASHES
+from quickcommerce.kit.sqlite import Sqlite
 from quickcommerce.toss_emulator import AppTransport, Emulator
 from world import EPOCH_US, GOODS, Clock, World, built, buyers, started
 
@@ -34,7 +35,7 @@ async def start(
 
     def connect(url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False) -> Database:
         inner = db.connect(url, rng=rng, inline=inline, threaded=threaded)
-        assert isinstance(inner, db.Sqlite)
+        assert isinstance(inner, Sqlite)
         # Processes die here, machines do not: waiting for the disk would only take time.
         for role in ("writer", "reader", "scanner"):
             inner._connection(role).execute("PRAGMA synchronous = OFF")

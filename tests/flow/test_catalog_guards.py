@@ -28,6 +28,7 @@ from quickcommerce.kit import db, idempotency
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, rfc3339
 from quickcommerce.kit.db import Tx
+from quickcommerce.kit.sqlite import Sqlite
 from quickcommerce.stock import store as stock_store
 from world import World
 
@@ -96,7 +97,7 @@ async def quota(folder: Path) -> None:
     async with process(folder, loops=False) as w:
         shop, sales, catalog = w.app.stores.shop, w.app.flows.sales, w.app.flows.catalog
         assert isinstance(shop, Watched)
-        assert isinstance(shop.inner, db.Sqlite)
+        assert isinstance(shop.inner, Sqlite)
         # The last line of defence, the table's own CHECK, is taken away: here the first one is looked at.
         shop.inner._connection("writer").execute("PRAGMA ignore_check_constraints = ON")
         sale = (await announce(w, MILK)).json()["time_sale_id"]

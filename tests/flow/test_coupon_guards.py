@@ -16,8 +16,8 @@ from flow.staging import cut
 from quickcommerce.coupon import store
 from quickcommerce.coupon.flow import Issued, Issuing
 from quickcommerce.coupon.model import DiscountType, PolicyDraft
-from quickcommerce.kit.db import Sqlite
 from quickcommerce.kit.ids import PolicyId
+from quickcommerce.kit.sqlite import Sqlite
 from world import World, world
 
 DRAFT = PolicyDraft(

@@ -118,10 +118,15 @@ async def sales_at(tx: Tx, product_ids: Sequence[int], now_us: int, *, locked: b
     """The time sales in force, by product; their windows do not overlap. `locked` keeps them as read."""
     ids = sorted(set(product_ids))
     rows = await tx.all(
-        f"SELECT {_SALE} FROM time_sale WHERE product_id IN ({marks(ids)}) AND starts_us <= ? AND ends_us > ?"
-        f" ORDER BY time_sale_id {LOCK if locked else ''}",
+        f"SELECT {_SALE} FROM time_sale WHERE product_id IN ({marks(ids)}) AND starts_us <= ? AND ends_us > ?",
         [*ids, now_us, now_us],
     )
+    if locked and rows:
+        # Rows are locked in the order in which they are found: by their ids, as by whoever uses up their quota.
+        found = sorted(row[0] for row in rows)
+        rows = await tx.all(
+            f"SELECT {_SALE} FROM time_sale WHERE time_sale_id IN ({marks(found)}) ORDER BY time_sale_id {LOCK}", found
+        )
     return {sale.product_id: sale for sale in (Sale(*row) for row in rows)}
 
 

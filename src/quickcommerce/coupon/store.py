@@ -79,10 +79,12 @@ async def held(tx: Tx, pairs: _Pairs, now_us: int) -> dict[tuple[PolicyId, int],
 
 
 async def of(tx: Tx, coupon_ids: Iterable[int], now_us: int, *, locked: bool) -> dict[int, Coupon]:
-    """Coupons by id; `locked` keeps them (and how many of their policies are issued) until the transaction's end."""
+    """Coupons by id; `locked` keeps them until the transaction's end. Their policies stay free for those who issue."""
     ids = sorted(set(coupon_ids))
-    where = f"c.coupon_id IN ({marks(ids)}) ORDER BY c.coupon_id {LOCK if locked else ''}"
-    return {row[0]: _coupon(row, now_us) for row in await tx.all(f"{_JOINED} WHERE {where}", ids)}
+    if locked:
+        await tx.all(f"SELECT 1 FROM coupon WHERE coupon_id IN ({marks(ids)}) ORDER BY coupon_id {LOCK}", ids)
+    rows = await tx.all(f"{_JOINED} WHERE c.coupon_id IN ({marks(ids)}) ORDER BY c.coupon_id", ids)
+    return {row[0]: _coupon(row, now_us) for row in rows}
 
 
 async def page(tx: Tx, user_id: int, before: tuple[int, int] | None, now_us: int, limit: int) -> list[Coupon]:

@@ -64,17 +64,20 @@ async def find(tx: Tx, claims: Iterable[Claim]) -> dict[str, Kept]:
 
 
 async def keep(tx: Tx, kept: Iterable[tuple[Claim, str]], now_us: int) -> None:
-    """Remember what each claim led to, in the transaction that makes it so."""
+    """Remember what each claim led to, in the transaction that makes it so; keys ascending, as every lock is taken."""
+    by_key = sorted(kept, key=lambda one: one[0].scoped)
     await tx.insert(
         "idempotency",
         "scoped_key, fingerprint, resource, at_us",
-        [(claim.scoped, claim.fingerprint, resource, now_us) for claim, resource in kept],
+        [(claim.scoped, claim.fingerprint, resource, now_us) for claim, resource in by_key],
     )
 
 
-async def forget(tx: Tx, claim: Claim) -> None:
-    """Free a key again: what it led to was refused after all."""
-    await tx.run("DELETE FROM idempotency WHERE scoped_key = ?", (claim.scoped,))
+async def forget(tx: Tx, claims: Iterable[Claim]) -> None:
+    """Free keys again: what they led to was refused after all."""
+    keys = sorted(claim.scoped for claim in claims)
+    if keys:
+        await tx.run(f"DELETE FROM idempotency WHERE scoped_key IN ({marks(keys)})", keys)
 
 
 def reused(claim: Claim, kept: Kept) -> IdempotencyKeyReused | None:

@@ -124,7 +124,9 @@ class DeadLetters:
     async def take(self, tx: Tx, letter_id: str) -> Message:
         """Remove a letter and return its event. Raises NotFound."""
         message = await self.peek(tx, letter_id)
-        await tx.run("DELETE FROM dead_letter WHERE letter_id = ?", (letter_id,))
+        if await tx.run("DELETE FROM dead_letter WHERE letter_id = ?", (letter_id,)) != 1:
+            # Another operator was faster, between the look and now.
+            raise NotFound("there is no such dead letter")
         return message
 
 

@@ -90,12 +90,18 @@ class Place:
         todo = [at for at in range(len(requests)) if at not in answers and at not in followers]
         # One moment for the whole list: a price is that of the time which the order itself tells.
         now = self.clock()
+        claims = {at: claim for at in todo if (claim := requests[at].claim)}
+        if locked:
+            # The keys before the rows that are locked to decide, or two lists could wait for each other.
+            await idempotency.keep(tx, [(claim, requests[at].order_id) for at, claim in claims.items()], now)
         priced = await self._decide(tx, requests, todo, answers, now, locked=locked)
         rows = {at: self._row(requests[at], basket, now) for at, (basket, _) in priced.items()}
         orders = {at: row.public() for at, row in rows.items()}
         bodies = {at: msgspec.json.encode(order) for at, order in orders.items()}
-        claims = [(requests[at].claim, row.order_id) for at, row in rows.items()]
-        await idempotency.keep(tx, [(claim, order_id) for claim, order_id in claims if claim], now)
+        if locked:
+            await idempotency.forget(tx, [claim for at, claim in claims.items() if at not in rows])
+        else:
+            await idempotency.keep(tx, [(claims[at], row.order_id) for at, row in rows.items() if at in claims], now)
         await self._write(tx, [(row, orders[at], bodies[at]) for at, row in rows.items()], now)
         await self._take(tx, list(rows.values()), priced.values())
         bodies |= await self._pay_nothing(tx, {at: row for at, row in rows.items() if row.payable == 0})

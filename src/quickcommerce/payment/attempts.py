@@ -69,16 +69,17 @@ class Attempts:
     lease_s: float
 
     async def begin(self, requests: list[Confirming]) -> Sequence[Begun | Joined | Problem]:
-        """Decide what each confirm is, as one transaction. A refusal fails alone."""
+        """Decide what each confirm is, as one transaction, payments by their ids. A refusal fails alone."""
+        by_id = sorted(range(len(requests)), key=lambda at: requests[at].payment_id)
 
         async def work(tx: Tx) -> list[Begun | Joined | Problem]:
-            answers: list[Begun | Joined | Problem] = []
-            for request in requests:
+            answers: dict[int, Begun | Joined | Problem] = {}
+            for at in by_id:
                 try:
-                    answers.append(await self._confirming(tx, request))
+                    answers[at] = await self._confirming(tx, requests[at])
                 except Problem as refusal:
-                    answers.append(refusal)
-            return answers
+                    answers[at] = refusal
+            return [answers[at] for at in range(len(requests))]
 
         return await self.db.run(work)
 

@@ -67,10 +67,12 @@ class Outcomes:
     unknown_hold_s: int
 
     async def settle(self, results: list[Result]) -> list[Settled]:
-        """Commit outcomes as one transaction."""
+        """Commit outcomes as one transaction; the rows of payments are taken in the order of their ids."""
+        by_id = sorted(range(len(results)), key=lambda at: results[at].payment.payment_id)
 
         async def work(tx: Tx) -> list[Settled]:
-            return [await self._settle(tx, result.payment, result.outcome) for result in results]
+            settled = {at: await self._settle(tx, results[at].payment, results[at].outcome) for at in by_id}
+            return [settled[at] for at in range(len(results))]
 
         return await self.db.run(work)
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from quickcommerce.kit.db import LOCK, Tx
+from quickcommerce.kit.db import LOCK, Tx, marks
 from quickcommerce.kit.ids import PaymentId, RefundId
 from quickcommerce.payment.refund_model import RefundStatus, Tried
 from quickcommerce.payment.store import NEVER_US
@@ -95,11 +95,17 @@ async def existing(tx: Tx, refund_id: RefundId, *, locked: bool = False) -> Refu
 async def due(tx: Tx, now_us: int, limit: int, payment_id: PaymentId | None = None) -> list[Refund]:
     """Refunds (of one payment, or of any) to be worked on now, the longest due first, locked."""
     mine, names = ("AND payment_id = ?", [payment_id]) if payment_id else ("", [])
-    rows = await tx.all(
-        f"SELECT {_COLUMNS} FROM refund WHERE status = ? AND due_us <= ? {mine} ORDER BY due_us LIMIT ? {LOCK}",
+    found = await tx.all(
+        f"SELECT refund_id FROM refund WHERE status = ? AND due_us <= ? {mine} ORDER BY due_us LIMIT ?",
         [RefundStatus.PENDING, now_us, *names, limit],
     )
-    return [_refund(row) for row in rows]
+    # Locked by their ids, as by everybody; and somebody may have taken one between the look and the lock.
+    ids = sorted(refund_id for (refund_id,) in found)
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM refund WHERE refund_id IN ({marks(ids)}) ORDER BY refund_id {LOCK}", ids
+    )
+    refunds = [refund for refund in map(_refund, rows) if refund.status is RefundStatus.PENDING]
+    return sorted((refund for refund in refunds if refund.due_us <= now_us), key=lambda refund: refund.due_us)
 
 
 async def move(tx: Tx, new: Refund, lease_token: str) -> bool:

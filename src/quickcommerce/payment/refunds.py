@@ -114,7 +114,7 @@ class Refunds:
         """The refund that this key led to; None where that was refused, so that the key is free again."""
         refund = await existing(tx, RefundId(kept.resource), locked=True)
         if refund.status is RefundStatus.FAILED and not refund.answered:
-            await idempotency.forget(tx, claim)
+            await idempotency.forget(tx, [claim])
             return None
         reused = idempotency.reused(claim, kept)
         if reused:

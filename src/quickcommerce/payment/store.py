@@ -69,7 +69,8 @@ _CHANGING = (
     "status", "version", "captured", "refunded", "payment_key", "attempt", "tries", "declines", "unknown_us", "due_us",
     "lease_token", "trace", "updated_us", "captured_us", "refunding",
 )  # fmt: skip
-_DUE = f"('{Status.CAPTURING}', '{Status.UNKNOWN}', '{Status.RETRY}')"
+DUE = (Status.CAPTURING, Status.UNKNOWN, Status.RETRY)
+_DUE = "('" + "', '".join(DUE) + "')"
 
 
 def _payment(row: tuple[object, ...]) -> Payment:
@@ -82,15 +83,28 @@ async def insert(tx: Tx, payments: Iterable[Payment]) -> None:
 
 
 async def of_orders(tx: Tx, order_ids: Collection[OrderId], *, locked: bool = False) -> dict[OrderId, Payment]:
-    """Payments by order id."""
+    """Payments by order id; `locked` keeps them as read until the transaction's end."""
     ids = sorted(order_ids)
     if not ids:
         return {}
-    lock = LOCK if locked else ""
+    if locked:
+        found = await tx.all(f"SELECT payment_id FROM payment WHERE order_id IN ({marks(ids)})", ids)
+        payments = await _locked(tx, [payment_id for (payment_id,) in found])
+    else:
+        rows = await tx.all(f"SELECT {_COLUMNS} FROM payment WHERE order_id IN ({marks(ids)}) ORDER BY order_id", ids)
+        payments = list(map(_payment, rows))
+    return {payment.order_id: payment for payment in payments}
+
+
+async def _locked(tx: Tx, payment_ids: Iterable[PaymentId]) -> list[Payment]:
+    """Payments, locked in the order of their ids, as by everybody: another index would give another order."""
+    ids = sorted(payment_ids)
+    if not ids:
+        return []
     rows = await tx.all(
-        f"SELECT {_COLUMNS} FROM payment WHERE order_id IN ({marks(ids)}) ORDER BY order_id {lock}", ids
+        f"SELECT {_COLUMNS} FROM payment WHERE payment_id IN ({marks(ids)}) ORDER BY payment_id {LOCK}", ids
     )
-    return {payment.order_id: payment for payment in map(_payment, rows)}
+    return list(map(_payment, rows))
 
 
 async def get(tx: Tx, payment_id: PaymentId, *, locked: bool = False) -> Payment | None:
@@ -160,11 +174,14 @@ async def owe(tx: Tx, payment_id: PaymentId, amount: int) -> bool:
 
 async def due(tx: Tx, now_us: int, limit: int) -> list[Payment]:
     """Payments to be looked at now, the longest due first, locked."""
-    rows = await tx.all(
-        f"SELECT {_COLUMNS} FROM payment WHERE status IN {_DUE} AND due_us <= ? ORDER BY due_us LIMIT ? {LOCK}",
+    found = await tx.all(
+        f"SELECT payment_id FROM payment WHERE status IN {_DUE} AND due_us <= ? ORDER BY due_us LIMIT ?",
         (now_us, limit),
     )
-    return [_payment(row) for row in rows]
+    payments = await _locked(tx, [payment_id for (payment_id,) in found])
+    # Somebody may have taken one between the look and the lock.
+    still = [payment for payment in payments if payment.status in DUE and payment.due_us <= now_us]
+    return sorted(still, key=lambda payment: payment.due_us)
 
 
 async def count(tx: Tx) -> int:

@@ -1,0 +1,2 @@
+-- An order of fifty lines with long names is larger than MariaDB's BLOB; SQLite's has no such bound.
+--mariadb ALTER TABLE document MODIFY body MEDIUMBLOB NOT NULL;

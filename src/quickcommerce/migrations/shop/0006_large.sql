@@ -1,0 +1,2 @@
+-- An order of fifty lines with long names is larger than MariaDB's BLOB; SQLite's has no such bound.
+--mariadb ALTER TABLE orders MODIFY placed MEDIUMBLOB NOT NULL;

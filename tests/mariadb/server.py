@@ -1,0 +1,101 @@
+"""A MariaDB of a test's own, which it may kill."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from asyncmy.connection import connect
+
+
+class Mariadb:
+    """A server on a folder and a port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: Process | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    async def install(self) -> None:
+        """Make its folder."""
+        self._folder.mkdir()
+        user = ["--user=root"] if os.geteuid() == 0 else []
+        command = [found("mariadb-install-db"), "--no-defaults", f"--datadir={self._folder}", *user]
+        made = await asyncio.create_subprocess_exec(
+            *command, "--auth-root-authentication-method=normal", "--skip-test-db", stdout=DEVNULL, stderr=DEVNULL
+        )
+        assert await made.wait() == 0, f"{command} failed"
+
+    async def start(self) -> None:
+        """Start, and wait until it takes statements."""
+        user = ["--user=root"] if os.geteuid() == 0 else []
+        self._process = await asyncio.create_subprocess_exec(
+            found("mariadbd"), "--no-defaults", f"--datadir={self._folder}", f"--socket={self._folder}/s.sock",
+            f"--port={self.port}", "--bind-address=127.0.0.1", f"--log-error={self._folder}/log", *user,
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            while True:
+                assert self._process.returncode is None, (self._folder / "log").read_text()
+                with contextlib.suppress(Exception):
+                    await self.sql("SELECT 1")
+                    return
+                await asyncio.sleep(0.05)
+
+    async def kill(self) -> None:
+        """As the power cut would."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """As an operator would."""
+        await self._end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """It does nothing any more, and closes nothing."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+    async def _end(self, how: signal.Signals) -> None:
+        if self._process and self._process.returncode is None:
+            self._process.send_signal(how)
+            await self._process.wait()
+
+    async def sql(self, text: str) -> None:
+        """One statement as root."""
+        connection = await connect(host="127.0.0.1", port=self.port, user="root", autocommit=True)
+        try:
+            await connection.cursor().execute(text)
+        finally:
+            connection.close()
+
+
+def found(program: str) -> str:
+    """Where a program is; a test that needs one fails where there is none."""
+    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    assert path, f"{program} is not installed"
+    return path
+
+
+@asynccontextmanager
+async def server(folder: Path) -> AsyncIterator[Mariadb]:
+    """A running server with an empty schema `shop`."""
+    one = Mariadb(folder)
+    await one.install()
+    try:
+        await one.start()
+        await one.sql("CREATE DATABASE shop CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+        yield one
+    finally:
+        await one.kill()
