@@ -16,11 +16,12 @@ from typing import Any
 import httpx2
 
 from quickcommerce import settings as settings_module
-from quickcommerce.app import App, Connect, build
+from quickcommerce.app import App, build
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit import db
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import SECOND_US
+from quickcommerce.parts import Connect
 from quickcommerce.toss_emulator import AppTransport
 
 EPOCH_US = 1_767_225_600 * SECOND_US

@@ -7,179 +7,33 @@ the table of which event goes where; `_loops` is all that runs by itself; `_rout
 import asyncio
 import random
 from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
 
-from litestar import Litestar, asgi
-from litestar.exceptions import HTTPException
-from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+from litestar import Litestar
 
-from quickcommerce.catalog import sales_web
-from quickcommerce.catalog import web as catalog_web
-from quickcommerce.catalog.flow import Catalog
-from quickcommerce.catalog.sales import TimeSales
-from quickcommerce.console import asyncapi
-from quickcommerce.console import page as console_page
-from quickcommerce.console import web as console_web
-from quickcommerce.console.board import Board
+from quickcommerce import roles, routes
 from quickcommerce.console.invariants import Audit, Watch
 from quickcommerce.console.operations import Operations
-from quickcommerce.coupon import web as coupon_web
-from quickcommerce.coupon.flow import Coupons, Issued, Issuing
-from quickcommerce.history import web as history_web
-from quickcommerce.history.flow import Projection
-from quickcommerce.history.rebuild import Rebuild, Upkeep
 from quickcommerce.history.sql import SqlIndex
-from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, sqlite, web
-from quickcommerce.kit.adapters import adapter
-from quickcommerce.kit.auth import Role, Verifier, mint, secret_bytes
-from quickcommerce.kit.batch import A, GroupCommit, Handle, Q
-from quickcommerce.kit.bus import Consumer, Subscription
-from quickcommerce.kit.clock import SECOND_US, Clock, system_clock
-from quickcommerce.kit.db import Database, Tx
-from quickcommerce.kit.ids import Ids, SystemRandom
-from quickcommerce.kit.inbox import DeadLetters, Handler, Inbox
-from quickcommerce.kit.life import Loop, Supervisor
+from quickcommerce.kit import bus, folders, migrate, outbox, sqlite
+from quickcommerce.kit.bus import Subscription
+from quickcommerce.kit.clock import Clock, system_clock
+from quickcommerce.kit.db import Tx
+from quickcommerce.kit.ids import SystemRandom
+from quickcommerce.kit.life import Supervisor
 from quickcommerce.kit.middleware import Drain, Shortcut, Telemetry
-from quickcommerce.kit.outbox import Message, Relay
-from quickcommerce.kit.problem import Problem, Unavailable
+from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
 from quickcommerce.order import store as order_store
 from quickcommerce.order import web as order_web
-from quickcommerce.order.book import OrderBook
-from quickcommerce.order.changes import Changes
-from quickcommerce.order.crowd import Crowd
-from quickcommerce.order.flow import Orders
-from quickcommerce.order.place import Place, Placed, Placing
-from quickcommerce.order.settlement import Settlement
-from quickcommerce.order.web import Checkout
-from quickcommerce.payment import attention_web
+from quickcommerce.parts import Connect, Flows, Parts, Stores, make, migrations
 from quickcommerce.payment import store as payment_store
-from quickcommerce.payment import web as payment_web
-from quickcommerce.payment.attempts import Attempts
 from quickcommerce.payment.attention import Attentions
-from quickcommerce.payment.capture import Captures
-from quickcommerce.payment.flow import Payments
-from quickcommerce.payment.opening import Openings
-from quickcommerce.payment.outcomes import Outcomes
-from quickcommerce.payment.refund_steps import RefundSteps
-from quickcommerce.payment.refunding import Refunding
-from quickcommerce.payment.refunds import Refunds
-from quickcommerce.payment.toss import Toss
-from quickcommerce.settings import EMULATOR, MEMORY, BadSetting, Settings
-from quickcommerce.shop import page as shop_page
-from quickcommerce.shop import web as shop_web
-from quickcommerce.shop.live import Live
-from quickcommerce.shop.session import SESSION_S
+from quickcommerce.roles import ProcessRole
+from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.stock import store as stock_store
-from quickcommerce.stock import web as stock_web
-from quickcommerce.stock.flow import Stock
-from quickcommerce.stock.restock import Shelves
-from quickcommerce.toss_emulator import AppTransport, Emulator
 
-if TYPE_CHECKING:
-    from quickcommerce.history.elastic_index import ElasticIndex
-    from quickcommerce.kit.kafka import Publisher, Topics
-    from quickcommerce.kit.kafka_reader import Reader
-    from quickcommerce.stock.gate import RedisGate
-
-PRUNE_MAX = 500
-"""Old rows of one kind deleted in one transaction, which keeps others waiting for as long as it takes."""
-LIST_MAX, QUEUE_MAX = 64, 1024
-"""Bounds of the group commits of payments and coupons: requests in one transaction, and those that may wait."""
-WITHIN_S = 10.0
-"""How long a request waits for its group commit before it is told to ask again."""
-PRUNE_EVERY_S = 30.0
-INDEX_EVERY_S = 5.0
-"""How often it is looked whether the history's index is still there."""
-POLL_S = 1.0
-"""How often a loop looks by itself; what happens in this process wakes it at once."""
-GATHER_S = 0.2
-"""How long events gather before a reader takes them: 30 in one transaction cost little more than one."""
-RELAY_LEASE_S = 30.0
-"""How long a relay keeps the shards that it publishes from others, if it dies with them."""
-EMULATOR_PREFIX = "/_toss"
-DEMO = ("local", "test")
-"""Profiles in which whoever opens the shop may choose who they are."""
-
-Source = Literal["shop", "payment"]
-"""The stores that speak: each has an outbox."""
-MIGRATIONS = {
-    "shop": ("events", "cursor", "shop"),
-    "payment": ("events", "cursor", "payment"),
-    "history": ("cursor", "history"),
-}
-
-
-def migrations(store: str, dialect: str) -> list[migrate.Migration]:
-    """Those of a store, in order."""
-    return migrate.load(*MIGRATIONS[store], dialect=dialect)
-
-
-class Connect(Protocol):
-    """Opens the database behind a URL."""
-
-    def __call__(self, url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False) -> Database:
-        """See `kit.db.connect`."""
-        ...
-
-
-@dataclass(frozen=True)
-class Stores:
-    """The three databases: A (catalog, stock, orders), B (payments), and the history's.
-
-    Where documents are in Elasticsearch the history has none of its own: it remembers in A how far it has read.
-    """
-
-    shop: Database
-    payment: Database
-    history: Database
-
-    def every(self) -> dict[str, Database]:
-        """By name."""
-        own = {} if self.history is self.shop else {"history": self.history}
-        return {"shop": self.shop, "payment": self.payment, **own}
-
-
-@dataclass(frozen=True)
-class Flows:
-    """What the system can do, wired to its stores and to the PG."""
-
-    ids: Ids
-    catalog: Catalog
-    sales: TimeSales
-    shelves: Shelves
-    book: OrderBook
-    orders: Orders
-    settlement: Settlement
-    place: Place
-    placing: GroupCommit[Placing, Placed]
-    coupons: Coupons
-    issuing: GroupCommit[Issuing, Issued]
-    payments: Payments
-    captures: Captures
-    refunding: Refunding
-    index: "SqlIndex | ElasticIndex"
-    live: Live
-    gate: "RedisGate | None"
-    toss: Toss
-    emulator: Emulator | None
-
-
-@dataclass(frozen=True)
-class Wire:
-    """The parts of a bus between processes. There are none where each outbox is a bus itself (`memory:`)."""
-
-    topics: "Topics"
-    publisher: "Publisher"
-    relays: dict[Source, Relay]
-    readers: list["Reader"]
-
-    async def close(self) -> None:
-        """Leave the groups and let go of the brokers."""
-        await asyncio.gather(self.publisher.close(), *(reader.close() for reader in self.readers))
+SERVING = ("all", "api")
+"""Roles that serve the whole HTTP contract; the others tell how they are."""
 
 
 @dataclass(frozen=True)
@@ -187,14 +41,21 @@ class App:
     """The whole system in one process."""
 
     settings: Settings
-    stores: Stores
-    flows: Flows
-    subscriptions: list[Subscription]
-    wire: Wire | None
+    parts: Parts
     supervisor: Supervisor
     operations: Operations
     routes: Litestar
     draining: list[str]
+
+    @property
+    def stores(self) -> Stores:
+        """The databases."""
+        return self.parts.stores
+
+    @property
+    def flows(self) -> Flows:
+        """What it can do."""
+        return self.parts.flows
 
     @property
     def asgi(self) -> Drain:
@@ -223,8 +84,8 @@ class App:
         # What the due loops began in their last step: it is cut off, and found again by its lease.
         await asyncio.gather(self.flows.captures.drain(0), self.flows.refunding.drain(0))
         await self.flows.captures.settling.drain()
-        if self.wire:
-            await self.wire.close()
+        if self.parts.wire:
+            await self.parts.wire.close()
         await self.flows.toss.close()
         if self.flows.emulator:
             await self.flows.emulator.stop()
@@ -272,21 +133,21 @@ class App:
 
     async def make_topics(self) -> list[str]:
         """Make what topics are missing. Returns which. Raises Unavailable."""
-        if not self.wire:
+        if not self.parts.wire:
             return []
         # An inbox knows events for longer than the bus can repeat them.
-        return await self.wire.topics.make(self.settings.bus_partitions, self.settings.inbox_keep_s // 2)
+        return await self.parts.wire.topics.make(self.settings.bus_partitions, self.settings.inbox_keep_s // 2)
 
     async def _check_topics(self) -> None:
         """Raises BadSetting where topics are missing. A bus that does not answer is waited for by those who need it."""
-        if not self.wire:
+        if not self.parts.wire:
             return
         try:
-            found = await self.wire.topics.found()
+            found = await self.parts.wire.topics.found()
         except Unavailable as down:
             log.warning("bus.down", reason=down.detail)
             return
-        missing = [name for name in self.wire.topics.names if name not in found]
+        missing = [name for name in self.parts.wire.topics.names if name not in found]
         if missing:
             raise BadSetting(f"QC_BUS_URL has no topic {' and no '.join(missing)}: `qc migrate` makes them")
 
@@ -298,6 +159,7 @@ def build(
     rng: random.Random | None = None,
     connect: Connect | None = None,
     inline: bool = False,
+    role: ProcessRole = "all",
 ) -> App:
     """Make every part. Nothing runs and nothing is written before `migrate` and `start`.
 
@@ -305,351 +167,32 @@ def build(
     embedded databases on the calling thread.
     """
     rng = rng or SystemRandom()
-    stores = _stores(settings, connect or partial(db.connect, limits=_limits(settings)), rng, inline=inline)
-    flows = _flows(settings, stores, clock, rng, inline=inline)
-    letters = {name: DeadLetters(database, clock) for name, database in stores.every().items() if name != "history"}
-    handlers = _handlers(flows)
-    payment = Inbox("payment", stores.payment, handlers["payment"], letters["payment"], clock, rng)
-    order = Inbox("order", stores.shop, handlers["order"], letters["shop"], clock, rng)
-    history = Projection("history", stores.history, flows.index, letters["shop"], rng)
-    readings: list[tuple[Source, Consumer]] = [("shop", payment), ("payment", order), ("shop", history)]
-    subscriptions: list[Subscription] = []
-    wire = None if settings.bus_url == MEMORY else _wire(settings, stores, readings, flows.ids, clock)
-    if not wire:
-        subscriptions = [
-            Subscription(stores.every()[source], each, settings.event_list_max) for source, each in readings
-        ]
-    audit = Audit(stores.shop, stores.payment, flows.index, tuple(letters.values()), clock)
-    watch = Watch(audit, clock, settings.invariants_every_s)
-    watching = Loop("invariants", watch.step, POLL_S)
-    carrying = [*_relays(stores, wire), *_consumers(wire)] if wire else []
-    supervisor = Supervisor([*_loops(settings, stores, flows, subscriptions, clock), *carrying, watching], rng=rng)
+    parts = make(settings, clock, rng, connect, inline=inline)
+    letters = tuple(parts.letters.values())
+    watch = Watch(
+        Audit(parts.stores.shop, parts.stores.payment, parts.flows.index, letters, clock),
+        clock,
+        settings.invariants_every_s,
+    )
+    supervisor = Supervisor(roles.loops(role, settings, parts, watch, clock), rng=rng)
     draining: list[str] = []
     operations = Operations(
         reasons=lambda: [*draining, *supervisor.stalled()],
-        probe=lambda: _probe(stores),
-        counts=lambda: _counts(stores, flows, subscriptions),
+        probe=lambda: _probe(parts.stores),
+        counts=lambda: _counts(parts),
         invariants=watch.look,
         looked=lambda: watch.last,
         loops=supervisor.states,
-        behind=lambda: _behind(subscriptions),
-        attentions=Attentions(stores.payment, clock),
-        letters=tuple(letters.values()),
-        consumers={"payment": payment, "order": order, "history": history},
+        behind=lambda: _behind(parts.subscriptions),
+        attentions=Attentions(parts.stores.payment, clock),
+        letters=letters,
+        consumers=parts.consumers,
     )
-    routes = _routes(settings, flows, operations, clock)
-    app = App(settings, stores, flows, subscriptions, wire, supervisor, operations, routes, draining)
-    routes.on_startup.append(app.start)
-    routes.on_shutdown.append(app.stop)
+    served = routes.whole(settings, parts.flows, operations, clock) if role in SERVING else routes.health(operations)
+    app = App(settings, parts, supervisor, operations, served, draining)
+    served.on_startup.append(app.start)
+    served.on_shutdown.append(app.stop)
     return app
-
-
-def _stores(settings: Settings, connect: Connect, rng: random.Random, *, inline: bool) -> Stores:
-    shop = connect(settings.database_url, rng=rng, inline=inline)
-    payment = connect(settings.payment_database_url, rng=rng, inline=inline)
-    if settings.searches_elastic:
-        return Stores(shop, payment, shop)
-    return Stores(shop, payment, connect(settings.history_database_url, rng=rng, inline=inline, threaded=True))
-
-
-def _index(settings: Settings, stores: Stores) -> "SqlIndex | ElasticIndex":
-    """Where documents are."""
-    if not settings.searches_elastic:
-        return SqlIndex(stores.history)
-    elastic_index = adapter("quickcommerce.history.elastic_index", "elastic")
-    index: ElasticIndex = elastic_index.connect(settings.search_url, settings.search_index)
-    return index
-
-
-def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random, *, inline: bool) -> Flows:
-    ids = Ids(clock, rng)
-    stock = Stock(clock)
-    sales, coupons = TimeSales(stores.shop, clock, ids), Coupons(stores.shop, clock, ids)
-    catalog = Catalog(stores.shop, stock, sales, clock)
-    book = OrderBook(stores.shop)
-    runners = _runners(settings, stores.shop)
-    emulator = _emulator(settings, clock, rng, inline=inline)
-    toss = _toss(settings, emulator)
-    payments = _payments(settings, stores.payment, book, toss, ids, clock, rng)
-    changes = Changes(stock, sales, coupons, clock, ids)
-    place = Place(
-        db=stores.shop,
-        prices=catalog,
-        reservations=stock,
-        sales=sales,
-        coupons=coupons,
-        changes=changes,
-        clock=clock,
-        ids=ids,
-        payment_window_s=settings.payment_window_s,
-        payable_min=settings.payable_min_won,
-    )
-    gate = _gate(settings)
-    placing = Crowd(gate, place.place, stores.shop).place if gate else place.place
-    return Flows(
-        ids=ids,
-        catalog=catalog,
-        sales=sales,
-        shelves=Shelves(stores.shop, stock, clock, ids),
-        book=book,
-        orders=Orders(stores.shop, book, payments, changes, clock, ids),
-        settlement=Settlement(changes, clock, ids, hold_again=settings.late_money == "hold_again"),
-        place=place,
-        gate=gate,
-        placing=_grouped("orders", placing, runners, settings.order_list_max, settings.order_queue_max),
-        coupons=coupons,
-        issuing=_grouped("coupons", coupons.issue, runners),
-        payments=payments,
-        captures=payments.captures,
-        refunding=_refunding(settings, stores, toss, clock, ids, rng),
-        index=_index(settings, stores),
-        live=Live(book),
-        toss=toss,
-        emulator=emulator,
-    )
-
-
-def _gate(settings: Settings) -> "RedisGate | None":
-    """The gate before the database, if there is one."""
-    return adapter("quickcommerce.stock.gate", "redis").RedisGate(settings.gate_url) if settings.gate_url else None
-
-
-def _limits(settings: Settings) -> db.Limits:
-    return db.Limits(
-        writers=settings.db_writers_max,
-        readers=settings.db_readers_max,
-        wait_s=settings.db_wait_s,
-        statement_s=settings.db_statement_s,
-        scan_s=settings.db_scan_s,
-    )
-
-
-def _runners(settings: Settings, store: Database) -> int:
-    """Lists of a group commit in flight at once: SQLite has one writer."""
-    return settings.db_runners_max if store.dialect == "mariadb" else 1
-
-
-def _grouped(
-    name: str, handle: Handle[Q, A], runners: int, list_max: int = LIST_MAX, queue_max: int = QUEUE_MAX
-) -> GroupCommit[Q, A]:
-    """A group commit; see the bounds above."""
-    return GroupCommit(name, handle, list_max=list_max, queue_max=queue_max, within_s=WITHIN_S, runners=runners)
-
-
-def _payments(
-    settings: Settings, store: Database, book: OrderBook, toss: Toss, ids: Ids, clock: Clock, rng: random.Random
-) -> Payments:
-    """Payments on store B."""
-    attempts = Attempts(store, clock, ids, settings.capture_lease_s)
-    outcomes = Outcomes(store, clock, ids, rng, settings.unknown_hold_s)
-    runners = _runners(settings, store)
-    settling = _grouped("outcomes", outcomes.settle, runners)
-    captures = Captures(attempts, settling, toss, clock, settings.unknown_hold_s)
-    openings = Openings(store, clock, ids)
-    return Payments(
-        db=store,
-        orders=book,
-        openings=openings,
-        opening=_grouped("openings", openings.open, runners),
-        beginning=_grouped("confirms", captures.begin, runners),
-        captures=captures,
-        clock=clock,
-        ids=ids,
-        unknown_hold_s=settings.unknown_hold_s,
-        answer_within_s=settings.answer_within_s,
-    )
-
-
-def _toss(settings: Settings, emulator: Emulator | None) -> Toss:
-    """The client of the PG, wherever that is."""
-    return Toss(
-        "http://toss.emulator" if emulator else settings.pg_url,
-        settings.pg_secret_key,
-        confirm_deadline_s=settings.pg_confirm_deadline_s,
-        read_deadline_s=settings.pg_read_deadline_s,
-        transport=AppTransport(emulator.asgi) if emulator else None,
-    )
-
-
-def _emulator(settings: Settings, clock: Clock, rng: random.Random, *, inline: bool) -> Emulator | None:
-    """The PG in this process, where it is ours."""
-    if settings.pg_url != EMULATOR:
-        return None
-    return Emulator(
-        data_dir=Path(settings.data_dir),
-        secret_key=settings.pg_secret_key,
-        now_us=clock,
-        rng=rng,
-        controls=settings.profile in ("local", "test"),
-        prefix=EMULATOR_PREFIX,
-        inline=inline,
-    )
-
-
-def _refunding(settings: Settings, stores: Stores, toss: Toss, clock: Clock, ids: Ids, rng: random.Random) -> Refunding:
-    refunds = Refunds(stores.payment, clock, ids, settings.refund_window_s, settings.refund_claim_s)
-    steps = RefundSteps(stores.payment, clock, ids, rng, settings.capture_lease_s)
-    return Refunding(refunds, steps, toss, settings.answer_within_s)
-
-
-def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
-    """Which event goes where. The history takes every order event and has no table."""
-    settlement, openings = flows.settlement, flows.payments.openings
-    return {
-        "payment": {
-            "OrderPlaced": openings.opened,
-            "OrderChanged": _ignored,
-            "OrderPaid": _ignored,
-            "OrderClosed": _ignored,
-            "OrderRefunded": _ignored,
-            "MoneyUnclaimed": flows.refunding.refunds.refund_whole,
-        },
-        "order": {
-            "PaymentStarted": settlement.started,
-            "PaymentSettled": settlement.settled,
-            "PaymentDeclined": settlement.declined,
-            "PaymentFailed": settlement.failed,
-            "PaymentRefunded": settlement.refunded,
-        },
-    }
-
-
-async def _ignored(_tx: Tx, _messages: list[Message]) -> None:
-    """This consumer knows the event and has nothing to do."""
-
-
-def _loops(
-    settings: Settings, stores: Stores, flows: Flows, subscriptions: list[Subscription], clock: Clock
-) -> list[Loop]:
-    """All that runs by itself."""
-    inbox_keep_us, key_keep_us = settings.inbox_keep_s * SECOND_US, settings.idempotency_keep_s * SECOND_US
-
-    async def prune() -> bool:
-        now = clock()
-        more = [await bus.prune(source, subscriptions) for source in (stores.shop, stores.payment)]
-        for store in (stores.shop, stores.payment):
-            more += [await store.run(lambda tx: inbox.prune(tx, now - inbox_keep_us, PRUNE_MAX)) == PRUNE_MAX]
-            more += [await store.run(lambda tx: idempotency.prune(tx, now - key_keep_us, PRUNE_MAX)) == PRUNE_MAX]
-        return any(more)
-
-    readers = []
-    for subscription in subscriptions:
-        reader = Loop(f"events-{subscription.consumer.name}", subscription.step, POLL_S, rest_s=GATHER_S)
-        subscription.source.listen(reader.wake.set)
-        readers.append(reader)
-    upkeep = Upkeep(Rebuild(flows.book, flows.index))
-    live = Loop("live", flows.live.step, POLL_S, rest_s=GATHER_S)
-    stores.shop.listen(live.wake.set)
-    return [
-        *readers,
-        *([Loop("history-index", upkeep.step, INDEX_EVERY_S)] if settings.searches_elastic else []),
-        live,
-        Loop("expire", flows.orders.expire, POLL_S),
-        Loop("payments-due", flows.captures.due, POLL_S / 2, wake=flows.captures.running.freed),
-        Loop("refunds-due", flows.refunding.due, POLL_S / 2, wake=flows.refunding.running.freed),
-        Loop("prune", prune, PRUNE_EVERY_S),
-    ]
-
-
-def _wire(settings: Settings, stores: Stores, readings: list[tuple[Source, Consumer]], ids: Ids, clock: Clock) -> Wire:
-    """Kafka: a topic for each outbox, and a consumer group for each that reads one."""
-    kafka, reader = adapter("quickcommerce.kit.kafka", "kafka"), adapter("quickcommerce.kit.kafka_reader", "kafka")
-    servers, prefix, most = kafka.servers_of(settings.bus_url), settings.bus_prefix, settings.event_list_max
-    topics: dict[Source, str] = {"shop": f"{prefix}orders", "payment": f"{prefix}payments"}
-    publisher: Publisher = kafka.Publisher(servers)
-    return Wire(
-        topics=kafka.Topics(servers, tuple(topics.values())),
-        publisher=publisher,
-        relays={
-            source: Relay(stores.every()[source], publisher.to(topic), clock, ids, RELAY_LEASE_S, most)
-            for source, topic in topics.items()
-        },
-        readers=[
-            reader.Reader(servers, topics[source], consumer, group=f"{prefix}{consumer.name}", list_max=most)
-            for source, consumer in readings
-        ],
-    )
-
-
-def _relays(stores: Stores, wire: Wire) -> list[Loop]:
-    """What moves the outboxes to the bus. They look often: what commits may be another process, which wakes nobody."""
-    loops = []
-    for source, relay in wire.relays.items():
-        loop = Loop(f"relay-{source}", relay.step, GATHER_S, rest_s=GATHER_S)
-        stores.every()[source].listen(loop.wake.set)
-        loops.append(loop)
-    return loops
-
-
-def _consumers(wire: Wire) -> list[Loop]:
-    """What takes events from the bus. Each waits by itself for the next."""
-    return [Loop(f"events-{reader.consumer.name}", reader.step, 0) for reader in wire.readers]
-
-
-def _routes(settings: Settings, flows: Flows, operations: Operations, clock: Clock) -> Litestar:
-    """All that answers."""
-    checkout = Checkout(secret_bytes(settings.jwt_secret or settings.pg_secret_key))
-    demo = settings.profile in DEMO and bool(settings.jwt_secret)
-    pg_checkout = (EMULATOR_PREFIX if flows.emulator else settings.pg_url) + "/emulator/checkout"
-    handlers: list[ControllerRouterHandler] = [
-        order_web.router(),
-        catalog_web.router(),
-        catalog_web.categories,
-        sales_web.router(),
-        *stock_web.routes(),
-        *coupon_web.routes(),
-        *payment_web.routes(),
-        attention_web.attention,
-        history_web.search,
-        *console_web.routes(),
-        *console_page.routes(),
-        *shop_web.routes(demo=demo),
-    ]
-    if flows.emulator:
-        emulator = flows.emulator
-
-        @asgi(EMULATOR_PREFIX, is_mount=True, copy_scope=True)
-        async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
-            await emulator.asgi(scope, receive, send)
-
-        handlers.append(mounted)
-    app = Litestar(
-        handlers,
-        openapi_config=None,
-        before_request=web.before_request,
-        exception_handlers={Problem: web.on_problem, HTTPException: shop_page.on_http, Exception: web.on_defect},
-        logging_config=None,
-    )
-    app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
-    app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
-    app.state.payments_web = payment_web.Web(flows.payments, flows.refunding, flows.ids)
-    app.state.catalog = flows.catalog
-    app.state.sales = flows.sales
-    app.state.stock_web = stock_web.Web(flows.shelves)
-    app.state.coupons_web = coupon_web.Web(flows.coupons, flows.issuing)
-    app.state.history = flows.index
-    app.state.operations = operations
-    app.state.attentions = operations.attentions
-    app.state.board = Board(operations, clock)
-    app.state.public_url = settings.public_url
-    app.state.pages = shop_page.Pages(
-        book=flows.book,
-        payments=flows.payments,
-        checkout=checkout,
-        live=flows.live,
-        clock=clock,
-        pg_checkout=pg_checkout,
-        public_url=settings.public_url,
-        mint=partial(_demo_token, settings.jwt_secret, clock) if demo else None,
-    )
-    app.state.openapi = openapi.describe(app, version("quickcommerce"))
-    app.state.asyncapi = asyncapi.describe(version("quickcommerce"))
-    return app
-
-
-def _demo_token(secret: str, clock: Clock, user_id: int, role: Role) -> str:
-    """What a demo buyer is given who signs in."""
-    return mint(secret, user_id, role, now_us=clock(), ttl_s=SESSION_S)
 
 
 async def _probe(stores: Stores) -> None:
@@ -663,10 +206,11 @@ async def _behind(subscriptions: list[Subscription]) -> dict[str, int]:
     return {each.consumer.name: await each.behind() for each in subscriptions}
 
 
-async def _counts(stores: Stores, flows: Flows, subscriptions: list[Subscription]) -> dict[str, int]:
+async def _counts(parts: Parts) -> dict[str, int]:
     """How much there is, counted now."""
-    shop_passed = await bus.passed(stores.shop, subscriptions)
-    payment_passed = await bus.passed(stores.payment, subscriptions)
+    stores = parts.stores
+    shop_passed = await bus.passed(stores.shop, parts.subscriptions)
+    payment_passed = await bus.passed(stores.payment, parts.subscriptions)
 
     async def shop(tx: Tx) -> dict[str, int]:
         pending = await outbox.pending(tx, shop_passed)
@@ -678,4 +222,4 @@ async def _counts(stores: Stores, flows: Flows, subscriptions: list[Subscription
     counted = await stores.shop.scan(shop)
     payments, pending = await stores.payment.scan(payment)
     counted["outbox_pending"] += pending
-    return counted | {"payments": payments, "documents": await flows.index.count()}
+    return counted | {"payments": payments, "documents": await parts.flows.index.count()}

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from quickcommerce import doctor as checks
+from quickcommerce import roles
 from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
 from quickcommerce.bench.cli import bench_app
@@ -24,13 +25,12 @@ from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.problem import Problem
 from quickcommerce.kit.telemetry import configure_logs
+from quickcommerce.roles import ROLES
 from quickcommerce.serve import serve
 from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.server import serve as serve_emulator
 
 T = TypeVar("T")
-
-ROLES = ("all", "api", "relay", "payment", "history", "sweeper")
 
 cli = typer.Typer(
     help="QuickCommerce: the order-payment core of a quick-commerce shop.",
@@ -96,14 +96,11 @@ def run(
 ) -> None:
     """Serve the shop."""
     settings = _settings(host=host, port=port, data_dir=data_dir)
-    if role not in ROLES:
-        raise BadSetting(f"--role {role} is none of {', '.join(ROLES)}")
-    if role != "all":
-        raise BadSetting(
-            f"--role {role} needs databases and a PG that processes can share; SQLite and the emulator live in one:"
-            " use --role all"
-        )
-    serve(settings, sample=sample)
+    for known in ROLES:
+        if role == known:
+            roles.check(known, settings)
+            return serve(settings, known, sample=sample)
+    raise BadSetting(f"--role {role} is none of {', '.join(ROLES)}")
 
 
 @cli.command()

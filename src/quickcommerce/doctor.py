@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from quickcommerce.app import App, build, migrations
+from quickcommerce.app import App, build
 from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import migrate
 from quickcommerce.kit.auth import KeySet
@@ -14,6 +14,7 @@ from quickcommerce.kit.db import Busy, Database, connect
 from quickcommerce.kit.folders import probe
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.sqlite import SCHEME, path_of
+from quickcommerce.parts import migrations
 from quickcommerce.payment.attention import Attentions
 from quickcommerce.payment.model import Asked, Unreadable
 from quickcommerce.settings import Settings
@@ -121,13 +122,13 @@ async def _index(app: App) -> list[Finding]:
 
 async def _bus(app: App) -> Finding:
     """Whether the brokers answer and have our topics."""
-    if not app.wire:
+    if not app.parts.wire:
         return Finding("bus", True, "the outboxes, in this process")
     try:
-        found = await app.wire.topics.found()
+        found = await app.parts.wire.topics.found()
     except Unavailable as down:
         return Finding("bus", False, down.detail)
-    missing = [name for name in app.wire.topics.names if name not in found]
+    missing = [name for name in app.parts.wire.topics.names if name not in found]
     if missing:
         return Finding("bus", False, f"no topic {', '.join(missing)}: qc migrate")
     told = ", ".join(f"{name} of {partitions} partitions" for name, partitions in found.items())

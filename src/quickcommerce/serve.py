@@ -9,7 +9,7 @@ import resource
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from types import FrameType
@@ -24,6 +24,7 @@ from quickcommerce.kit import folders
 from quickcommerce.kit.problem import InvalidRequest, Unavailable
 from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.kit.web import PROBLEM_JSON
+from quickcommerce.roles import ProcessRole
 from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.server import CuttableProtocol, Server, authority
 from quickcommerce.toss_emulator.store import LedgerError
@@ -118,8 +119,8 @@ class Shop(Server):
         super().handle_exit(sig, frame)
 
 
-def serve(settings: Settings, *, sample: bool) -> None:
-    """Run everything in this process until a signal ends it.
+def serve(settings: Settings, role: ProcessRole, *, sample: bool) -> None:
+    """Run what belongs to this role until a signal ends it.
 
     Raises Unavailable when the port is taken or the data folder can hold nothing, BadSetting when another shop has it.
     """
@@ -128,10 +129,10 @@ def serve(settings: Settings, *, sample: bool) -> None:
     with (
         # The port comes first: a shop that cannot open leaves everything as it was.
         _listening(settings.host, settings.port) as listener,
-        _alone(Path(settings.data_dir)),
+        _alone(Path(settings.data_dir)) if settings.embedded else nullcontext(),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_serve(settings, listener, sample=sample))
+        runner.run(_serve(settings, role, listener, sample=sample))
 
 
 @contextmanager
@@ -180,8 +181,8 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-async def _serve(settings: Settings, listener: socket.socket, *, sample: bool) -> None:
-    app = build(settings)
+async def _serve(settings: Settings, role: ProcessRole, listener: socket.socket, *, sample: bool) -> None:
+    app = build(settings, role=role)
     await app.open()
     if sample:
         await load_sample(app)

@@ -122,6 +122,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return min(self.answer_within_s + 7, 80)
 
     @property
+    def embedded(self) -> bool:
+        """Whether anything is kept in files of the data folder, which one process alone may have."""
+        kept = (self.database_url, self.payment_database_url, self.history_database_url)
+        return self.pg_url == EMULATOR or any(url.startswith("sqlite:") for url in kept)
+
+    @property
     def searches_elastic(self) -> bool:
         """Whether the history is kept in Elasticsearch, and not in a database of its own."""
         return self.search_url.startswith(("http:", "https:"))

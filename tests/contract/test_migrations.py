@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from quickcommerce.app import MIGRATIONS
 from quickcommerce.kit import migrate
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.migrate import Migration
+from quickcommerce.parts import MIGRATIONS
 from stores import EMBEDDED, EVERY, STORES, kinds
 
 FIRST = Migration("test/0001", ("CREATE TABLE shelf (name VARCHAR(9))", "INSERT INTO shelf (name) VALUES ('a')"), "1")

@@ -60,8 +60,8 @@ async def cancel(w: World, order_id: str, *, user: int = 7) -> httpx2.Response:
 
 async def deliver(w: World) -> None:
     """Take every event that there is, where no loop does it."""
-    while [each for subscription in w.app.subscriptions for each in await untaken(subscription)]:
-        for subscription in w.app.subscriptions:
+    while [each for subscription in w.app.parts.subscriptions for each in await untaken(subscription)]:
+        for subscription in w.app.parts.subscriptions:
             await subscription.step()
 
 

@@ -74,7 +74,7 @@ async def inbox(folder: Path) -> None:
         await w.confirm(payment, await w.authenticate(payment, method="CARD_REFUSED"))
         await deliver(w)
         assert await w.status(placed["order_id"]) == "PLACED"
-        _, to_order, _ = w.app.subscriptions
+        _, to_order, _ = w.app.parts.subscriptions
         started = (await every(to_order))[:1]
         assert [each.type for each in started] == ["PaymentStarted"]
         await to_order.consumer.deliver(started, nothing)
@@ -138,7 +138,7 @@ async def order_state_in_where(folder: Path) -> None:
     async with process(folder, loops=False) as w:
         order_id, payment, key = await to_pay(w)
         before = (await w.app.flows.book.rows([OrderId(order_id)]))[OrderId(order_id)]
-        _, to_order, _ = w.app.subscriptions
+        _, to_order, _ = w.app.parts.subscriptions
         assert (await w.confirm(payment, key)).status_code == 200
         await deliver(w)
         started = [each for each in await every(to_order) if each.type == "PaymentStarted"]

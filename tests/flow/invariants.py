@@ -236,7 +236,7 @@ def _history(truth: Truth) -> None:
 
 async def _events(w: World, truth: Truth, foreign: int) -> None:
     """I6: one event for each version, in order, each taken once by every group."""
-    for subscription in w.app.subscriptions:
+    for subscription in w.app.parts.subscriptions:
         left = await untaken(subscription)
         assert not left, f"I6: {subscription.consumer.name} has not taken {left}"
     versions: dict[str, list[int]] = defaultdict(list)

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from flow.probe import Front, Line, Probe, Watched
-from quickcommerce.app import EMULATOR_PREFIX
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit import db, folders
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.life import CRASHES
 from quickcommerce.kit.sqlite import Sqlite
+from quickcommerce.parts import EMULATOR_PREFIX
 from quickcommerce.toss_emulator import AppTransport, Emulator
 from world import EPOCH_US, GOODS, Clock, World, built, buyers, started
 

@@ -145,7 +145,7 @@ async def shuffled(w: World, rng: random.Random) -> None:
     given: set[tuple[str, str]] = set()
     while True:
         before = len(given)
-        for subscription in w.app.subscriptions:
+        for subscription in w.app.parts.subscriptions:
             name = subscription.consumer.name
             new = [each for each in await every(subscription) if (name, each.id) not in given]
             given |= {(name, each.id) for each in new}

@@ -52,7 +52,7 @@ async def rest(w: World, *, within_s: float = 120) -> None:
     """Wait until every group has taken every event. Touches nothing that a probe counts."""
 
     async def drained() -> bool:
-        return not [each for subscription in w.app.subscriptions for each in await untaken(subscription)]
+        return not [each for subscription in w.app.parts.subscriptions for each in await untaken(subscription)]
 
     await w.until("every event is taken", drained, within_s=within_s)
 

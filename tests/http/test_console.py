@@ -101,7 +101,7 @@ async def test_a_reader_that_stands_still_is_seen_to_be_behind(tmp_path: Path) -
     async with shop(tmp_path, loops=False) as w:
         for _ in range(3):
             await w.order()
-        [payment, _, _] = w.app.subscriptions
+        [payment, _, _] = w.app.parts.subscriptions
         text = part(await page(w), "events")
         assert re.search(r'data-count="outbox_pending"><dt>[^<]+</dt><dd>3</dd>', text)
         assert dict(re.findall(r'data-group="(\w+)">.*?<td>(\d+)</td>', text)) == {

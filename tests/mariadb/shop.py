@@ -60,7 +60,7 @@ def relays(app: App) -> list[Relay]:
         return Relay(subscriptions[0].source, publish, system_clock, app.flows.ids, lease_s=10.0, list_max=100)
 
     by_source: dict[str, list[Subscription]] = {}
-    for subscription in app.subscriptions:
+    for subscription in app.parts.subscriptions:
         by_source.setdefault(subscription.source.name, []).append(subscription)
     return [relay(subscriptions) for subscriptions in by_source.values()]
 

@@ -10,11 +10,11 @@ import pytest
 import schemas
 from mariadb.conftest import Opened
 from mariadb.shop import built
-from quickcommerce.app import MIGRATIONS, migrations
 from quickcommerce.kit import migrate, outbox
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.order import store as orders
+from quickcommerce.parts import MIGRATIONS, migrations
 from quickcommerce.payment import refund_store
 from quickcommerce.payment import store as payments
 

@@ -161,6 +161,11 @@ def asset(request: AnyRequest) -> Response[bytes]:
     return STATIC[request.url.path.removeprefix("/static/")].answer(request)
 
 
+def health() -> list[HTTPRouteHandler]:
+    """What every process answers, whatever it does."""
+    return [healthz, readyz, metrics]
+
+
 def routes() -> list[HTTPRouteHandler]:
     """The operations routes; they find `Operations` in the app's state as `operations`."""
-    return [healthz, readyz, metrics, counts, invariants, dead_letters, replay, openapi, asyncapi, docs, asset]
+    return [*health(), counts, invariants, dead_letters, replay, openapi, asyncapi, docs, asset]
