@@ -16,19 +16,24 @@ from system.process import Process, closing, until
 from world import GOODS, SECRET
 
 
-class Shop(Process):
-    """A shop and the people around it."""
+class People:
+    """The people around a shop, wherever it is."""
 
-    def __init__(self, folder: Path, http: httpx2.AsyncClient, faults: str = "", /, **settings: object) -> None:
-        super().__init__(folder, "run", "--port", "0", **settings)
-        self.lacks = faults
+    def __init__(self, http: httpx2.AsyncClient) -> None:
         self.http = http
-        self.pg = ""
+
+    def at(self) -> str:
+        """Where to ask next."""
+        raise NotImplementedError
 
     @property
     def pg_url(self) -> str:
-        """Where the emulator answers: in the shop's process, or at an address of its own."""
-        return self.pg or f"{self.url}/_toss"
+        """Where the emulator answers."""
+        raise NotImplementedError
+
+    async def restart(self) -> None:
+        """Kill a process of it and start it again on the same data."""
+        raise NotImplementedError
 
     def auth(self, user: int = 7, role: Role = Role.USER) -> dict[str, str]:
         """An Authorization header."""
@@ -46,7 +51,7 @@ class Shop(Process):
     ) -> httpx2.Response:
         """A request of a logged-in user."""
         return await self.http.request(
-            method, self.url + path, headers=self.auth(user, role) | dict(headers or {}), **options
+            method, self.at() + path, headers=self.auth(user, role) | dict(headers or {}), **options
         )
 
     async def get(self, path: str, *, user: int = 7, role: Role = Role.USER) -> Any:
@@ -109,6 +114,25 @@ class Shop(Process):
             return (await self.counts())["outbox_pending"] == 0
 
         await until("the outboxes are empty", drained, within_s=within_s)
+
+
+class Shop(Process, People):
+    """A shop in a process of its own, and the people around it."""
+
+    def __init__(self, folder: Path, http: httpx2.AsyncClient, faults: str = "", /, **settings: object) -> None:
+        Process.__init__(self, folder, "run", "--port", "0", **settings)
+        People.__init__(self, http)
+        self.lacks = faults
+        self.pg = ""
+
+    def at(self) -> str:
+        """See `People.at`."""
+        return self.url
+
+    @property
+    def pg_url(self) -> str:
+        """In the shop's process, or at an address of its own."""
+        return self.pg or f"{self.url}/_toss"
 
 
 def basket(lines: Sequence[tuple[int, int]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.auth import Role
 from system.process import until
-from system.shop import Shop, basket, running
+from system.shop import People, Shop, basket, running
 from system.truth import FINAL, settled
 
 AT_ONCE = 32
@@ -29,7 +29,7 @@ SESSION_S = 600
 class Load:
     """Buyers who repeat each request, in the same words, until it is answered; and somebody who pulls the plug."""
 
-    def __init__(self, shop: Shop, buyers: int, mix: dict[str, float]) -> None:
+    def __init__(self, shop: People, buyers: int, mix: dict[str, float]) -> None:
         self.shop = shop
         self.mix = mix
         self.buyers = buyers

@@ -5,8 +5,10 @@ Nothing of the shop's own code takes part, so a mistake of its cannot hide itsel
 
 import sqlite3
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,38 +45,57 @@ def rows(path: Path, sql: str) -> list[Row]:
         return [dict(row) for row in connection.execute(sql)]
 
 
-def read(folder: Path, ledger: Path | None = None) -> Truth:
-    """Everything there is; `ledger` where the PG has a folder of its own."""
-    shop, payment, toss = folder / "shop.db", folder / "payment.db", (ledger or folder) / "toss.db"
-    for path in (shop, payment, folder / "history.db", toss):
-        assert rows(path, "PRAGMA integrity_check") == [{"integrity_check": "ok"}], f"{path.name} is damaged"
+Ask = Callable[[str], list[Row]]
+"""Reads the rows of a query from one store."""
+
+
+def gathered(shop: Ask, payment: Ask, toss: Ask, documents: dict[str, tuple[int, str]]) -> Truth:
+    """Everything there is, from wherever it is kept."""
     lines: dict[str, Counter[int]] = defaultdict(Counter)
-    for line in rows(shop, "SELECT order_id, product_id, quantity FROM order_line"):
+    for line in shop("SELECT order_id, product_id, quantity FROM order_line"):
         lines[line["order_id"]][line["product_id"]] += line["quantity"]
     captures: dict[str, list[tuple[str, int]]] = defaultdict(list)
     moved = "SELECT order_id, payment_key, m.amount FROM movement m JOIN payment USING (payment_key)"
-    for capture in rows(toss, f"{moved} WHERE kind = 'capture'"):
+    for capture in toss(f"{moved} WHERE kind = 'capture'"):
         captures[capture["order_id"]].append((capture["payment_key"], capture["amount"]))
     letters = "SELECT letter_id, event_type, reason FROM dead_letter"
     return Truth(
-        orders={row["order_id"]: row for row in rows(shop, "SELECT * FROM orders")},
+        orders={row["order_id"]: row for row in shop("SELECT * FROM orders")},
         lines=lines,
-        products={row["product_id"]: row for row in rows(shop, "SELECT * FROM product")},
-        entries=rows(shop, "SELECT * FROM stock_entry"),
-        keys={row["scoped_key"]: row["resource"] for row in rows(shop, "SELECT * FROM idempotency")},
-        payments={row["order_id"]: row for row in rows(payment, "SELECT * FROM payment")},
+        products={row["product_id"]: row for row in shop("SELECT * FROM product")},
+        entries=shop("SELECT * FROM stock_entry"),
+        keys={row["scoped_key"]: row["resource"] for row in shop("SELECT * FROM idempotency")},
+        payments={row["order_id"]: row for row in payment("SELECT * FROM payment")},
         captures=captures,
-        documents={
-            row["order_id"]: (row["version"], row["status"])
-            for row in rows(folder / "history.db", "SELECT * FROM document")
-        },
-        letters=rows(shop, letters) + rows(payment, letters),
+        documents=documents,
+        letters=shop(letters) + payment(letters),
     )
+
+
+def read(folder: Path, ledger: Path | None = None) -> Truth:
+    """Everything there is in a folder; `ledger` where the PG has a folder of its own."""
+    shop, payment, history, toss = (
+        partial(rows, path / f"{name}.db")
+        for name, path in (("shop", folder), ("payment", folder), ("history", folder), ("toss", ledger or folder))
+    )
+    for ask in (shop, payment, history, toss):
+        assert ask("PRAGMA integrity_check") == [{"integrity_check": "ok"}], f"{ask.args[0].name} is damaged"
+    documents = {row["order_id"]: (row["version"], row["status"]) for row in history("SELECT * FROM document")}
+    return gathered(shop, payment, toss, documents)
 
 
 def exact(folder: Path, ledger: Path | None = None) -> Truth:
     """What holds at every instant, whatever the process died of."""
-    truth = read(folder, ledger)
+    return checked(read(folder, ledger))
+
+
+def settled(folder: Path, ledger: Path | None = None) -> Truth:
+    """What holds once nothing is under way any more: every part tells the same story."""
+    return at_rest(exact(folder, ledger))
+
+
+def checked(truth: Truth) -> Truth:
+    """See `exact`."""
     _stock(truth)
     _money(truth)
     made = Counter(truth.keys.values())
@@ -84,9 +105,8 @@ def exact(folder: Path, ledger: Path | None = None) -> Truth:
     return truth
 
 
-def settled(folder: Path, ledger: Path | None = None) -> Truth:
-    """What holds once nothing is under way any more: every part tells the same story."""
-    truth = exact(folder, ledger)
+def at_rest(truth: Truth) -> Truth:
+    """See `settled`."""
     assert not truth.letters, f"events that nobody could handle: {truth.letters}"
     assert truth.payments.keys() == truth.orders.keys(), "an order nobody can pay: its event was lost"
     told = {order_id: (order["version"], order["status"]) for order_id, order in truth.orders.items()}
