@@ -47,10 +47,10 @@ class Elastic:
             return False
         return True
 
-    async def aliases(self, begin: str) -> dict[str, set[str]]:
-        """The aliases that begin so, by index."""
+    async def aliases(self, pattern: str) -> dict[str, set[str]]:
+        """The indices of such names, and the aliases of each."""
         with self._asked():
-            answer = await self.client.indices.get_alias(name=f"{begin}*")
+            answer = await self.client.indices.get_alias(index=pattern)
         return {index: set(found["aliases"]) for index, found in answer.items()}
 
     async def create(self, index: str, alias: str, settings: dict[str, Any], mappings: dict[str, Any]) -> None:
