@@ -83,17 +83,11 @@ class ElasticIndex:
 
     async def begin(self) -> "Filling":
         """See `rebuild.Rebuildable`. An index that another rebuild has begun, and not ended, is filled on."""
-        korean = await self.server.analyzes(self.korean)
         standings = await self.standings()
         last = max(standings, default=0)
-        begun = standings.get(last) == Standing(written=True, searched=False)
-        if not begun or await self.server.meta(self.index(last)) != mapping.made_as(korean=korean):
+        if standings.get(last) != Standing(written=True, searched=False) or not await self._is_present(last):
             last += 1
-            if not korean:
-                log.warning("history.no_korean", index=self.index(last), analyzer=self.korean)
-            await self.server.create(
-                self.index(last), self.door(last), mapping.SETTINGS, mapping.mappings(self.korean if korean else None)
-            )
+            await self._create(last)
         return Filling(self, last)
 
     async def refresh(self) -> None:
@@ -107,9 +101,9 @@ class ElasticIndex:
         searched = [number for number, standing in standings.items() if standing.searched]
         if not searched:
             return f"{server} has no index {self.name} yet: the process of the history makes it"
-        made, korean = await self.server.meta(self.index(searched[0])), await self.server.analyzes(self.korean)
+        made = await self.server.meta(self.index(searched[0]))
         words = "Korean compounds by Nori" if made.get("korean") else "no Nori: Korean words by their beginnings"
-        if made != mapping.made_as(korean=korean):
+        if not await self._is_present(searched[0]):
             words += "; one made now would be another: qc rebuild history"
         if len(standings) > 1:
             words += "; a rebuild is under way, or was broken off: qc rebuild history ends it"
@@ -139,6 +133,17 @@ class ElasticIndex:
             ]
             sent = sent.with_these(await self.server.bulk(list(chain.from_iterable(lines))))
         return sent
+
+    async def _is_present(self, number: int) -> bool:
+        """Whether this index is as one that were made now."""
+        index = self.index(number)
+        return await self.server.meta(index) == mapping.made_as(korean=await self.server.analyzes(index, self.korean))
+
+    async def _create(self, number: int) -> None:
+        index, door = self.index(number), self.door(number)
+        if not await self.server.create(index, door, mapping.SETTINGS, mapping.mappings(self.korean)):
+            log.warning("history.no_korean", index=index, analyzer=self.korean)
+            await self.server.create(index, door, mapping.SETTINGS, mapping.mappings(None))
 
     def index(self, number: int) -> str:
         """An index."""
