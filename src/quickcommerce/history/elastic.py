@@ -68,7 +68,7 @@ class Elastic:
         """
         try:
             with self._asked():
-                await self.client.indices.create(
+                await self._patient.indices.create(
                     index=index, aliases={alias: {}}, settings=settings, mappings=mappings
                 )  # fmt: skip
         except BadRequestError as refused:
@@ -87,12 +87,12 @@ class Elastic:
     async def refresh(self, index: str) -> None:
         """Make all that was written be found."""
         with self._asked():
-            await self.client.indices.refresh(index=index)
+            await self._patient.indices.refresh(index=index)
 
     async def show(self, index: str, alias: str, old: Sequence[str]) -> None:
         """Put the alias on this index, and remove old indices: in one step."""
         with self._asked():
-            await self.client.indices.update_aliases(
+            await self._patient.indices.update_aliases(
                 actions=[
                     {"add": {"index": index, "alias": alias}},
                     *({"remove_index": {"index": each}} for each in old),
@@ -102,9 +102,7 @@ class Elastic:
     async def bulk(self, lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Do all, through aliases only, and tell what became of each. Raises Unavailable where any is not done now."""
         with self._asked():
-            answer = await self.client.options(request_timeout=WRITE_S).bulk(
-                operations=lines, require_alias=True, timeout=SHARD_WAIT
-            )
+            answer = await self._patient.bulk(operations=lines, require_alias=True, timeout=SHARD_WAIT)
         items = [next(iter(item.values())) for item in answer["items"]]
         for item in items:
             if "error" in item and item["status"] == 404:
@@ -160,6 +158,10 @@ class Elastic:
     async def close(self) -> None:
         """Let go of the connections."""
         await self.client.close()
+
+    @property
+    def _patient(self) -> AsyncElasticsearch:
+        return self.client.options(request_timeout=WRITE_S)
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
