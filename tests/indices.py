@@ -116,6 +116,8 @@ class Between:
     url: str = ""
     does: dict[str, int | str] = field(default_factory=dict)
     """A status that is answered, or `hang`: no answer comes. `items` of a bulk: some are refused with 429."""
+    once: dict[str, int] = field(default_factory=dict)
+    """Statuses that are answered once."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     """(path, Authorization) of every request."""
     _runner: web.AppRunner | None = None
@@ -141,7 +143,9 @@ class Between:
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         self.asked.append((request.path_qs, request.headers.get("Authorization", "")))
-        fault = next((fault for part, fault in self.does.items() if part in request.path), None)
+        fault = next((fault for part, fault in (self.once | self.does).items() if part in request.path), None)
+        for part in [part for part in self.once if part in request.path]:
+            del self.once[part]
         if fault == "hang":
             await self._over.wait()
         if isinstance(fault, int):

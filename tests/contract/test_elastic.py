@@ -91,6 +91,26 @@ async def test_a_server_that_never_answers_is_given_up_in_time(far: Far, monkeyp
     await quick.close()
 
 
+async def test_a_search_that_meets_the_replacing_of_its_index_is_answered_all_the_same(far: Far) -> None:
+    await far.index.write(of(1))
+    await far.index.refresh()
+    for status in (404, 503):
+        far.there.once = {"/_search": status}
+        assert (await far.index.search(Query(limit=1))).total == 1
+        assert far.there.once == {}
+    far.there.does, searches = {"/_search": 503}, len(far.there.asked)
+    with pytest.raises(Unavailable):
+        await far.index.search(Query(limit=1))
+    assert len(far.there.asked) == searches + 2, "a server that is down is not asked again and again"
+
+
+async def test_whoever_is_told_to_wait_learns_no_address(far: Far) -> None:
+    await far.there.stop()
+    with pytest.raises(Unavailable) as refused:
+        await far.index.search(Query(limit=1))
+    assert refused.value.detail == "Elasticsearch does not answer"
+
+
 async def test_one_document_that_finds_a_full_queue_makes_its_whole_list_wait(far: Far) -> None:
     far.there.does = {"/_bulk": "items"}
     with pytest.raises(Unavailable, match="es_rejected_execution_exception"):

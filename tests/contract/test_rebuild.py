@@ -11,7 +11,7 @@ import pytest
 from indices import EVERY, elastic, order_event, wipe
 from quickcommerce.events import OrderEvent
 from quickcommerce.history import rebuild
-from quickcommerce.history.elastic_index import ElasticIndex
+from quickcommerce.history.elastic_index import ElasticIndex, Standing
 from quickcommerce.history.flow import Document, Query, document
 from quickcommerce.history.rebuild import Rebuild, Upkeep
 from quickcommerce.history.sql import SqlIndex
@@ -132,7 +132,7 @@ async def test_an_order_that_is_folded_before_the_shop_is_asked_again_stays(hist
     async def places() -> None:
         await history.places(11)
         if isinstance(history.index, ElasticIndex):
-            for number in await history.index.numbers():
+            for number in await history.index.standings():
                 await history.index.server.refresh(history.index.index(number))
 
     history.shop.meanwhile = [places]
@@ -146,7 +146,7 @@ async def test_control_an_order_that_is_folded_before_the_shop_is_asked_again(hi
     async def places() -> None:
         await history.places(11)
         if isinstance(history.index, ElasticIndex):
-            for number in await history.index.numbers():
+            for number in await history.index.standings():
                 await history.index.server.refresh(history.index.index(number))
 
     history.shop.meanwhile, history.shop.forgets = [places], True
@@ -196,7 +196,7 @@ async def test_a_rebuild_that_was_broken_off_is_ended_by_the_next(history: Histo
     await history.rebuilt()
     await history.is_whole()
     if isinstance(history.index, ElasticIndex):
-        assert len(await history.index.numbers()) == 1, "what was begun and left is written for ever"
+        assert len(await history.index.standings()) == 1, "what was begun and left is written for ever"
 
 
 async def test_two_rebuilds_side_by_side_are_both_right(history: History) -> None:
@@ -223,11 +223,11 @@ async def served() -> AsyncIterator[History]:
 class Remembers(ElasticIndex):
     """The guard switched off: it asked once which indices there are."""
 
-    asked: dict[int, bool] = field(default_factory=dict)
+    asked: dict[int, Standing] = field(default_factory=dict)
 
-    async def numbers(self) -> dict[int, bool]:
+    async def standings(self) -> dict[int, Standing]:
         if not self.asked:
-            self.asked.update(await super().numbers())
+            self.asked.update(await super().standings())
         return self.asked
 
 
@@ -274,7 +274,7 @@ async def test_a_history_that_is_deleted_between_the_question_and_the_writing_is
     index = served.index
     assert isinstance(index, ElasticIndex)
     late = Remembers(index.server, index.name)
-    await late.numbers()
+    await late.standings()
     await wipe(index)
     with pytest.raises(Unavailable, match="qc rebuild history"):
         await late.write([document(order_event(1, 2))])
@@ -298,7 +298,7 @@ async def test_a_history_that_is_deleted_is_made_anew_while_orders_go_on() -> No
         await upkeep.step()
         await history.is_whole()
         await upkeep.step()
-        assert list(await index.numbers()) == [1], "an index that is there is left alone"
+        assert list(await index.standings()) == [1], "an index that is there is left alone"
 
 
 @pytest.mark.servers
@@ -312,5 +312,18 @@ async def test_an_index_of_another_layout_is_replaced_and_one_that_was_begun_so_
     assert "qc rebuild history" in await index.about()
     await served.rebuilt()
     await served.is_whole()
-    assert await index.numbers() == {3: True}
+    assert await index.standings() == {3: Standing(written=True, searched=True)}
     assert "qc rebuild history" not in await index.about()
+
+
+@pytest.mark.servers
+async def test_an_index_that_lost_its_aliases_is_replaced(served: History) -> None:
+    """As one that came back from a snapshot without them."""
+    index = served.index
+    assert isinstance(index, ElasticIndex)
+    for alias in (index.door(1), index.name):
+        await index.server.client.indices.delete_alias(index=index.index(1), name=alias)
+        assert await index.missing()
+        await Upkeep(Rebuild(served.shop, index)).step() if alias == index.name else None
+    await served.is_whole()
+    assert list(await index.standings()) == [2]

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, ElasticsearchWarning, NotFoundError
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    BadRequestError,
+    ConnectionTimeout,
+    ElasticsearchWarning,
+    NotFoundError,
+    SSLError,
+)
 from elasticsearch import TransportError as NoAnswer
 
 from quickcommerce.kit.problem import Unavailable
@@ -38,31 +46,36 @@ class Elastic:
         with self._asked():
             return str((await self.client.info())["version"]["number"])
 
-    async def analyzes(self, analyzer: str) -> bool:
-        """Whether the server has this analyzer."""
+    async def analyzes(self, index: str, analyzer: str) -> bool:
+        """Whether the server has this analyzer. Asked of an index, whose user may be no more than that."""
         try:
             with self._asked():
-                await self.client.indices.analyze(analyzer=analyzer, text="가")
+                await self.client.indices.analyze(index=index, analyzer=analyzer, text="가")
         except BadRequestError:
             return False
         return True
 
-    async def aliases(self, begin: str) -> dict[str, set[str]]:
-        """The aliases that begin so, by index."""
+    async def aliases(self, pattern: str) -> dict[str, set[str]]:
+        """The indices of such names, and the aliases of each."""
         with self._asked():
-            answer = await self.client.indices.get_alias(name=f"{begin}*")
+            answer = await self.client.indices.get_alias(index=pattern)
         return {index: set(found["aliases"]) for index, found in answer.items()}
 
-    async def create(self, index: str, alias: str, settings: dict[str, Any], mappings: dict[str, Any]) -> None:
-        """Make an index and an alias for it, in one step; where it is there already, nothing."""
+    async def create(self, index: str, alias: str, settings: dict[str, Any], mappings: dict[str, Any]) -> bool:
+        """Make an index and an alias for it, in one step; where it is there already, nothing.
+
+        Returns False for a mapping that the server does not know how to serve.
+        """
         try:
             with self._asked():
-                await self.client.indices.create(
+                await self._patient.indices.create(
                     index=index, aliases={alias: {}}, settings=settings, mappings=mappings
                 )  # fmt: skip
         except BadRequestError as refused:
-            if refused.error != "resource_already_exists_exception":
+            if refused.error not in ("resource_already_exists_exception", "mapper_parsing_exception"):
                 raise
+            return refused.error == "resource_already_exists_exception"
+        return True
 
     async def meta(self, index: str) -> dict[str, Any]:
         """What an index was made with to be remembered."""
@@ -74,12 +87,12 @@ class Elastic:
     async def refresh(self, index: str) -> None:
         """Make all that was written be found."""
         with self._asked():
-            await self.client.indices.refresh(index=index)
+            await self._patient.indices.refresh(index=index)
 
     async def show(self, index: str, alias: str, old: Sequence[str]) -> None:
         """Put the alias on this index, and remove old indices: in one step."""
         with self._asked():
-            await self.client.indices.update_aliases(
+            await self._patient.indices.update_aliases(
                 actions=[
                     {"add": {"index": index, "alias": alias}},
                     *({"remove_index": {"index": each}} for each in old),
@@ -89,9 +102,7 @@ class Elastic:
     async def bulk(self, lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Do all, through aliases only, and tell what became of each. Raises Unavailable where any is not done now."""
         with self._asked():
-            answer = await self.client.options(request_timeout=WRITE_S).bulk(
-                operations=lines, require_alias=True, timeout=SHARD_WAIT
-            )
+            answer = await self._patient.bulk(operations=lines, require_alias=True, timeout=SHARD_WAIT)
         items = [next(iter(item.values())) for item in answer["items"]]
         for item in items:
             if "error" in item and item["status"] == 404:
@@ -148,6 +159,10 @@ class Elastic:
         """Let go of the connections."""
         await self.client.close()
 
+    @property
+    def _patient(self) -> AsyncElasticsearch:
+        return self.client.options(request_timeout=WRITE_S)
+
     @contextmanager
     def _asked(self) -> Iterator[None]:
         """Around every call. What was asked wrongly stays an ApiError, and is a defect."""
@@ -160,7 +175,16 @@ class Elastic:
                 raise Unavailable(f"Elasticsearch answers {refused.status_code}: {refused.error}") from refused
             raise
         except NoAnswer as silent:
-            raise Unavailable(f"Elasticsearch does not answer: {silent.message}") from silent
+            raise Unavailable(f"Elasticsearch does not answer{_how(silent)}") from silent
+
+
+def _how(silent: NoAnswer) -> str:
+    """How somebody did not answer. The client's own words name addresses, and buyers read this."""
+    if isinstance(silent, ConnectionTimeout):
+        return " in time"
+    if isinstance(silent, SSLError):
+        return ": its certificate is not trusted"
+    return ""
 
 
 def connect(url: str, no_index: str) -> Elastic:

@@ -9,6 +9,7 @@ alias also keeps the server from making an index of its own accord where ours wa
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 from quickcommerce.history import elastic, mapping
 from quickcommerce.history.elastic import Elastic
@@ -21,6 +22,13 @@ from quickcommerce.kit.telemetry import log
 
 BULK_MAX = 500
 """Documents in one request: about a megabyte."""
+
+
+class Standing(NamedTuple):
+    """Whether an index has the alias to be written by, and the one to be searched by."""
+
+    written: bool
+    searched: bool
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class ElasticIndex:
             return
         # Asked anew each time. An event that is in hand now was committed before this question: an index that the
         # answer does not name begins to be filled later, and from what the order is then.
-        numbers = await self.numbers()
+        numbers = [number for number, standing in (await self.standings()).items() if standing.written]
         if not numbers:
             raise Unavailable(self.server.no_index)
         sent = await self.send(numbers, list(newest.values()))
@@ -62,7 +70,7 @@ class ElasticIndex:
         return Found(hits, found["total"]["value"])
 
     async def count(self) -> int:
-        """See `Index.count`. Where there is no index there are none: that keeps nobody from the other figures."""
+        """See `Index.count`. Where there is no index there are none: that keeps nobody from the other counts."""
         return 0 if await self.missing() else (await self.search(Query(limit=0))).total
 
     async def versions(self, after: str, upto: str) -> dict[str, int]:
@@ -71,21 +79,15 @@ class ElasticIndex:
 
     async def missing(self) -> bool:
         """See `rebuild.Rebuildable`."""
-        return True not in (await self.numbers()).values()
+        return Standing(written=True, searched=True) not in (await self.standings()).values()
 
     async def begin(self) -> "Filling":
         """See `rebuild.Rebuildable`. An index that another rebuild has begun, and not ended, is filled on."""
-        korean = await self.server.analyzes(self.korean)
-        numbers = await self.numbers()
-        last = max(numbers, default=0)
-        begun = last in numbers and not numbers[last]
-        if not begun or await self.server.meta(self.index(last)) != mapping.made_as(korean=korean):
+        standings = await self.standings()
+        last = max(standings, default=0)
+        if standings.get(last) != Standing(written=True, searched=False) or not await self._is_present(last):
             last += 1
-            if not korean:
-                log.warning("history.no_korean", index=self.index(last), analyzer=self.korean)
-            await self.server.create(
-                self.index(last), self.door(last), mapping.SETTINGS, mapping.mappings(self.korean if korean else None)
-            )
+            await self._create(last)
         return Filling(self, last)
 
     async def refresh(self) -> None:
@@ -95,15 +97,15 @@ class ElasticIndex:
     async def about(self) -> str:
         """What operators want to know. Raises Unavailable."""
         server = f"Elasticsearch {await self.server.version()}"
-        numbers = await self.numbers()
-        searched = [number for number, is_searched in numbers.items() if is_searched]
+        standings = await self.standings()
+        searched = [number for number, standing in standings.items() if standing.searched]
         if not searched:
             return f"{server} has no index {self.name} yet: the process of the history makes it"
-        made, korean = await self.server.meta(self.index(searched[0])), await self.server.analyzes(self.korean)
+        made = await self.server.meta(self.index(searched[0]))
         words = "Korean compounds by Nori" if made.get("korean") else "no Nori: Korean words by their beginnings"
-        if made != mapping.made_as(korean=korean):
+        if not await self._is_present(searched[0]):
             words += "; one made now would be another: qc rebuild history"
-        if len(numbers) > 1:
+        if len(standings) > 1:
             words += "; a rebuild is under way, or was broken off: qc rebuild history ends it"
         return f"{server}, {self.index(searched[0])}, {await self.count()} documents, {words}"
 
@@ -111,14 +113,13 @@ class ElasticIndex:
         """Let go of the connections."""
         await self.server.close()
 
-    async def numbers(self) -> dict[int, bool]:
-        """The indices that are written, by number, and whether each is the one that is searched. Raises Unavailable."""
+    async def standings(self) -> dict[int, Standing]:
+        """Every index there is, by number. Raises Unavailable."""
         found = {}
-        for aliases in (await self.server.aliases(self.name)).values():
-            for alias in aliases:
-                door, _, number = alias.rpartition("-")
-                if door == f"{self.name}-write" and number.isdecimal():
-                    found[int(number)] = self.name in aliases
+        for index, aliases in (await self.server.aliases(f"{self.name}-*")).items():
+            name, _, number = index.rpartition("-")
+            if name == self.name and number.isdecimal():
+                found[int(number)] = Standing(self.door(int(number)) in aliases, self.name in aliases)
         return found
 
     async def send(self, numbers: Collection[int], documents: Sequence[Document]) -> Sent:
@@ -132,6 +133,17 @@ class ElasticIndex:
             ]
             sent = sent.with_these(await self.server.bulk(list(chain.from_iterable(lines))))
         return sent
+
+    async def _is_present(self, number: int) -> bool:
+        """Whether this index is as one that were made now."""
+        index = self.index(number)
+        return await self.server.meta(index) == mapping.made_as(korean=await self.server.analyzes(index, self.korean))
+
+    async def _create(self, number: int) -> None:
+        index, door = self.index(number), self.door(number)
+        if not await self.server.create(index, door, mapping.SETTINGS, mapping.mappings(self.korean)):
+            log.warning("history.no_korean", index=index, analyzer=self.korean)
+            await self.server.create(index, door, mapping.SETTINGS, mapping.mappings(None))
 
     def index(self, number: int) -> str:
         """An index."""
@@ -180,7 +192,7 @@ class Filling:
             await self.of.server.show(index, self.of.name, left)
 
     async def _before(self) -> list[str]:
-        return [self.of.index(each) for each in await self.of.numbers() if each < self.number]
+        return [self.of.index(each) for each in await self.of.standings() if each < self.number]
 
 
 def connect(url: str, name: str) -> ElasticIndex:
