@@ -219,12 +219,16 @@ class Server:
 
 def server_of(url: str) -> Server:
     """What `mariadb://USER:PASSWORD@HOST:PORT/SCHEMA` names. Raises ValueError, which does not tell the password."""
-    parts = urlsplit(url)
-    schema = parts.path.removeprefix("/")
-    if parts.scheme != "mariadb" or not parts.hostname or not parts.username or not schema or "/" in schema:
+    found: Server | None = None
+    with suppress(ValueError):
+        # What the parser says of a URL quotes it.
+        parts = urlsplit(url)
+        host, user, schema = parts.hostname, unquote(parts.username or ""), unquote(parts.path.removeprefix("/"))
+        if parts.scheme == "mariadb" and host and user and schema and "/" not in schema:
+            found = Server(host, parts.port or 3306, user, unquote(parts.password or ""), schema)
+    if found is None:
         raise ValueError("a MariaDB database is mariadb://USER:PASSWORD@HOST:PORT/SCHEMA")
-    user, password = unquote(parts.username), unquote(parts.password or "")
-    return Server(parts.hostname, parts.port or 3306, user, password, unquote(schema))
+    return found
 
 
 def connect(
