@@ -15,17 +15,18 @@ from quickcommerce.kit.db import Tx, connect
 from quickcommerce.kit.problem import Unavailable
 
 
+@pytest.mark.parametrize("orders", [100, pytest.param(1_000, marks=pytest.mark.full)])
 @pytest.mark.parametrize("where", ["before", "after"])
 async def test_a_line_that_breaks_at_every_other_commit_doubles_nothing_and_loses_nothing(
-    line: Proxy, opened: Opened, where: str
+    line: Proxy, opened: Opened, where: str, orders: int
 ) -> None:
     shop = opened(line)
     line.cut_at = lambda commit: where if commit % 2 == 0 else ""
-    answers = [await shop.run(put(f"order {n}")) for n in range(100)]
-    assert answers == [f"order {n}" for n in range(100)]
-    assert line.cuts >= 100
+    answers = [await shop.run(put(f"order {n}")) for n in range(orders)]
+    assert answers == [f"order {n}" for n in range(orders)]
+    assert line.cuts >= orders
     line.cut_at = lambda _: ""
-    assert await rows(shop) == 200
+    assert await rows(shop) == 2 * orders
     assert size(shop) == 8
 
 

@@ -54,6 +54,8 @@ class Pool(Generic[C]):
 
     async def enter(self) -> None:
         """Wait for a turn, which `leave` ends. Raises Unavailable where none comes in time."""
+        if self._ended:
+            raise self._over()
         if self._turns.locked():
             await self._wait()
         else:
@@ -62,7 +64,7 @@ class Pool(Generic[C]):
         self._in_use.inc()
         if self._ended:
             self.leave(None)
-            raise Unavailable(f"the database {self._db} is closed")
+            raise self._over()
 
     async def _wait(self) -> None:
         if self._waiting >= WAITING_MAX * self._size:
@@ -78,6 +80,9 @@ class Pool(Generic[C]):
         finally:
             self._waiting -= 1
             self._waited.observe(loop.time() - begun)
+
+    def _over(self) -> Unavailable:
+        return Unavailable(f"the database {self._db} is closed")
 
     def _refusal(self) -> Unavailable:
         REFUSED.labels(self._db, self.role).inc()
