@@ -1,6 +1,7 @@
 """The guide for operations is true of the code: its metrics, loops, settings and commands are there."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import prometheus_client
@@ -10,11 +11,15 @@ from quickcommerce.app import build
 from quickcommerce.settings import Settings, load
 
 ROOT = Path(__file__).parent.parent
+ADAPTERS = ("quickcommerce.stock.gate",)
+"""Loaded only when a setting asks for them."""
 GUIDE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 
 
 def metrics() -> dict[str, set[str]]:
     """Every metric of ours by its name in the metrics page, with its labels."""
+    for adapter in ADAPTERS:
+        import_module(adapter)
     found: dict[str, set[str]] = {}
     for collector in set(prometheus_client.REGISTRY._names_to_collectors.values()):
         name = str(getattr(collector, "_name", ""))

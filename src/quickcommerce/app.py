@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from litestar import Litestar, asgi
 from litestar.exceptions import HTTPException
@@ -21,14 +21,18 @@ from quickcommerce.catalog import web as catalog_web
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.sales import TimeSales
 from quickcommerce.console import asyncapi
+from quickcommerce.console import page as console_page
 from quickcommerce.console import web as console_web
+from quickcommerce.console.board import Board
 from quickcommerce.console.invariants import Audit, Watch
+from quickcommerce.console.operations import Operations
 from quickcommerce.coupon import web as coupon_web
 from quickcommerce.coupon.flow import Coupons, Issued, Issuing
 from quickcommerce.history import web as history_web
 from quickcommerce.history.flow import Projection
 from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import bus, db, folders, idempotency, inbox, migrate, openapi, outbox, sqlite, web
+from quickcommerce.kit.adapters import adapter
 from quickcommerce.kit.auth import Role, Verifier, mint, secret_bytes
 from quickcommerce.kit.batch import A, GroupCommit, Handle, Q
 from quickcommerce.kit.bus import Subscription
@@ -44,13 +48,16 @@ from quickcommerce.order import store as order_store
 from quickcommerce.order import web as order_web
 from quickcommerce.order.book import OrderBook
 from quickcommerce.order.changes import Changes
+from quickcommerce.order.crowd import Crowd
 from quickcommerce.order.flow import Orders
 from quickcommerce.order.place import Place, Placed, Placing
 from quickcommerce.order.settlement import Settlement
 from quickcommerce.order.web import Checkout
+from quickcommerce.payment import attention_web
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment import web as payment_web
 from quickcommerce.payment.attempts import Attempts
+from quickcommerce.payment.attention import Attentions
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.opening import Openings
@@ -69,6 +76,9 @@ from quickcommerce.stock import web as stock_web
 from quickcommerce.stock.flow import Stock
 from quickcommerce.stock.restock import Shelves
 from quickcommerce.toss_emulator import AppTransport, Emulator
+
+if TYPE_CHECKING:
+    from quickcommerce.stock.gate import RedisGate
 
 PRUNE_MAX = 500
 """Old rows of one kind deleted in one transaction, which keeps others waiting for as long as it takes."""
@@ -138,6 +148,7 @@ class Flows:
     refunding: Refunding
     index: SqlIndex
     live: Live
+    gate: "RedisGate | None"
     toss: Toss
     emulator: Emulator | None
 
@@ -151,7 +162,7 @@ class App:
     flows: Flows
     subscriptions: list[Subscription]
     supervisor: Supervisor
-    operations: console_web.Operations
+    operations: Operations
     routes: Litestar
     draining: list[str]
 
@@ -185,6 +196,8 @@ class App:
         await self.flows.toss.close()
         if self.flows.emulator:
             await self.flows.emulator.stop()
+        if self.flows.gate:
+            await self.flows.gate.close()
         for database in self.stores.every().values():
             await database.close()
 
@@ -255,14 +268,19 @@ def build(
         Subscription(stores.shop, history, settings.event_list_max),
     ]
     audit = Audit(stores.shop, stores.payment, flows.index, tuple(letters.values()), clock)
-    watch = Loop("invariants", Watch(audit, settings.invariants_every_s).step, POLL_S)
-    supervisor = Supervisor([*_loops(settings, stores, flows, subscriptions, clock), watch], rng=rng)
+    watch = Watch(audit, clock, settings.invariants_every_s)
+    watching = Loop("invariants", watch.step, POLL_S)
+    supervisor = Supervisor([*_loops(settings, stores, flows, subscriptions, clock), watching], rng=rng)
     draining: list[str] = []
-    operations = console_web.Operations(
+    operations = Operations(
         reasons=lambda: [*draining, *supervisor.stalled()],
         probe=lambda: _probe(stores),
         counts=lambda: _counts(stores, flows, subscriptions),
-        invariants=audit.look,
+        invariants=watch.look,
+        looked=lambda: watch.last,
+        loops=supervisor.states,
+        behind=lambda: _behind(subscriptions),
+        attentions=Attentions(stores.payment, clock),
         letters=tuple(letters.values()),
         consumers={"payment": payment, "order": order, "history": history},
     )
@@ -296,6 +314,8 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         payment_window_s=settings.payment_window_s,
         payable_min=settings.payable_min_won,
     )
+    gate = _gate(settings)
+    placing = Crowd(gate, place.place, stores.shop).place if gate else place.place
     return Flows(
         ids=ids,
         catalog=catalog,
@@ -305,7 +325,8 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         orders=Orders(stores.shop, book, payments, changes, clock, ids),
         settlement=Settlement(changes, clock, ids, hold_again=settings.late_money == "hold_again"),
         place=place,
-        placing=_grouped("orders", place.place, runners, settings.order_list_max, settings.order_queue_max),
+        placing=_grouped("orders", placing, runners, settings.order_list_max, settings.order_queue_max),
+        gate=gate,
         coupons=coupons,
         issuing=_grouped("coupons", coupons.issue, runners),
         payments=payments,
@@ -331,6 +352,11 @@ def _limits(settings: Settings) -> db.Limits:
 def _runners(settings: Settings, store: Database) -> int:
     """Lists of a group commit in flight at once: SQLite has one writer."""
     return settings.db_runners_max if store.dialect == "mariadb" else 1
+
+
+def _gate(settings: Settings) -> "RedisGate | None":
+    """The gate before the database, if there is one."""
+    return adapter("quickcommerce.stock.gate", "redis").RedisGate(settings.gate_url) if settings.gate_url else None
 
 
 def _grouped(
@@ -453,7 +479,7 @@ def _loops(
     ]
 
 
-def _routes(settings: Settings, flows: Flows, operations: console_web.Operations, clock: Clock) -> Litestar:
+def _routes(settings: Settings, flows: Flows, operations: Operations, clock: Clock) -> Litestar:
     """All that answers."""
     checkout = Checkout(secret_bytes(settings.jwt_secret or settings.pg_secret_key))
     demo = settings.profile in DEMO and bool(settings.jwt_secret)
@@ -466,8 +492,10 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
         *stock_web.routes(),
         *coupon_web.routes(),
         *payment_web.routes(),
+        attention_web.attention,
         history_web.search,
         *console_web.routes(),
+        *console_page.routes(),
         *shop_web.routes(demo=demo),
     ]
     if flows.emulator:
@@ -494,6 +522,8 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.coupons_web = coupon_web.Web(flows.coupons, flows.issuing)
     app.state.history = flows.index
     app.state.operations = operations
+    app.state.attentions = operations.attentions
+    app.state.board = Board(operations, clock)
     app.state.public_url = settings.public_url
     app.state.pages = shop_page.Pages(
         book=flows.book,
@@ -519,6 +549,11 @@ async def _probe(stores: Stores) -> None:
     """Raises Unavailable where a store does not answer."""
     for database in stores.every().values():
         await database.read(lambda tx: tx.one("SELECT 1"))
+
+
+async def _behind(subscriptions: list[Subscription]) -> dict[str, int]:
+    """How many events each consumer group has not taken yet."""
+    return {each.consumer.name: await each.behind() for each in subscriptions}
 
 
 async def _counts(stores: Stores, flows: Flows, subscriptions: list[Subscription]) -> dict[str, int]:

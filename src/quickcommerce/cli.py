@@ -173,7 +173,7 @@ def doctor(data_dir: DataDir = None) -> None:
     findings = checks.examine(settings)
     table = Table("part", "fit", "what was found", title="Parts")
     for finding in findings:
-        table.add_row(finding.part, "yes" if finding.fit else "NO", finding.detail)
+        table.add_row(finding.part, finding.verdict, finding.detail)
     out.print(table)
     if not all(finding.fit for finding in findings):
         raise typer.Exit(1)

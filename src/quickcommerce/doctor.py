@@ -13,6 +13,7 @@ from quickcommerce.kit.db import Busy, Database, connect
 from quickcommerce.kit.folders import probe
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.sqlite import SCHEME, path_of
+from quickcommerce.payment.attention import Attentions
 from quickcommerce.payment.model import Asked, Unreadable
 from quickcommerce.settings import Settings
 from quickcommerce.toss_emulator.emulator import LEDGER_FILE
@@ -20,11 +21,17 @@ from quickcommerce.toss_emulator.emulator import LEDGER_FILE
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one part."""
+    """What was found of one part. `look`: it is fit, and somebody must look all the same."""
 
     part: str
     fit: bool
     detail: str
+    look: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return ("look" if self.look else "yes") if self.fit else "NO"
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -51,7 +58,9 @@ async def _examine(settings: Settings, present: set[str], ledger: Path | None) -
     try:
         stores = {name: database for name, database in app.stores.every().items() if name in present}
         findings = [await _database(name, database) for name, database in stores.items()]
-        return [*findings, await _pg(app, ledger), *await _keys(settings)]
+        if any(finding.part == "database payment" and finding.fit for finding in findings):
+            findings.append(await _money(app.operations.attentions))
+        return [*findings, await _pg(app, ledger), *await _keys(settings), *await _gate(app)]
     finally:
         await app.stop()
 
@@ -88,6 +97,20 @@ async def _wrong(database: Database) -> str:
     return f"isolation and innodb_flush_log_at_trx_commit are {kept}: a power cut may lose what was acknowledged"
 
 
+async def _money(attentions: Attentions) -> Finding:
+    """Whether money waits for a human: no fault of a part, and nothing that a start would mend."""
+    part = "money"
+    try:
+        total = (await attentions.look(None, 1)).total
+    except Unavailable as down:
+        return Finding(part, True, f"not looked at: {down.detail}", look=True)
+    if not total:
+        return Finding(part, True, "no payment or refund needs a human")
+    return Finding(
+        part, True, f"payments and refunds that need a human: {total}; see /console or /v1/ops/attention", look=True
+    )
+
+
 async def _ledger(path: Path | None) -> Finding:
     """The emulator in the shop's own process is as fit as its ledger. While a shop runs, the file is that shop's."""
     part, where = "PG", "the emulator, in the shop's own process"
@@ -114,6 +137,16 @@ async def _keys(settings: Settings) -> list[Finding]:
     except Unavailable:
         return [Finding("keys", False, f"{settings.jwks_url}: no keys can be read there; the log says why")]
     return [Finding("keys", count > 0, f"{settings.jwks_url} gives {count} keys")]
+
+
+async def _gate(app: App) -> list[Finding]:
+    if app.flows.gate is None:
+        return []
+    try:
+        await app.flows.gate.ping()
+    except Unavailable as down:
+        return [Finding("gate", False, f"{down.detail}; until it answers, the database is asked about every basket")]
+    return [Finding("gate", True, "answers")]
 
 
 async def _pg(app: App, ledger: Path | None) -> Finding:

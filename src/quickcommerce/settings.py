@@ -11,13 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from re import sub
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from quickcommerce.kit import limits
+from quickcommerce.kit.addresses import is_http, is_redis, server_of
 from quickcommerce.kit.auth import secret_bytes
-from quickcommerce.kit.db import server_of
 
 Profile = Literal["local", "test", "dev", "prod"]
 PROFILES: tuple[Profile, ...] = ("local", "test", "dev", "prod")
@@ -185,17 +184,20 @@ def _check_secrets(settings: Settings) -> None:
 
 
 def _check_parts(settings: Settings) -> None:
-    if settings.pg_url != EMULATOR and not _is_address(settings.pg_url):
+    if settings.pg_url != EMULATOR and not is_http(settings.pg_url):
         raise BadSetting("QC_PG_URL must be emulator: or an http(s) address")
     for name in ("jwks_url", "public_url"):
         url = getattr(settings, name)
-        if url and not _is_address(url):
+        if url and not is_http(url):
             raise BadSetting(f"QC_{name.upper()} must be an http(s) address")
     _check_databases(settings)
     if settings.bus_url != "memory:":
         raise BadSetting("QC_BUS_URL must be memory:")
-    if settings.gate_url:
-        raise BadSetting("QC_GATE_URL must be empty: the embedded database needs no gate")
+    if settings.gate_url and not is_redis(settings.gate_url):
+        raise BadSetting(
+            "QC_GATE_URL must be empty, redis://[:PASSWORD@]HOST[:PORT][/DB], or"
+            " redis+sentinel://[:PASSWORD@]HOST:PORT[,HOST:PORT...]/NAME[/DB]"
+        )
 
 
 def _check_databases(settings: Settings) -> None:
@@ -228,15 +230,6 @@ def _check_databases(settings: Settings) -> None:
             "QC_BUS_URL is memory:, which reads the outbox as a log and would pass over what commits late; where many"
             " write at once, as on MariaDB, use a broker"
         )
-
-
-def _is_address(url: str) -> bool:
-    """Whether this is where a server could be: http or https, a host, and a port that exists, if any."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def _check_prod(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """A buyer with a browser: Chromium as the system has it, on a shop in a process of its own."""
 
 import os
+import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,11 @@ from playwright.async_api import Browser, BrowserContext, Page, Request, async_p
 
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.auth import Role
+from quickcommerce.kit.clock import system_clock
+from quickcommerce.kit.db import connect
+from quickcommerce.kit.ids import EventId
+from quickcommerce.kit.inbox import DeadLetters
+from quickcommerce.kit.outbox import Message
 from system.shop import Shop, running
 from world import GOODS
 
@@ -62,6 +68,30 @@ class Buyer:
         await page.click("form[action='/sign-in'] button")
         await page.wait_for_url(f"{self.shop.url}/")
         return page
+
+    async def operate(self) -> Page:
+        """Sign in as an operator, by the way that the operator's page shows."""
+        page = await self.open("/console")
+        await page.click("form[action='/sign-in'] button")
+        await page.wait_for_url(f"{self.shop.url}/console")
+        return page
+
+    async def letter(self, order_id: str = "ord_" + "0" * 26) -> str:
+        """An event that failed before, and would be handled now, lies among the dead letters. Returns its id."""
+        url = f"sqlite:///{self.shop.folder}/payment.db"
+        store = connect(url, rng=random.Random(0))
+        event = Message(EventId(f"evt_{random.getrandbits(64):016X}"), "OrderChanged", "test", order_id, 0, "", b"{}")
+        reason = "OSError('No space left on device')"
+        await store.run(lambda tx: DeadLetters(store, system_clock).add(tx, "payment", event, reason, 5))
+        await store.close()
+        return f"payment.{event.id}"
+
+    async def refused_refund(self, order: dict[str, Any]) -> None:
+        """The PG refuses to give the money of a paid order back."""
+        payment = await self.shop.get(f"/v1/orders/{order['order_id']}/payment")
+        await self.shop.faults(cancel=[{"kind": "error", "code": "REFUND_REJECTED"}])
+        url = f"/v1/payments/{payment['payment_id']}/refunds"
+        assert (await self.shop.ask("POST", url, json={"reason": "changed my mind"})).status_code == 409
 
     async def with_basket(self, *lines: tuple[int, int]) -> Page:
         """Sign in, put (product, quantity) into the basket, and look at it."""
@@ -119,13 +149,21 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def buyer(
-    folder: Path, size: str = "phone", language: str = "ko", *, goods: Sequence[Entry] = GOODS, **settings: object
+    folder: Path,
+    size: str = "phone",
+    language: str = "ko",
+    *,
+    goods: Sequence[Entry] = GOODS,
+    scripts: bool = True,
+    **settings: object,
 ) -> AsyncIterator[Buyer]:
     """A buyer at a screen, before an open shop. At the end no script may have failed, and nothing been blocked."""
     width, height = SIZES[size]
     locale = {"ko": "ko-KR", "en": "en-US"}[language]
     async with running(folder, goods=goods, **settings) as shop, chromium() as browser:
-        context = await browser.new_context(viewport={"width": width, "height": height}, locale=locale)
+        context = await browser.new_context(
+            viewport={"width": width, "height": height}, locale=locale, java_script_enabled=scripts
+        )
         someone = Buyer(context, shop)
         yield someone
         assert someone.faults == []

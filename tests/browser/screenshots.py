@@ -1,4 +1,6 @@
-"""Makes the README's pictures of the shop: the sample catalog, time sales and a coupon, on a phone and at a desk."""
+"""Makes the pictures of the shop: the sample catalog, time sales and a coupon, on a phone and at a desk; and the
+operator's page, with something to do.
+"""
 
 import asyncio
 import sys
@@ -35,15 +37,39 @@ async def dress(someone: Buyer) -> None:
     await someone.coupon()
 
 
+async def picture(page: Page, path: Path) -> None:
+    """What the window shows."""
+    size = len(await page.screenshot(path=path))
+    if size > SIZE_MAX_BYTES:
+        raise SystemExit(f"{path} has {size} bytes; {SIZE_MAX_BYTES} is the most")
+
+
+async def watch(someone: Buyer, folder: Path) -> None:
+    """The operator's page of a shop that sells: a refund that the PG refuses, and a letter to be replayed."""
+    for product in range(1, 13):
+        order = await someone.shop.order([(product, 1 + product % 3)])
+        if product % 4:
+            await someone.shop.pay(order)
+        if product == 7:
+            await someone.refused_refund(order)
+            await someone.letter(order["order_id"])
+    await someone.shop.at_rest()
+    await someone.context.clear_cookies()
+    await someone.shop.get("/v1/ops/invariants", role=Role.MASTER)
+    page = await someone.operate()
+    await page.set_viewport_size({"width": 1280, "height": 1540})
+    await expect(page.locator("[data-letter]")).to_have_count(1)
+    await expect(page.locator("[data-count=orders] dd")).to_have_text("13")
+    await expect(page.locator("[data-live]")).to_be_visible()
+    await picture(page, folder / "console.png")
+
+
 async def walk(someone: Buyer, folder: Path, name: str) -> None:
     """One buyer's path, with a picture of each thing worth seeing."""
 
     async def shot(page: Page, what: str) -> None:
         await page.wait_for_load_state("networkidle")
-        path = folder / f"shop-{what}{name}.png"
-        await page.screenshot(path=path)
-        if path.stat().st_size > SIZE_MAX_BYTES:
-            raise SystemExit(f"{path} has {path.stat().st_size} bytes; {SIZE_MAX_BYTES} is the most")
+        await picture(page, folder / f"shop-{what}{name}.png")
 
     page = await someone.sign_in()
     await someone.open("/coupons", page)
@@ -73,6 +99,8 @@ async def main(folder: Path) -> None:
             async with buyer(Path(data), size, language, goods=read_file(SAMPLE)) as someone:
                 await dress(someone)
                 await walk(someone, folder, size)
+                if size == "desktop":
+                    await watch(someone, folder)
 
 
 asyncio.run(main(Path(sys.argv[1])))

@@ -226,7 +226,7 @@ async def test_it_looks_less_often_where_looking_takes_long() -> None:
             looks.append(loop.time())
             await asyncio.sleep(6)
 
-    watch = invariants.Watch(Slow(), 60)  # type: ignore[arg-type]
+    watch = invariants.Watch(Slow(), lambda: 0, 60)  # type: ignore[arg-type]
     began = loop.time()
     while loop.time() < began + 1_000:
         await watch.step()

@@ -22,13 +22,17 @@ RESTOCK, STOCK = "POST /v1/products/{product_id}/restock", "GET /v1/products/{pr
 ANNOUNCE, SALES, CATEGORIES = "POST /v1/time-sales", "GET /v1/time-sales", "GET /v1/categories"
 SHOPKEEPING = (PUT_UP, CHANGE, RESTOCK, ANNOUNCE)
 POLICY, ISSUE = "POST /v1/coupons", "POST /v1/coupons/{policy_id}/issue"
-LISTS = ("GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters", SALES, *COUPONS)
+LISTS = (
+    "GET /v1/orders", "GET /v1/products", "GET /v1/history/orders", "GET /v1/ops/dead-letters", "GET /v1/ops/attention",
+    SALES, *COUPONS,
+)  # fmt: skip
+CONSOLE, REPLAY_FORM = "GET /console", "POST /console/replay"
 PRODUCT = "GET /v1/products/{product_id}"
 COUNTS = ("GET /v1/ops/counts", "GET /v1/ops/invariants")
 READY = "GET /readyz"
 STILL = (
     "GET /healthz", "GET /metrics", "GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /static/docs.css",
-    "GET /basket", "GET /coupons",
+    "GET /static/console.css", "GET /static/console.js", "GET /basket", "GET /coupons",
 )  # fmt: skip
 PAY, SUCCESS, FAIL = "GET /pay/{order_id}", "GET /pay/success", "GET /pay/fail"
 ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT = "GET /static/{name}", "GET /", "GET /sign-in", "POST /sign-in", "POST /sign-out"
@@ -37,7 +41,7 @@ PAGES = (ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE, ONE, EVENTS)
 """Those of the shop, without what is still."""
 ALL = (
     PLACE, CANCEL, CONFIRM, REFUND, REPLAY, *READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, PAY, SUCCESS, FAIL, *PAGES,
-    POLICY, ISSUE, *SHOPKEEPING, STOCK, CATEGORIES,
+    POLICY, ISSUE, *SHOPKEEPING, STOCK, CATEGORIES, CONSOLE, REPLAY_FORM,
 )  # fmt: skip
 TAKING = (PLACE, CANCEL, CONFIRM, REFUND, REPLAY, POLICY, ISSUE, *SHOPKEEPING)
 OWNED = (CANCEL, CONFIRM, REFUND, *READS, PAY, ONE, EVENTS)
@@ -82,13 +86,14 @@ def placing(test: str) -> list[Rule]:
     return [Rule((PLACE,), BUYERS, test), *FIRST, Rule(rest, ANYBODY, "It places no order.")]
 
 
-def taking(test: str, form: str) -> list[Rule]:
-    """A problem of bodies, and of the one form."""
-    rest = tuple(name for name in ALL if name not in (*TAKING, SIGN_IN))
+def taking(test: str, form: str, replay: str) -> list[Rule]:
+    """A problem of bodies, and of the two forms."""
+    rest = tuple(name for name in ALL if name not in (*TAKING, SIGN_IN, REPLAY_FORM))
     return [
         *FIRST,
         Rule(TAKING, ANYBODY, test),
         Rule((SIGN_IN,), ANYBODY, form),
+        Rule((REPLAY_FORM,), ("master",), replay),
         Rule(rest, ANYBODY, "It reads no body."),
     ]
 
@@ -105,6 +110,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(SELLING, ("user",), "test_auth.test_shelves_are_filled_by_sellers_only"),
         FIRST[0],
         Rule(TAKING, ANYBODY, "test_session.test_a_session_serves_the_shops_own_pages_and_no_other_site"),
+        Rule((REPLAY_FORM,), ("master",), "test_console.test_another_site_replays_nothing"),
         Rule((SIGN_IN, SIGN_OUT), ANYBODY, "test_session.test_another_site_signs_nobody_in_or_out"),
         Rule(PROTECTED, ANYBODY, "Their role may do this: test_auth serves them."),
         Rule(PUBLIC, ANYBODY, "Anybody may do this."),
@@ -112,10 +118,12 @@ MATRIX: dict[str, list[Rule]] = {
     "payload-too-large": taking(
         "test_bodies.test_a_body_beyond_64_kib_is_refused_unread",
         "test_session.test_a_form_that_does_not_end_is_refused",
+        "test_console.test_a_form_that_is_none_of_this_page_replays_nothing",
     ),
     "unsupported-media-type": taking(
         "test_bodies.test_a_body_that_is_not_json_by_its_type_is_refused",
         "test_session.test_what_is_no_form_is_refused",
+        "test_console.test_a_form_that_is_none_of_this_page_replays_nothing",
     ),
     "invalid-request": [
         *FIRST,
@@ -124,11 +132,12 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_without_what_the_pg_sends_is_refused"),
         Rule((FAIL,), ANYBODY, "test_return.test_fail_refuses_what_no_pg_sends"),
         Rule((SIGN_IN,), ANYBODY, "test_session.test_a_form_that_names_no_buyer_is_refused"),
+        Rule((REPLAY_FORM,), ("master",), "test_console.test_a_form_that_is_none_of_this_page_replays_nothing"),
         Rule((GOODS, ASK), ANYBODY, "test_shop.test_a_query_that_cannot_be_is_told_as_a_page"),
         Rule((MINE,), ANYBODY, "test_shop.test_the_pages_of_my_orders_are_each_order_once"),
         Rule((*READS, PRODUCT, PAY, ONE, EVENTS, ASSET), ANYBODY, "It reads an id, and what is no id is 404."),
         Rule((STOCK,), ANYBODY, "It reads an id and no more, and what is no id is 404."),
-        Rule((*COUNTS, READY, CATEGORIES, *STILL, SIGN_OUT), ANYBODY, "It reads nothing that could be wrong."),
+        Rule((*COUNTS, READY, CATEGORIES, *STILL, SIGN_OUT, CONSOLE), ANYBODY, "It reads nothing that could be wrong."),
     ],
     "not-found": [
         Rule((PAY,), NOBODY, "test_pages.test_a_wrong_token_is_not_found_whoever_brings_it"),
@@ -142,8 +151,9 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((POLICY,), ANYBODY, "It names nothing that could be absent."),
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_payment_that_is_not_there_is_not_found"),
         Rule((FAIL,), ANYBODY, "It says what the PG said, of whatever payment."),
+        Rule((REPLAY_FORM,), ("master",), "A letter that is not there is told on the page to which it leads."),
         Rule(
-            (*LISTS, *COUNTS, READY, CATEGORIES, *STILL, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE), ANYBODY,
+            (*LISTS, *COUNTS, READY, CATEGORIES, *STILL, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE, CONSOLE), ANYBODY,
             "It names nothing that could be absent; a list may be empty.",
         ),
     ],
@@ -185,7 +195,8 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((STOCK, CATEGORIES), ANYBODY, "It shows any state as it is."),
         Rule((POLICY, ISSUE), ANYBODY, "A new coupon has no state yet; one that cannot be had is coupon-not-usable."),
         Rule((*READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, *PAGES), ANYBODY, "It shows any state as it is."),
-        Rule((PAY, FAIL), ANYBODY, "It shows any state as it is."),
+        Rule((PAY, FAIL, CONSOLE), ANYBODY, "It shows any state as it is."),
+        Rule((REPLAY_FORM,), ("master",), "A letter that fails again is told on the page to which it leads."),
     ],
     "amount-mismatch": [
         Rule((CONFIRM,), OWNERS, "test_confirm.test_another_amount_is_refused_first_and_always_without_asking_the_pg"),
@@ -207,11 +218,12 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(PROTECTED, NOBODY, "Without a token nothing is asked that could be down: 401."),
         Rule(SELLING, ("user",), "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule(OPERATIONS, LESS, "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
+        Rule((CONSOLE,), ("master",), "What a store does not say is a gap on the page: it is needed most then."),
         Rule((*STILL, ASSET, ASK, SIGN_IN, SIGN_OUT), ANYBODY, "It asks nothing that could be down."),
         Rule(
             (
                 *TAKING, *READS, *LISTS, PRODUCT, *COUNTS, READY, PAY, SUCCESS, FAIL, STOCK, CATEGORIES, GOODS, MINE,
-                ONE, EVENTS,
+                ONE, EVENTS, REPLAY_FORM,
             ),
             ANYBODY,
             "test_unavailable.test_a_store_that_is_down_is_told_and_what_needs_it_works_again_after",

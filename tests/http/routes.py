@@ -119,8 +119,15 @@ ROUTES = [
     Route("GET", "/asyncapi.json"),
     Route("GET", "/docs"),
     Route("GET", "/static/docs.css", page=True),
+    Route("GET", "/static/console.css", page=True),
+    Route("GET", "/static/console.js", page=True),
+    Route("GET", "/console", (Role.MASTER,)),
+    Route(
+        "POST", "/console/replay", (Role.MASTER,), 303, page=True, form="letter_id={letter_id}", stores=("payment",)
+    ),
     Route("GET", "/v1/ops/counts", (Role.MASTER,), stores=("shop", "payment", "history")),
     Route("GET", "/v1/ops/invariants", (Role.MASTER,), stores=("shop", "payment", "history")),
+    Route("GET", "/v1/ops/attention", (Role.MASTER,), knows=("limit", "cursor"), stores=("payment",)),
     Route("GET", "/v1/ops/dead-letters", (Role.MASTER,), knows=("limit", "cursor"), stores=("shop", "payment")),
     Route("POST", "/v1/ops/dead-letters/{letter_id}/replay", (Role.MASTER,), takes=True, stores=("payment",)),
     Route("GET", "/pay/{order_id}", EVERYBODY, owned=True, stores=("shop", "payment")),
@@ -247,5 +254,5 @@ async def send(w: World, route: Route, at: Scene, who: str, **changes: Any) -> h
         request["json"] = at.body(route)
     if route.form and "content" not in changes:
         headers = {"Content-Type": "application/x-www-form-urlencoded"} | headers
-        request["content"] = route.form
+        request["content"] = route.form.format(letter_id=at.letter_id)
     return await w.http.request(route.method, headers=headers, **request)

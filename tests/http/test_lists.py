@@ -10,6 +10,10 @@ import pytest
 
 from quickcommerce.catalog.model import Entry, NewSale
 from quickcommerce.coupon.flow import Issuing
+from quickcommerce.kit.db import Tx
+from quickcommerce.payment import store
+from quickcommerce.payment.model import Status
+from quickcommerce.payment.store import NEVER_US, Attempt
 from world import World
 
 from .routes import ROUTES, Route, auth, bury, policy, visited
@@ -108,7 +112,9 @@ async def test_a_page_is_20_if_nothing_else_is_said_and_each_item_comes_once(
 
 
 async def fill(w: World, count: int) -> None:
-    """Each this often: orders and coupons of users 7 and 1 (a MASTER, whose lists are tested), letters, time sales."""
+    """Each this often: orders and coupons of users 7 and 1 (a MASTER, whose lists are tested), letters, time sales, and
+    payments that need a human, all since the same moment.
+    """
     made = await asyncio.gather(*(w.order([(1, 1)], user=user) for user in (1, 7) for _ in range(count)))
     for at, answer in enumerate(made[:count]):
         await bury(w, ("payment", "order", "history")[at % 3], "OrderPlaced", answer.json()["order_id"])
@@ -118,6 +124,14 @@ async def fill(w: World, count: int) -> None:
     for year in range(2030, 2030 + count):
         await w.app.flows.sales.create(NewSale(1, 5, f"{year}-01-01T00:00:00Z", f"{year}-01-02T00:00:00Z", 500))
     await w.at_rest()
+
+    async def forget(tx: Tx) -> None:
+        for (payment_id,) in await tx.all("SELECT payment_id FROM payment LIMIT ?", (count,)):
+            await store.start(tx, Attempt(payment_id, 1, "key", "key", None, None, None, 1, None))
+            sql = "UPDATE payment SET status = ?, attempt = 1, unknown_us = 1, due_us = ? WHERE payment_id = ?"
+            await tx.run(sql, (Status.UNKNOWN, NEVER_US, payment_id))
+
+    await w.app.stores.payment.run(forget)
 
 
 BAD_FILTERS = [

@@ -42,11 +42,12 @@ async def test_each_route_names_every_status_it_answers_with_and_no_other(tmp_pa
         more = {
             "/v1/payments/{payment_id}/confirm": {"202"},
             "/pay/success": {"202"},
+            "/console": {"303"},
             "/v1/coupons/{policy_id}/issue": {"200"},
         }
         assert set(responses) == refusals | more.get(route.path, set()) | {str(route.status)}, str(route)
         for status, response in responses.items():
-            page = ["text/html"] if route.path.startswith("/pay/") else []
+            page = ["text/html"] if route.path.startswith(("/pay/", "/console")) else []
             refusal = ["application/problem+json", *page]
             assert list(response["content"]) == (
                 refusal if status >= "400" else page or [next(iter(response["content"]))]
@@ -109,6 +110,10 @@ async def test_every_id_in_a_path_and_in_an_object_says_its_shape(tmp_path: Path
     shape = "^ord_[0-9A-HJKMNP-TV-Z]{26}$"
     assert schemas["OrderView"]["properties"]["order_id"]["pattern"] == shape
     assert schemas["PaymentView"]["properties"]["payment_id"]["pattern"] == shape.replace("ord", "pay")
+    for name, prefix in (("refund_id", "ref"), ("policy_id", "pol"), ("time_sale_id", "sal")):
+        told = [each["properties"][name] for each in schemas.values() if name in each.get("properties", {})]
+        patterns = [each.get("pattern") for one in told for each in one.get("anyOf", [one]) if each["type"] == "string"]
+        assert patterns == [shape.replace("ord", prefix)] * len(told) != [], name
     assert schemas["OrderView"]["properties"]["placed_at"]["format"] == "date-time"
     for path, item in document["paths"].items():
         for operation in item.values():

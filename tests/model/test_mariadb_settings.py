@@ -1,12 +1,13 @@
 """Settings of MariaDB: what cannot work is refused in a sentence, and no sentence tells a password."""
 
-import builtins
 import random
+import sys
 from typing import Any
 
 import pytest
 
 from quickcommerce.kit import db
+from quickcommerce.kit.addresses import server_of
 from quickcommerce.kit.mariadb_tx import translated
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.settings import BadSetting, Settings, load
@@ -70,22 +71,15 @@ def test_what_is_shown_of_the_settings_holds_no_password() -> None:
 
 
 def test_a_user_and_a_password_may_hold_any_character() -> None:
-    server = db.server_of("mariadb://o%40ps:p%2Fw%25%3A@db.example/shop")
+    server = server_of("mariadb://o%40ps:p%2Fw%25%3A@db.example/shop")
     assert (server.user, server.password, server.port) == ("o@ps", "p/w%:", 3306)
     assert "p/w%:" not in repr(server)
 
 
 def test_an_install_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *facts: Any, **more: Any) -> Any:
-        fromlist = facts[2] if len(facts) > 2 else None
-        if name == "quickcommerce.kit" and fromlist and "mariadb" in fromlist:
-            raise ModuleNotFoundError("No module named 'asyncmy'", name="asyncmy")
-        return real(name, *facts, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(Unavailable, match=r"needs asyncmy: install quickcommerce\[mariadb\]"):
+    monkeypatch.setitem(sys.modules, "asyncmy", None)
+    monkeypatch.delitem(sys.modules, "quickcommerce.kit.mariadb", raising=False)
+    with pytest.raises(Unavailable, match=r"asyncmy is not installed.* quickcommerce\[mariadb\]"):
         db.connect(A, rng=random.Random(1))
 
 

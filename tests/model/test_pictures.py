@@ -25,7 +25,7 @@ def test_a_sauce_of_tomatoes_is_a_sauce() -> None:
 
 
 def test_no_drawing_holds_a_script_or_asks_for_anything() -> None:
-    for name, content in FILES.items():
+    for name, asset in FILES.items():
         if name.endswith(".svg"):
-            text = content.decode()
+            text = asset.content.decode()
             assert not any(bad in text for bad in ("<script", "href", " on", "url(", "<style", "<!")), name

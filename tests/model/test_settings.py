@@ -267,3 +267,21 @@ def test_the_profiles_hold_no_name_that_is_not_a_setting() -> None:
 
     folder = Path(quickcommerce.__file__).parent / "profiles"
     assert {path.stem for path in folder.glob("*.toml")} == set(PROFILES)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://cache", "redis://:secret@10.0.0.7:6380/2", "redis+sentinel://a:26379,b:26379,c:26379/shop",
+     "redis+sentinel://:secret@a:26379/shop/3"],
+)  # fmt: skip
+def test_a_gate_is_a_redis_or_the_sentinels_that_know_it(url: str) -> None:
+    assert load({"QC_GATE_URL": url}).gate_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["cache", "redis://", "redis://a:x", "redis://a,b", "redis://a/shop", "rediss://a", "redis+sentinel://a/shop",
+     "redis+sentinel://a:26379", "redis+sentinel://a:26379/shop/x", "redis+sentinel://a:26379/shop/0/1", "redis://[a"],
+)  # fmt: skip
+def test_a_gate_that_cannot_be_reached_is_refused_at_the_start(url: str) -> None:
+    assert refusal({"QC_GATE_URL": url}).startswith("QC_GATE_URL must be empty, redis://")

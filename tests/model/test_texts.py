@@ -3,41 +3,69 @@
 import re
 from pathlib import Path
 from string import Formatter
+from types import ModuleType
+from typing import get_args, get_type_hints
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quickcommerce import shop
-from quickcommerce.shop.texts import LANGUAGES, TEXTS, accepted
+from quickcommerce import console, shop
+from quickcommerce.console import page
+from quickcommerce.console.invariants import NAMES
+from quickcommerce.kit.texts import LANGUAGES, Texts, accepted
+from quickcommerce.payment.attention_store import Why
+from quickcommerce.shop import texts
 
-FOLDER = Path(shop.__file__).parent
 PLACE = re.compile(r"\bsay\(\s*['\"]([\w-]+)['\"][,)\s]")
+every_table = pytest.mark.parametrize("table", [texts.TEXTS, page.TEXTS], ids=["shop", "console"])
 
 
-def test_every_language_says_the_same_things() -> None:
-    assert set(TEXTS["ko"]) == set(TEXTS["en"])
+@every_table
+def test_every_language_says_the_same_things(table: Texts) -> None:
+    assert set(table["ko"]) == set(table["en"])
 
 
-def test_a_text_has_the_same_places_in_every_language() -> None:
-    for key in TEXTS["ko"]:
-        places = [{name for _, name, _, _ in Formatter().parse(TEXTS[spoken][key]) if name} for spoken in LANGUAGES]
+@every_table
+def test_a_text_has_the_same_places_in_every_language(table: Texts) -> None:
+    for key in table["ko"]:
+        places = [{name for _, name, _, _ in Formatter().parse(table[spoken][key]) if name} for spoken in LANGUAGES]
         assert places[0] == places[1], key
 
 
-def test_no_text_is_empty_or_holds_markup() -> None:
-    for texts in TEXTS.values():
-        assert [key for key, text in texts.items() if not text.strip() or re.search(r"[<>&]\w", text)] == []
+@every_table
+def test_no_text_is_empty_or_holds_markup(table: Texts) -> None:
+    for said in table.values():
+        assert [key for key, text in said.items() if not text.strip() or re.search(r"[<>&]\w", text)] == []
 
 
-def test_every_text_that_is_said_is_in_the_table_and_the_other_way_round() -> None:
-    pages = "".join(path.read_text("utf-8") for path in FOLDER.glob("templates/*.html"))
-    scripts = "".join(path.read_text("utf-8") for path in FOLDER.glob("static/*.js"))
+@pytest.mark.parametrize(
+    ("package", "table", "made"),
+    [
+        (shop, texts.TEXTS, ("status_", "note_", "what_", "cat_", "role_", "problem_", "language_", "problem")),
+        (console, page.TEXTS, ("invariant_", "count_", "loop_", "why_", "told_", "problem", "language_")),
+    ],
+    ids=["shop", "console"],
+)
+def test_every_text_that_is_said_is_in_the_table_and_the_other_way_round(
+    package: ModuleType, table: Texts, made: tuple[str, ...]
+) -> None:
+    folder = Path(str(package.__file__)).parent
+    pages = "".join(path.read_text("utf-8") for path in folder.glob("templates/*.html"))
+    scripts = "".join(path.read_text("utf-8") for path in folder.glob("static/*.js"))
     said = set(PLACE.findall(pages)) | {f"js_{key}" for key in PLACE.findall(scripts)}
-    assert {key for key in said - set(TEXTS["ko"]) if not key.endswith("_")} == set()
-    made = ("status_", "note_", "what_", "cat_", "role_", "problem_", "language_", "problem")
+    assert {key for key in said - set(table["ko"]) if not key.endswith("_")} == set()
     quoted = set(re.findall(r"[\"']([\w-]+)[\"']", pages + scripts))
-    idle = {key for key in set(TEXTS["ko"]) - said if not key.startswith(made)}
+    idle = {key for key in set(table["ko"]) - said if not key.startswith(made)}
     assert {key for key in idle if key.removeprefix("js_") not in quoted} == set()
+
+
+def test_the_operators_page_has_words_for_whatever_it_may_have_to_say() -> None:
+    said = set(page.TEXTS["ko"])
+    assert {f"invariant_{each}" for each in NAMES} == {key for key in said if key.startswith("invariant_")}
+    assert {f"why_{each}" for each in Why} == {key for key in said if key.startswith("why_")}
+    ends = get_args(get_type_hints(page.Told)["end"])
+    assert {f"told_{each}" for each in ends} == {key for key in said if key.startswith("told_")}
 
 
 @given(st.text(max_size=200))

@@ -139,6 +139,22 @@ async def test_doctor_leaves_the_ledger_of_a_running_shop_alone(tmp_path: Path) 
         assert re.search(r"PG +│ yes .*which is running", found.stdout), found.stdout
 
 
+async def test_doctor_counts_the_money_that_needs_a_human_and_finds_the_shop_fit(tmp_path: Path) -> None:
+    """A refund that the PG refuses is no reason not to start; that nobody looks at it is one to say so."""
+    async with running(tmp_path) as shop:
+        order = await shop.order()
+        assert (await shop.pay(order)).status_code == 200
+        calm = await qc_async(shop.folder, "doctor")
+        assert re.search(r"money +│ yes +│ no payment or refund needs a human", calm.stdout), calm.stdout
+        payment = await shop.get(f"/v1/orders/{order['order_id']}/payment")
+        await shop.faults(cancel=[{"kind": "error", "code": "REFUND_REJECTED"}])
+        url = f"/v1/payments/{payment['payment_id']}/refunds"
+        assert (await shop.ask("POST", url, json={"reason": "no"})).status_code == 409
+        found = await qc_async(shop.folder, "doctor")
+    assert found.returncode == 0, found.stdout
+    assert re.search(r"money +│ look +│ payments and refunds that need a human: 1", found.stdout), found.stdout
+
+
 async def test_a_catalog_is_loaded_into_a_shop_that_sells_meanwhile(tmp_path: Path) -> None:
     file, bad = tmp_path / "catalog.csv", tmp_path / "bad.csv"
     file.write_text(CATALOG, "utf-8")

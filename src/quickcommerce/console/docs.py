@@ -1,7 +1,6 @@
 """The description of the HTTP interface as a page for people: no script, and nothing from elsewhere."""
 
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 import jinja2
@@ -13,7 +12,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-STYLE = files("quickcommerce.console").joinpath("static", "docs.css").read_bytes()
 _REF = "#/components/schemas/"
 
 

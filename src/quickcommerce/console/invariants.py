@@ -200,13 +200,29 @@ def _differences(
             yield "I6"
 
 
+class Looked(msgspec.Struct, frozen=True):
+    """What a look found, and when it began (microseconds UTC)."""
+
+    found: Invariants
+    at_us: int
+
+
 @dataclass
 class Watch:
-    """Looks every `every_s` seconds, and less often where that takes long."""
+    """Looks every `every_s` seconds, and less often where that takes long. `last` is what the last look found."""
 
     audit: Audit
+    clock: Clock
     every_s: float
+    last: Looked | None = field(default=None)
     _next_s: float | None = field(default=None)
+
+    async def look(self) -> Invariants:
+        """Look now. Raises Unavailable."""
+        at_us = self.clock()
+        found = await self.audit.look()
+        self.last = Looked(found, at_us)
+        return found
 
     async def step(self) -> bool:
         """Look, if it is time. Raises Unavailable."""
@@ -218,7 +234,7 @@ class Watch:
         if started >= self._next_s:
             # Where a store cannot be asked, the next look is not sooner: looking is no work that anybody waits for.
             self._next_s = started + self.every_s
-            await self.audit.look()
+            await self.look()
             ended = loop.time()
             self._next_s = ended + max(self.every_s, SHARE * (ended - started))
         return False

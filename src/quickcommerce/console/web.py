@@ -1,11 +1,5 @@
 """Operations over HTTP: is it alive, is it ready, how much is there, what could not be handled."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from heapq import merge
-from itertools import islice
-from typing import Protocol
-
 import msgspec
 from litestar import Response, get, post
 from litestar.datastructures import State
@@ -15,69 +9,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from quickcommerce.console import docs as pages
 from quickcommerce.console.invariants import Invariants
-from quickcommerce.kit import web
-from quickcommerce.kit.auth import Role
-from quickcommerce.kit.clock import from_rfc3339
-from quickcommerce.kit.inbox import LETTERS_MAX, DeadLetter, DeadLetters, Poison
+from quickcommerce.console.operations import MASTER, Operations, position
+from quickcommerce.kit import assets, web
+from quickcommerce.kit.inbox import DeadLetter
 from quickcommerce.kit.openapi import Doc
-from quickcommerce.kit.problem import InvalidState, NotFound, Problem, Unavailable
-from quickcommerce.kit.telemetry import log
+from quickcommerce.kit.problem import InvalidState, NotFound, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
-MASTER = (Role.MASTER,)
+STATIC = assets.load("quickcommerce.console")
 METRICS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
 """The framework names the charset of every text itself."""
-
-
-class Replays(Protocol):
-    """A consumer that can handle a dead letter again."""
-
-    async def replay(self, letter_id: str) -> None:
-        """Handle it; it is gone only if that succeeds. Raises NotFound."""
-        ...
-
-
-@dataclass(frozen=True)
-class Operations:
-    """What the routes need. `reasons` says why the process is not ready, and is empty when it is."""
-
-    reasons: Callable[[], list[str]]
-    probe: Callable[[], Awaitable[None]]
-    counts: Callable[[], Awaitable[Mapping[str, int]]]
-    invariants: Callable[[], Awaitable[Invariants]]
-    letters: tuple[DeadLetters, ...]
-    consumers: Mapping[str, Replays]
-
-    async def dead_letters(self, after: tuple[int, str] | None, limit: int) -> list[DeadLetter]:
-        """At most `limit` of all stores behind `after`, the oldest first."""
-        found = [await letters.list(after or (0, ""), limit=limit) for letters in self.letters]
-        return list(islice(merge(*found, key=_position), limit))
-
-    async def all_dead_letters(self) -> list[DeadLetter]:
-        """All of all stores, the oldest first."""
-        found: list[DeadLetter] = []
-        while more := await self.dead_letters(_position(found[-1]) if found else None, LETTERS_MAX):
-            found += more
-        return found
-
-    async def replay(self, letter_id: str) -> None:
-        """Handle a dead letter again. Raises NotFound, and InvalidState where it cannot be handled this time either."""
-        consumer = self.consumers.get(letter_id.partition(".")[0])
-        if consumer is None:
-            raise NotFound("there is no such dead letter")
-        try:
-            await consumer.replay(letter_id)
-        except Problem:
-            raise
-        except Exception as failure:
-            poison = isinstance(failure, Poison)
-            log.warning("event.dead_again", letter_id=letter_id, reason=str(failure) if poison else repr(failure))
-            reason = str(failure) if poison else "the log says why"
-            raise InvalidState(f"it cannot be handled now either: {reason}") from failure
-
-
-def _position(letter: DeadLetter) -> tuple[int, str]:
-    return from_rfc3339(letter.failed_at), letter.id
 
 
 class Health(msgspec.Struct):
@@ -116,11 +57,7 @@ async def healthz() -> Response[bytes]:
 async def readyz(state: State) -> Response[bytes]:
     """Whether the process can serve; 503 with `reasons` while it cannot."""
     operations: Operations = state.operations
-    reasons = operations.reasons()
-    try:
-        await operations.probe()
-    except Unavailable as down:
-        reasons.append(down.detail)
+    reasons = await operations.unready()
     if reasons:
         raise Unavailable("not ready", extra={"reasons": reasons})
     return web.answer(Health("ready"))
@@ -173,7 +110,7 @@ async def dead_letters(request: AnyRequest, state: State) -> Response[bytes]:
     (await web.caller(request)).need(*MASTER)
     limit, after = web.page_limit(request), web.cursor(request)
     letters, last = web.paged(await operations.dead_letters(after, limit + 1), limit)
-    return web.answer(DeadLetterList(letters, web.next_cursor(_position(last)) if last else None))
+    return web.answer(DeadLetterList(letters, web.next_cursor(position(last)) if last else None))
 
 
 @post(
@@ -218,12 +155,12 @@ async def docs(state: State) -> Response[str]:
     return Response(state.docs, media_type=web.HTML, headers=pages.HEADERS)
 
 
-@get("/static/docs.css", sync_to_thread=False)
-def style() -> Response[bytes]:
-    """The page's style."""
-    return Response(pages.STYLE, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+@get([f"/static/{name}" for name in STATIC], sync_to_thread=False)
+def asset(request: AnyRequest) -> Response[bytes]:
+    """A file of these pages."""
+    return STATIC[request.url.path.removeprefix("/static/")].answer(request)
 
 
 def routes() -> list[HTTPRouteHandler]:
     """The operations routes; they find `Operations` in the app's state as `operations`."""
-    return [healthz, readyz, metrics, counts, invariants, dead_letters, replay, openapi, asyncapi, docs, style]
+    return [healthz, readyz, metrics, counts, invariants, dead_letters, replay, openapi, asyncapi, docs, asset]

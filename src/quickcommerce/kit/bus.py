@@ -81,6 +81,11 @@ class Subscription:
         """How far this group has come, by shard, as committed."""
         return await self.consumer.db.run(self._load)
 
+    async def behind(self) -> int:
+        """How many events this group has not taken yet. Raises Unavailable."""
+        cursors = await self.cursors()
+        return await self.source.scan(lambda tx: outbox.pending(tx, cursors))
+
     async def _load(self, tx: Tx) -> dict[int, int]:
         mine = (self.consumer.name, self.source.name)
         sql = "SELECT shard, seq FROM bus_cursor WHERE consumer = ? AND source = ?"

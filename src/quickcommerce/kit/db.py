@@ -18,12 +18,13 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from prometheus_client import Counter
 
+from quickcommerce.kit.adapters import adapter
+from quickcommerce.kit.addresses import server_of
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
@@ -206,31 +207,6 @@ class Limits:
     scan_s: float = 30.0
 
 
-@dataclass(frozen=True)
-class Server:
-    """Where a schema is, and who we are there."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    schema: str
-
-
-def server_of(url: str) -> Server:
-    """What `mariadb://USER:PASSWORD@HOST:PORT/SCHEMA` names. Raises ValueError, which does not tell the password."""
-    found: Server | None = None
-    with suppress(ValueError):
-        # What the parser says of a URL quotes it.
-        parts = urlsplit(url)
-        host, user, schema = parts.hostname, unquote(parts.username or ""), unquote(parts.path.removeprefix("/"))
-        if parts.scheme == "mariadb" and host and user and schema and "/" not in schema:
-            found = Server(host, parts.port or 3306, user, unquote(parts.password or ""), schema)
-    if found is None:
-        raise ValueError("a MariaDB database is mariadb://USER:PASSWORD@HOST:PORT/SCHEMA")
-    return found
-
-
 def connect(
     url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False, limits: Limits | None = None
 ) -> Database:
@@ -246,9 +222,8 @@ def connect(
 
         return sqlite.Sqlite(sqlite.path_of(url), rng=rng, inline=inline, threaded=threaded)
     if scheme == "mariadb":
-        try:
-            from quickcommerce.kit import mariadb  # noqa: PLC0415
-        except ModuleNotFoundError as missing:
-            raise Unavailable(f"mariadb:// needs {missing.name}: install quickcommerce[mariadb]") from missing
-        return mariadb.MariaDb(server_of(url), rng=rng, limits=limits or Limits())
+        found: Database = adapter("quickcommerce.kit.mariadb", "mariadb").MariaDb(
+            server_of(url), rng=rng, limits=limits or Limits()
+        )
+        return found
     raise ValueError(f"no database for {scheme!r}: use sqlite:///PATH or mariadb://USER:PASSWORD@HOST:PORT/SCHEMA")

@@ -41,6 +41,19 @@ class Loop:
     rest_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class LoopState:
+    """How a loop does. `beat_s`: seconds since it last finished a step, None where it never did; `crashes`: how often
+    it was started again; `waits_for`: what its last step found down, empty where it found nothing so.
+    """
+
+    name: str
+    running: bool
+    beat_s: float | None
+    crashes: int
+    waits_for: str
+
+
 class Supervisor:
     """Runs loops until told to stop, then lets each finish the step in hand."""
 
@@ -51,6 +64,8 @@ class Supervisor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._down: dict[str, tuple[int, str]] = {}
         """The loops whose last step found a dependency down: how many did in a row, and what the last one found."""
+        self._beats: dict[str, float] = {}
+        self._crashes: dict[str, int] = {}
 
     def start(self) -> None:
         """Start every loop."""
@@ -77,13 +92,29 @@ class Supervisor:
         """What a readiness probe should name: the loops that wait for something that is down."""
         return [f"{name}: {reason}" for name, (steps, reason) in self._down.items() if steps >= STALLED_FROM]
 
+    def states(self) -> list[LoopState]:
+        """How each loop does, in the order in which they were given."""
+        now = asyncio.get_running_loop().time()
+        found = []
+        for name in [loop.name for loop in self._loops]:
+            task, beat = self._tasks.get(name), self._beats.get(name)
+            running = task is not None and not task.done()
+            waits_for = self._down.get(name, (0, ""))[1]
+            beat_s = None if beat is None else now - beat
+            found.append(LoopState(name, running, beat_s, self._crashes.get(name, 0), waits_for))
+        return found
+
+    def _crashed(self, loop: Loop) -> None:
+        CRASHES.labels(loop.name).inc()
+        self._crashes[loop.name] = self._crashes.get(loop.name, 0) + 1
+
     async def _keep(self, loop: Loop) -> None:
         """Run a loop again should it end before it is told to: then supervising itself has failed."""
         while not self._stop.is_set():
             with suppress(Exception):
                 await self._run(loop)
             if not self._stop.is_set():
-                CRASHES.labels(loop.name).inc()
+                self._crashed(loop)
                 await self._pause(loop, _BACKOFF.cap_s)
 
     async def _run(self, loop: Loop) -> None:
@@ -98,12 +129,13 @@ class Supervisor:
                     log.warning("loop.waiting", loop=loop.name, reason=down.detail)
                 self._down[loop.name] = (steps + 1, down.detail)
             except Exception:  # noqa: BLE001 - a loop never ends by a defect
-                CRASHES.labels(loop.name).inc()
+                self._crashed(loop)
                 log.exception("loop.crashed", loop=loop.name)
             else:
                 failures = 0
                 self._down.pop(loop.name, None)
                 HEARTBEAT.labels(loop.name).set_to_current_time()
+                self._beats[loop.name] = asyncio.get_running_loop().time()
                 if not more:
                     await self._rest(loop)
                     await self._pause(loop, loop.every_s)

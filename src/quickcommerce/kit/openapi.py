@@ -35,6 +35,9 @@ NUMBER = {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}
 IDS: Mapping[str, Mapping[str, Any]] = {
     "order_id": {"type": "string", "pattern": f"^ord_{ID}$"},
     "payment_id": {"type": "string", "pattern": f"^pay_{ID}$"},
+    "refund_id": {"type": "string", "pattern": f"^ref_{ID}$"},
+    "policy_id": {"type": "string", "pattern": f"^pol_{ID}$"},
+    "time_sale_id": {"type": "string", "pattern": f"^sal_{ID}$"},
     "product_id": NUMBER,
     "user_id": NUMBER,
     "coupon_id": NUMBER,

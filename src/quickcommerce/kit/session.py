@@ -5,7 +5,7 @@ the shop's own pages.
 """
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from litestar import Request
 from litestar.datastructures import State
@@ -28,3 +28,8 @@ def is_own(request: Request[Any, Any, State]) -> bool:
     if authority == public.netloc:
         return scheme == public.scheme
     return authority == hosts[0]
+
+
+def way_in(path: str) -> str:
+    """Where to sign in and come back to `path`, in the profiles in which anybody may."""
+    return f"/sign-in?{urlencode({'next': path})}"

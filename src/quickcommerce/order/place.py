@@ -12,16 +12,9 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.idempotency import Claim
 from quickcommerce.kit.ids import Ids, OrderId
-from quickcommerce.kit.problem import (
-    CouponNotUsable,
-    IdempotencyInProgress,
-    NotFound,
-    OutOfStock,
-    PriceChanged,
-    Problem,
-)
+from quickcommerce.kit.problem import IdempotencyInProgress, Problem
 from quickcommerce.kit.telemetry import log, tracing
-from quickcommerce.order import pricing, store
+from quickcommerce.order import pricing, refusals, store
 from quickcommerce.order.changes import Changes, Move, message
 from quickcommerce.order.model import Basket, Status
 from quickcommerce.order.ports import Coupons, Prices, Reservations, Sales
@@ -162,7 +155,7 @@ class Place:
                 priced[at] = (decision, offers)
                 spent.update(want.coupon_id for want in basket.lines if want.coupon_id is not None)
             else:
-                answers[at] = _problem(basket, decision)
+                answers[at] = refusals.problem(basket, decision)
         return priced
 
     async def _take(
@@ -231,43 +224,3 @@ def _follow(request: Placing, leader: Placing, answer: Answer) -> Answer:
             return IdempotencyInProgress("the first call with this key was still running", retry_after_s=1)
         return idempotency.reused(request.claim, idempotency.Kept(leader.claim.fingerprint, "")) or answer
     return Placed(answer.order_id, answer.body, replayed=True) if isinstance(answer, Placed) else answer
-
-
-def _problem(basket: Basket, refusal: Refusal) -> Problem:
-    match refusal:
-        case pricing.Unknown(lines):
-            return NotFound(
-                "a product of the basket does not exist",
-                errors=[{"pointer": f"/lines/{at}/product_id", "detail": "no such product"} for at in lines],
-            )
-        case pricing.Moved(lines):
-            return PriceChanged(
-                "a price is not the one expected",
-                errors=[
-                    {
-                        "pointer": f"/lines/{at}/expected_price",
-                        "detail": "the price has changed",
-                        "product_id": basket.lines[at].product_id,
-                        "expected_price": basket.lines[at].expected_price,
-                        "price": price,
-                    }
-                    for at, price in lines
-                ],
-            )
-        case pricing.Short(lines):
-            return OutOfStock(
-                "there is not enough stock for the basket",
-                errors=[
-                    {
-                        "pointer": f"/lines/{at}/quantity",
-                        "detail": "not enough stock",
-                        "product_id": basket.lines[at].product_id,
-                        "requested": basket.lines[at].quantity,
-                        "available": available,
-                    }
-                    for at, available in lines
-                ],
-            )
-        case pricing.Unusable(line, reason):
-            errors = [] if line is None else [{"pointer": f"/lines/{line}/coupon_id", "detail": reason}]
-            return CouponNotUsable(reason, errors=errors)

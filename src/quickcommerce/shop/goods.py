@@ -14,10 +14,11 @@ from quickcommerce.catalog.web import KEYWORD_MAX
 from quickcommerce.kit import web
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.problem import InvalidRequest, Problem
+from quickcommerce.kit.texts import LANGUAGES, Say, language
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.shop import pictures
 from quickcommerce.shop.page import on_problem, render, viewer
-from quickcommerce.shop.texts import LANGUAGES, TEXTS, Say, language
+from quickcommerce.shop.texts import TEXTS
 
 PAGE = 24
 SHELVES, SHELF = 8, 6
@@ -103,7 +104,7 @@ def _place(category: str) -> tuple[int, str]:
 
 def category_name(category: str, spoken: str) -> str:
     """A category in the buyer's language, or as it stands in the catalog."""
-    say = Say(spoken)
+    say = Say(TEXTS, spoken)
     return say(f"cat_{category}") if say.has(f"cat_{category}") else category
 
 

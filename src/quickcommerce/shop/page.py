@@ -2,33 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
-from zoneinfo import ZoneInfo
+from urllib.parse import urlsplit
 
-import jinja2
 import msgspec
 from litestar import Response
-from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 
+from quickcommerce.kit import pages as kit_pages
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller, Role
 from quickcommerce.kit.clock import SECOND_US, Clock
+from quickcommerce.kit.pages import wants_html
 from quickcommerce.kit.problem import NotFound, Problem, Unauthorized, Unavailable
-from quickcommerce.kit.web import HTML, AnyRequest
+from quickcommerce.kit.texts import Say, language
+from quickcommerce.kit.web import AnyRequest
 from quickcommerce.order.book import OrderBook
 from quickcommerce.order.store import Row
 from quickcommerce.order.web import Checkout
 from quickcommerce.payment.flow import Payments
 from quickcommerce.shop import assets
 from quickcommerce.shop.live import Live
-from quickcommerce.shop.texts import COOKIE, LANGUAGES, Say, language
+from quickcommerce.shop.texts import TEXTS
 
 REFRESH_S = 2
-YEAR_S = 365 * 86_400
-HERE = ZoneInfo("Asia/Seoul")
 
 
 @dataclass(frozen=True)
@@ -57,38 +54,17 @@ class Pages:
         return max(0, row.expires_us - self.clock()) // SECOND_US
 
     def headers(self) -> dict[str, str]:
-        """Nothing runs but our own files, nothing is sent but to the shop and to the PG, no site holds a page in a
-        frame, and no other site learns the address of one.
-        """
+        """Those of every page; a form may go to the PG as well."""
         pg = urlsplit(self.pg_checkout)
-        form = f"'self' {pg.scheme}://{pg.netloc}" if pg.netloc else "'self'"
-        rules = {
-            "default-src": "'none'",
-            "script-src": "'self'",
-            "style-src": "'self'",
-            "img-src": "'self' data:",
-            "connect-src": "'self'",
-            "form-action": form,
-            "base-uri": "'none'",
-            "frame-ancestors": "'none'",
-        }
-        return {
-            "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in rules.items()),
-            "Referrer-Policy": "same-origin",
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
-        }
+        return kit_pages.headers(form_action=f"'self' {pg.scheme}://{pg.netloc}" if pg.netloc else "'self'")
 
 
 def render(request: AnyRequest, template: str, status: int = 200, /, **values: Any) -> Response[str]:
     """A page in the buyer's language; one that is `waiting` asks again by itself."""
     pages: Pages = request.app.state.pages
     spoken = language(request)
-    say = Say(spoken)
+    say = Say(TEXTS, spoken)
     refresh = {"Refresh": str(REFRESH_S)} if values.get("waiting") else {}
-    chosen = request.query_params.getall("lang", [])
-    secure = pages.public_url.startswith("https://")
-    kept = Cookie(key=COOKIE, value=spoken, max_age=YEAR_S, samesite="lax", secure=secure)
     text = _templates.get_template(template).render(
         values
         | {
@@ -98,24 +74,13 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
             "demo": pages.mint is not None,
             "has": lambda path: any(route.path_format == path for route in request.app.routes),
             "here": request.url.path,
-            "in_language": lambda other: f"{request.url.path}?{urlencode(_but_language(request, other))}",
-            "languages": LANGUAGES,
+            "in_language": lambda other: kit_pages.in_language(request, other),
             "now_ms": pages.clock() * 1000 // SECOND_US,
             "said": msgspec.json.encode(say.scripts()).decode(),
         }
     )
-    return Response(
-        text,
-        status_code=status,
-        media_type=HTML,
-        headers=pages.headers() | refresh,
-        cookies=[kept] if spoken in chosen else [],
-    )
-
-
-def _but_language(request: AnyRequest, other: str) -> list[tuple[str, str]]:
-    asked = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    return [*((name, value) for name, value in asked if name != "lang"), ("lang", other)]
+    secure = pages.public_url.startswith("https://")
+    return kit_pages.page(request, text, spoken, status, pages.headers() | refresh, secure=secure)
 
 
 async def viewer(request: AnyRequest) -> Caller | None:
@@ -134,11 +99,6 @@ async def signed_in(request: AnyRequest) -> Caller:
     return found
 
 
-def wants_html(request: AnyRequest) -> bool:
-    """Whether pages are what the client reads."""
-    return "text/html" in request.headers.get("accept", "")
-
-
 def on_problem(request: AnyRequest, problem: Problem) -> Response[Any]:
     """A problem as a page for those who ask for one, and as problem+json for the others.
 
@@ -146,7 +106,7 @@ def on_problem(request: AnyRequest, problem: Problem) -> Response[Any]:
     """
     if not wants_html(request):
         return web.on_problem(request, problem)
-    say = Say(language(request))
+    say = Say(TEXTS, language(request))
     key = f"problem_{problem.code.replace('-', '_')}"
     key = key if say.has(f"{key}_title") else "problem"
     later = problem.retry_after_s is not None
@@ -161,18 +121,4 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[Any]:
     return on_problem(request, NotFound("there is no such address")) if missing else web.on_http(request, error)
 
 
-def _moment(at: str) -> datetime:
-    return datetime.fromisoformat(at).astimezone(HERE)
-
-
-_templates = jinja2.Environment(
-    loader=jinja2.PackageLoader("quickcommerce.shop"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.filters["won"] = lambda amount: f"{amount:,}"
-_templates.filters["clock"] = lambda at: f"{_moment(at):%H:%M}"
-_templates.filters["moment"] = lambda at: f"{_moment(at):%Y-%m-%d %H:%M}"
-_templates.filters["precisely"] = lambda at: f"{_moment(at):%H:%M:%S}"
+_templates = kit_pages.templates("quickcommerce.shop")

@@ -1,7 +1,6 @@
 """Signing in as a demo buyer, and out. Only where tokens of our own are made: in the profiles local and test."""
 
-from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlencode
+from typing import Annotated
 
 import msgspec
 from litestar import Response, get, post
@@ -10,21 +9,15 @@ from litestar.handlers import HTTPRouteHandler
 
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import ID_MAX, Role
-from quickcommerce.kit.problem import (
-    Forbidden,
-    InvalidRequest,
-    NotFound,
-    PayloadTooLarge,
-    Problem,
-    UnsupportedMediaType,
-)
+from quickcommerce.kit.forms import form
+from quickcommerce.kit.problem import Forbidden, NotFound, Problem
 from quickcommerce.kit.session import COOKIE, is_own
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.shop.page import Pages, on_problem, render, viewer
 
 SESSION_S = 12 * 3600
-FORM = "application/x-www-form-urlencoded"
-FORM_MAX_BYTES = 4096
+OPERATIONS = "/console"
+"""Who is on the way there signs in as an operator."""
 
 
 class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,7 +32,9 @@ class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def ask(request: AnyRequest) -> Response[str]:
     """The form."""
     await viewer(request)
-    return render(request, "sign_in.html", next=local(web.one(request, "next") or "/"), roles=list(Role))
+    path = local(web.one(request, "next") or "/")
+    chosen = Role.MASTER if path == OPERATIONS else Role.USER
+    return render(request, "sign_in.html", next=path, roles=list(Role), chosen=chosen)
 
 
 @post("/sign-in", status_code=303, exception_handlers={Problem: on_problem})
@@ -47,10 +42,7 @@ async def sign_in(request: AnyRequest, state: State) -> Response[None]:
     """Give the browser its session."""
     pages: Pages = state.pages
     _refuse_foreign(request)
-    try:
-        asked = msgspec.convert(await _form(request), SignIn, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest("the form does not fit: a buyer's number and a role are needed") from error
+    asked = await form(request, SignIn)
     if pages.mint is None:
         raise NotFound("nobody chooses here who they are")
     return _go(pages, local(asked.next), pages.mint(asked.user, asked.role), SESSION_S)
@@ -75,24 +67,6 @@ def _refuse_foreign(request: AnyRequest) -> None:
         raise Forbidden("this form is not one of the shop's own pages")
 
 
-async def _form(request: AnyRequest) -> dict[str, str]:
-    """The fields of a form. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
-    body = b""
-    while True:
-        message: Any = await request.receive()
-        body += message.get("body", b"")
-        if len(body) > FORM_MAX_BYTES:
-            raise PayloadTooLarge(f"the form may have at most {FORM_MAX_BYTES} bytes")
-        if not message.get("more_body"):
-            break
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
-        raise UnsupportedMediaType(f"send Content-Type: {FORM}")
-    try:
-        return dict(parse_qsl(body.decode(), max_num_fields=20))
-    except ValueError as error:
-        raise InvalidRequest("the form cannot be read") from error
-
-
 def _go(pages: Pages, path: str, token: str, max_age_s: int) -> Response[None]:
     cookie = Cookie(
         key=COOKIE, value=token, max_age=max_age_s, httponly=True, samesite="lax",
@@ -100,11 +74,6 @@ def _go(pages: Pages, path: str, token: str, max_age_s: int) -> Response[None]:
     )  # fmt: skip
     headers = {"Location": path, "Cache-Control": "no-store"}
     return Response(None, status_code=303, headers=headers, cookies=[cookie])
-
-
-def way_in(path: str) -> str:
-    """Where to sign in and come back."""
-    return f"/sign-in?{urlencode({'next': path})}"
 
 
 def routes() -> list[HTTPRouteHandler]:

@@ -14,6 +14,7 @@ from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.ids import PaymentId, is_id
 from quickcommerce.kit.openapi import EVERY_ROLE, IDS, NUMBER, Doc, Parameter
+from quickcommerce.kit.pages import wants_html
 from quickcommerce.kit.problem import (
     AmountMismatch,
     InvalidRequest,
@@ -29,7 +30,7 @@ from quickcommerce.order.model import HOLDING, Status
 from quickcommerce.order.web import path_id
 from quickcommerce.payment.model import MONEY_TAKEN
 from quickcommerce.shop import assets, goods, orders, session
-from quickcommerce.shop.page import Pages, on_problem, render, signed_in, viewer, wants_html
+from quickcommerce.shop.page import Pages, on_problem, render, signed_in, viewer
 
 KEY = re.compile(r"[!-~]{1,200}")
 

@@ -11,8 +11,6 @@ import pytest
 from asyncmy.errors import OperationalError
 
 import schemas
-from mariadb.proxy import Proxy
-from mariadb.shop import at_rest, built, shops
 from quickcommerce.app import migrations
 from quickcommerce.catalog.model import NewSale
 from quickcommerce.coupon.model import DiscountType, PolicyDraft
@@ -22,6 +20,8 @@ from quickcommerce.kit.clock import SECOND_US, rfc3339, system_clock
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.mariadb_errors import meaning
 from quickcommerce.settings import BadSetting
+from servers.mariadb.proxy import Proxy
+from servers.mariadb.shop import at_rest, built, shops
 from world import World
 
 
