@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from asyncmy.connection import connect
 
-from quickcommerce.kit.db import Row, Server, server_of
+from quickcommerce.kit.addresses import Server, server_of
+from quickcommerce.kit.db import Row
 
 T = TypeVar("T")
 VARIABLE = "QC_TEST_MARIADB_URL"

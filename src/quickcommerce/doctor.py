@@ -85,15 +85,25 @@ def _folder(folder: Path) -> Finding:
 async def _database(name: str, database: Database) -> Finding:
     try:
         pending = await migrate.pending(database, migrations(name, database.dialect))
-        sound = "PRAGMA quick_check(1)" if database.dialect == "sqlite" else "SELECT 'ok'"
-        broken = await database.scan(lambda tx: tx.one(sound))
+        wrong = await _wrong(database)
     except Exception as error:  # noqa: BLE001 - a file that is no database at all raises whatever its driver does
         return Finding(f"database {name}", False, str(error))
-    if broken != ("ok",):
-        return Finding(f"database {name}", False, f"damaged: {broken}")
+    if wrong:
+        return Finding(f"database {name}", False, wrong)
     if pending:
         return Finding(f"database {name}", False, f"{len(pending)} migrations are to be applied: qc migrate")
     return Finding(f"database {name}", True, "sound, up to date")
+
+
+async def _wrong(database: Database) -> str:
+    """What is wrong with a database that answers; empty where nothing is."""
+    if database.dialect == "sqlite":
+        broken = await database.scan(lambda tx: tx.one("PRAGMA quick_check(1)"))
+        return "" if broken == ("ok",) else f"damaged: {broken}"
+    kept = await database.run(lambda tx: tx.one("SELECT @@tx_isolation, @@innodb_flush_log_at_trx_commit"))
+    if kept == ("READ-COMMITTED", 1):
+        return ""
+    return f"isolation and innodb_flush_log_at_trx_commit are {kept}: a power cut may lose what was acknowledged"
 
 
 async def _money(attentions: Attentions) -> Finding:

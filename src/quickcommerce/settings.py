@@ -15,9 +15,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from quickcommerce.kit import limits
-from quickcommerce.kit.addresses import is_http, is_redis, without_password
+from quickcommerce.kit.addresses import is_http, is_redis, server_of, without_password
 from quickcommerce.kit.auth import secret_bytes
-from quickcommerce.kit.db import server_of
 
 Profile = Literal["local", "test", "dev", "prod"]
 PROFILES: tuple[Profile, ...] = ("local", "test", "dev", "prod")

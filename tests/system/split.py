@@ -21,8 +21,8 @@ from asyncmy.cursors import DictCursor
 
 import schemas
 from quickcommerce.catalog.model import Entry
+from quickcommerce.kit.addresses import server_of
 from quickcommerce.kit.auth import Role
-from quickcommerce.kit.db import server_of
 from system.process import Process, closing, qc_async, until
 from system.shop import People, client
 from system.truth import Row, Truth, gathered, rows

@@ -1,6 +1,8 @@
-"""Addresses of servers in settings: whether something could be there."""
+"""Addresses of servers in settings: whether something could be there, and what they name."""
 
-from urllib.parse import urlsplit
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
 
 def is_http(url: str) -> bool:
@@ -36,3 +38,28 @@ def without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
     user, at, host = rest.rpartition("@")
     return f"{scheme}://{user.partition(':')[0]}:***@{host}" if at else url
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a schema is, and who we are there."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    schema: str
+
+
+def server_of(url: str) -> Server:
+    """What `mariadb://USER:PASSWORD@HOST:PORT/SCHEMA` names. Raises ValueError, which does not tell the password."""
+    found: Server | None = None
+    with suppress(ValueError):
+        # What the parser says of a URL quotes it.
+        parts = urlsplit(url)
+        host, user, schema = parts.hostname, unquote(parts.username or ""), unquote(parts.path.removeprefix("/"))
+        if parts.scheme == "mariadb" and host and user and schema and "/" not in schema:
+            found = Server(host, parts.port or 3306, user, unquote(parts.password or ""), schema)
+    if found is None:
+        raise ValueError("a MariaDB database is mariadb://USER:PASSWORD@HOST:PORT/SCHEMA")
+    return found

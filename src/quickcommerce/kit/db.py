@@ -18,12 +18,13 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from prometheus_client import Counter
 
+from quickcommerce.kit.adapters import adapter
+from quickcommerce.kit.addresses import server_of
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
@@ -206,27 +207,6 @@ class Limits:
     scan_s: float = 30.0
 
 
-@dataclass(frozen=True)
-class Server:
-    """Where a schema is, and who we are there."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    schema: str
-
-
-def server_of(url: str) -> Server:
-    """What `mariadb://USER:PASSWORD@HOST:PORT/SCHEMA` names. Raises ValueError, which does not tell the password."""
-    parts = urlsplit(url)
-    schema = parts.path.removeprefix("/")
-    if parts.scheme != "mariadb" or not parts.hostname or not parts.username or not schema or "/" in schema:
-        raise ValueError("a MariaDB database is mariadb://USER:PASSWORD@HOST:PORT/SCHEMA")
-    user, password = unquote(parts.username), unquote(parts.password or "")
-    return Server(parts.hostname, parts.port or 3306, user, password, unquote(schema))
-
-
 def connect(
     url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False, limits: Limits | None = None
 ) -> Database:
@@ -242,9 +222,8 @@ def connect(
 
         return sqlite.Sqlite(sqlite.path_of(url), rng=rng, inline=inline, threaded=threaded)
     if scheme == "mariadb":
-        try:
-            from quickcommerce.kit import mariadb  # noqa: PLC0415
-        except ModuleNotFoundError as missing:
-            raise Unavailable(f"mariadb:// needs {missing.name}: install quickcommerce[mariadb]") from missing
-        return mariadb.MariaDb(server_of(url), rng=rng, limits=limits or Limits())
+        found: Database = adapter("quickcommerce.kit.mariadb", "mariadb").MariaDb(
+            server_of(url), rng=rng, limits=limits or Limits()
+        )
+        return found
     raise ValueError(f"no database for {scheme!r}: use sqlite:///PATH or mariadb://USER:PASSWORD@HOST:PORT/SCHEMA")

@@ -18,6 +18,7 @@ from asyncmy.connection import Connection
 from asyncmy.constants import CLIENT, FIELD_TYPE
 from asyncmy.converters import conversions
 
+from quickcommerce.kit.addresses import Server
 from quickcommerce.kit.db import (
     STATEMENTS,
     TRANSACTIONS,
@@ -25,7 +26,6 @@ from quickcommerce.kit.db import (
     Lost,
     Params,
     Repeatable,
-    Server,
     T,
     Tell,
     WaitedInTransaction,

@@ -54,15 +54,18 @@ class Pool(Generic[C]):
 
     async def enter(self) -> None:
         """Wait for a turn, which `leave` ends. Raises Unavailable where none comes in time."""
+        self._refuse_if_ended()
         if self._turns.locked():
             await self._wait()
         else:
             await self._turns.acquire()
             self._waited.observe(0)
         self._in_use.inc()
-        if self._ended:
+        try:
+            self._refuse_if_ended()
+        except Unavailable:
             self.leave(None)
-            raise Unavailable(f"the database {self._db} is closed")
+            raise
 
     async def _wait(self) -> None:
         if self._waiting >= WAITING_MAX * self._size:
@@ -78,6 +81,10 @@ class Pool(Generic[C]):
         finally:
             self._waiting -= 1
             self._waited.observe(loop.time() - begun)
+
+    def _refuse_if_ended(self) -> None:
+        if self._ended:
+            raise Unavailable(f"the database {self._db} is closed")
 
     def _refusal(self) -> Unavailable:
         REFUSED.labels(self._db, self.role).inc()

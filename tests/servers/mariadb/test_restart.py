@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mariadb.acts import put, size
-from mariadb.conftest import PAIR
-from mariadb.server import Mariadb, server
 from quickcommerce.kit.db import Limits, connect
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.problem import Unavailable
+from servers.mariadb.acts import put, size
+from servers.mariadb.conftest import PAIR
+from servers.mariadb.server import Mariadb, server
 
 
 @pytest.fixture

@@ -7,25 +7,27 @@ from collections import Counter
 import pytest
 
 import schemas
-from mariadb.acts import COUNT, put, rows, size
-from mariadb.conftest import Opened
-from mariadb.proxy import Proxy
 from quickcommerce.kit import db, mariadb
+from quickcommerce.kit.addresses import server_of
 from quickcommerce.kit.db import Tx, connect
 from quickcommerce.kit.problem import Unavailable
+from servers.mariadb.acts import COUNT, put, rows, size
+from servers.mariadb.conftest import Opened
+from servers.mariadb.proxy import Proxy
 
 
+@pytest.mark.parametrize("orders", [100, pytest.param(1_000, marks=pytest.mark.full)])
 @pytest.mark.parametrize("where", ["before", "after"])
 async def test_a_line_that_breaks_at_every_other_commit_doubles_nothing_and_loses_nothing(
-    line: Proxy, opened: Opened, where: str
+    line: Proxy, opened: Opened, where: str, orders: int
 ) -> None:
     shop = opened(line)
     line.cut_at = lambda commit: where if commit % 2 == 0 else ""
-    answers = [await shop.run(put(f"order {n}")) for n in range(100)]
-    assert answers == [f"order {n}" for n in range(100)]
-    assert line.cuts >= 100
+    answers = [await shop.run(put(f"order {n}")) for n in range(orders)]
+    assert answers == [f"order {n}" for n in range(orders)]
+    assert line.cuts >= orders
     line.cut_at = lambda _: ""
-    assert await rows(shop) == 200
+    assert await rows(shop) == 2 * orders
     assert size(shop) == 8
 
 
@@ -94,7 +96,7 @@ async def test_a_server_that_is_not_there_is_unavailable_and_the_password_is_not
             assert "a-secret-password" not in f"{seen} {seen!r}"
             seen = seen.__cause__ or seen.__context__
     await shop.close()
-    assert "a-secret-password" not in repr(db.server_of(url))
+    assert "a-secret-password" not in repr(server_of(url))
 
 
 async def test_a_wrong_password_is_unavailable_and_names_what_to_look_at() -> None:

@@ -30,13 +30,14 @@ class RealClock(Clock):
         return system_clock()
 
 
-def built(folder: Path, number: int, **settings: object) -> App:
-    """One process on the schemas of this folder; nothing of it runs yet."""
+def built(folder: Path, number: int, *, port: int = 0, **settings: object) -> App:
+    """One process on the schemas of this folder; nothing of it runs yet. `port`: of a line to the server."""
     environment = {f"QC_{name.upper()}": str(value) for name, value in settings.items()}
     loaded = settings_module.load(
         {"QC_PROFILE": "test", "QC_DATA_DIR": str(folder / f"process {number}"), "QC_LOG_LEVEL": "ERROR"} | environment
     )
-    urls = [schemas.url_of(schemas.make(schemas.name_of(folder / name))) for name in ("shop", "payment")]
+    names = [schemas.make(schemas.name_of(folder / name)) for name in ("shop", "payment")]
+    urls = [schemas.url_of(name, port=port) for name in names]
     # A process of the real thing has a broker; here the test carries the events.
     return build(msgspec.structs.replace(loaded, database_url=urls[0], payment_database_url=urls[1]))
 
@@ -76,9 +77,9 @@ async def _keep(step: Any) -> None:
 
 
 @asynccontextmanager
-async def shops(folder: Path, count: int = 2, **settings: object) -> AsyncIterator[list[World]]:
+async def shops(folder: Path, count: int = 2, *, port: int = 0, **settings: object) -> AsyncIterator[list[World]]:
     """So many processes, with some goods, whose loops run. They share the PG of the first."""
-    apps = [built(folder, number, **settings) for number in range(count)]
+    apps = [built(folder, number, port=port, **settings) for number in range(count)]
     await apps[0].migrate()
     await apps[0].flows.catalog.put(GOODS)
     first = apps[0].flows.emulator

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 import schemas
-from mariadb.conftest import Opened
-from mariadb.shop import built
 from quickcommerce.kit import migrate, outbox
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.mariadb import MariaDb
@@ -17,6 +15,8 @@ from quickcommerce.order import store as orders
 from quickcommerce.parts import MIGRATIONS, migrations
 from quickcommerce.payment import refund_store
 from quickcommerce.payment import store as payments
+from servers.mariadb.conftest import Opened
+from servers.mariadb.shop import built
 
 
 class Crash(BaseException):

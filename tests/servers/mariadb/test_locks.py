@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from asyncmy.errors import OperationalError
 
-from mariadb.acts import put, rows
-from mariadb.conftest import Opened
 from quickcommerce.kit import db, mariadb
 from quickcommerce.kit.db import LOCK, Duplicate, Repeatable, Tx, Work
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.mariadb_errors import meaning
+from servers.mariadb.acts import put, rows
+from servers.mariadb.conftest import Opened
 from stores import metric, until
 
 ADD = "UPDATE pair SET n = n + 1 WHERE name = ?"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import schemas
-from mariadb.proxy import Proxy, proxied
 from quickcommerce.kit import db
 from quickcommerce.kit.db import Limits, connect
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.policy import Backoff
+from servers.mariadb.proxy import Proxy, proxied
 
 PAIR = "CREATE TABLE pair (name VARCHAR(40) PRIMARY KEY, n BIGINT NOT NULL)"
 
