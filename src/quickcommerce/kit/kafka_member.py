@@ -1,7 +1,6 @@
 """Membership of a consumer group of Kafka: what the thread of a `Reader` does with the client.
 
-Nothing here is called from the event loop, and whatever the group changes is told inside a call to the client: while
-it is polled.
+Nothing here is called from the event loop. What the group changes is told within calls to the client.
 """
 
 import time
@@ -198,7 +197,7 @@ class Member:
         lag = 0
         for place in self._places(self._settled):
             # What is not fetched is not known to the client while fetching pauses: then the broker is asked.
-            _, high = self._client.get_watermark_offsets(place, timeout=LOOK_S, cached=not self._paused)
+            high = self._client.get_watermark_offsets(place, timeout=LOOK_S, cached=not self._paused)[1]
             lag += max(0, high - place.offset)
         return lag
 
