@@ -1,6 +1,7 @@
 """The guide for operations is true of the code: its metrics, loops, settings and commands are there."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import prometheus_client
@@ -14,6 +15,8 @@ GUIDE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 
 def metrics() -> dict[str, set[str]]:
     """Every metric of ours by its name in the metrics page, with its labels."""
+    # Those of adapters that only some shops have.
+    import_module("quickcommerce.kit.kafka_reader")
     found: dict[str, set[str]] = {}
     for collector in set(prometheus_client.REGISTRY._names_to_collectors.values()):
         name = str(getattr(collector, "_name", ""))

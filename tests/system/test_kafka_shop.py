@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,9 @@ ORDERS = 30
 GROUPS = {"payment": "orders", "order": "payments", "history": "orders"}
 
 
-async def with_topics(folder: Path) -> dict[str, object]:
+async def with_topics(folder: Path) -> dict[str, Any]:
     """The settings of a shop with topics of its own."""
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         "bus_url": f"kafka://{streams.servers()}",
         "bus_prefix": streams.fresh("shop") + ".",
         "bus_partitions": 4,
