@@ -50,6 +50,11 @@ def reason_of(failure: KafkaException) -> str:
     return error.str() if isinstance(error, KafkaError) else str(error)
 
 
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a client cannot go on after this, and another has to begin."""
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - the client's public name
+
+
 @dataclass(frozen=True)
 class Topics:
     """The topics of a shop."""
@@ -169,7 +174,7 @@ class _Line:
                 end(at, refused)
         await done.wait()
         failed = {at: error for at, error in ended if error is not None}
-        self.broken = self.broken or any(_is_fatal(error) for error in failed.values())
+        self.broken = self.broken or any(is_fatal(error) for error in failed.values())
         return {at: error.str() for at, error in failed.items()}
 
     def close(self) -> None:
@@ -188,7 +193,7 @@ class _Line:
         try:
             self._producer.produce(topic, message.data, key, headers=headers, on_delivery=end)
         except BufferError:
-            return KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - the client's public names of its own errors
+            return KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - as above
         except KafkaException as failure:
             error: KafkaError = failure.args[0]
             return error
@@ -197,7 +202,3 @@ class _Line:
     def _take(self) -> None:
         while not self._closed.is_set():
             self._producer.poll(_POLL_S)
-
-
-def _is_fatal(error: KafkaError) -> bool:
-    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - as above

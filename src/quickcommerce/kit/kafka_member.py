@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from prometheus_client import Counter
 
 from quickcommerce.kit.bus import LAG
-from quickcommerce.kit.kafka import common, reason_of
+from quickcommerce.kit.kafka import common, is_fatal, reason_of
 from quickcommerce.kit.telemetry import log
 
 REBALANCES = Counter("qc_bus_rebalances_total", "Times that a member was given partitions or gave them up", ["group"])
@@ -23,7 +23,9 @@ GATHER_S = 0.1
 LOOK_S = 1.0
 REVOKE_S = 30.0
 """How long the list in hand is waited for when its partitions go to another member."""
-_OLD = {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}  # noqa: SLF001 - the client's public names
+_UNKNOWN = (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE)  # noqa: SLF001 - the client's public names
+_OLD = [KafkaError(code).str() for code in _UNKNOWN]
+"""What brokers say that do not know a protocol. It comes as a fatal error, whose own code the client does not tell."""
 _MAX_POLL_EXCEEDED = KafkaError._MAX_POLL_EXCEEDED  # noqa: SLF001 - as above
 
 
@@ -41,14 +43,12 @@ class Gone(Exception):
 
 def partition_of(record: Record) -> int:
     """Where a record stands; one that was consumed always stands somewhere."""
-    partition = record.partition()
-    return -1 if partition is None else partition
+    return -1 if (partition := record.partition()) is None else partition
 
 
 def offset_of(record: Record) -> int:
     """As `partition_of`."""
-    offset = record.offset()
-    return -1 if offset is None else offset
+    return -1 if (offset := record.offset()) is None else offset
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,9 @@ class Member:
             error = record.error()
             if error is not None:
                 self._on_error(error)
-                if error.code() in _OLD:
-                    raise OldBroker(error.str())
-                if error.fatal():
-                    raise Gone(error.str())
+                if is_fatal(error):
+                    old = any(reason in error.str() for reason in _OLD)
+                    raise OldBroker(error.str()) if old else Gone(error.str())
         records = [record for record in found if record.error() is None]
         if records:
             self.down = ""

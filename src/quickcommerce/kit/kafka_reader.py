@@ -153,12 +153,11 @@ class Reader:
             poll_max_s=self._poll_max_s,
             classic=self._classic,
         )
-        self._member = member
+        self._member, self._gone = member, ""
         try:
             while not self._stop.is_set():
                 records = member.records(self._list_max)
                 if records:
-                    self._gone = ""
                     listed = Listed(records)
                     member.begin(listed)
                     self._loop.call_soon_threadsafe(self._take, listed)
