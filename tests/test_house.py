@@ -23,7 +23,7 @@ LONGER = {
 DOORS = {
     "sqlite3": {"kit/db.py"},
     "asyncmy": {"kit/db.py"},
-    "confluent_kafka": {"kit/kafka.py", "kit/kafka_member.py"},
+    "confluent_kafka": {"kit/kafka.py", "kit/kafka_list.py", "kit/kafka_member.py"},
     "redis": {"stock/gate.py"},
     "elasticsearch": {"history/elastic.py"},
     "httpx2": {"payment/toss.py", "kit/auth.py"},

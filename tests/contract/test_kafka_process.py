@@ -211,14 +211,17 @@ async def while_events_are_written(wire: Post, stop: tuple[str, ...], start: tup
     await group.had_each_once_in_order([message(f"order-{key}", n) for n in range(1, written + 1) for key in range(5)])
 
 
+@pytest.mark.usefixtures("alone")
 async def test_while_the_broker_is_down_events_wait_and_then_all_go_in_order(wire: Post) -> None:
     await while_events_are_written(wire, ("down", "kafka"), ("up", "kafka"), 10)
 
 
+@pytest.mark.usefixtures("alone")
 async def test_while_the_broker_is_frozen_events_wait_and_then_all_go_in_order(wire: Post) -> None:
     await while_events_are_written(wire, ("freeze", "kafka"), ("thaw", "kafka"), 10)
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.full
 async def test_a_broker_that_is_away_for_longer_than_the_payment_window_loses_nothing(wire: Post) -> None:
     await while_events_are_written(wire, ("down", "kafka"), ("up", "kafka"), 660)

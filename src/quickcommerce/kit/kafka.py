@@ -6,6 +6,7 @@ The way out is `kafka_reader.py`. Both use librdkafka, whose own threads speak w
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,6 +92,10 @@ class Topics:
                 # Another process may have been faster.
                 if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise Unavailable(f"Kafka does not make the topic {name}: {reason_of(failure)}") from failure
+        # Whoever asks next must find them, wherever they ask.
+        give_up = time.monotonic() + ASK_S
+        while len(self._found()) < len(self.names) and time.monotonic() < give_up:
+            time.sleep(0.1)
         return made
 
 

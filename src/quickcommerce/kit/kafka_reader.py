@@ -12,7 +12,8 @@ import threading
 from quickcommerce.kit import bus
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.envelope import NoEvent, message_of, remains_of
-from quickcommerce.kit.kafka_member import Gone, Listed, Member, OldBroker, Record, offset_of, partition_of
+from quickcommerce.kit.kafka_list import Listed, Record, offset_of, partition_of
+from quickcommerce.kit.kafka_member import Gone, Member, OldBroker
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
