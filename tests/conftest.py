@@ -1,7 +1,10 @@
 """What every test shares: a virtual event loop where tests live in virtual time, and quiet logs."""
 
 import asyncio
+import fcntl
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -25,6 +28,22 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
     configure_logs("ERROR", machine=True)
+
+
+@pytest.fixture(autouse=True)
+def _servers_stay(request: pytest.FixtureRequest) -> Iterator[None]:
+    """While a test stops a server (fixture `alone`), no other test that needs servers runs, in whatever process."""
+    if not request.node.get_closest_marker("servers"):
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / "quickcommerce-servers.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if "alone" in request.fixturenames else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.fixture
+def alone() -> None:
+    """For a test that stops a server."""
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import random
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,6 +160,13 @@ async def until(check: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not check():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.001)
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    """As `until`, for a condition that is awaited."""
+    async with asyncio.timeout(60):
+        while not await check():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
 
 
 async def turns(count: int = 10) -> None:

@@ -9,10 +9,12 @@ import random
 import uuid
 import zlib
 from functools import cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.db import Database
@@ -93,15 +95,16 @@ def behind(topic: str, group: str) -> int:
     return sum(ends(topic).values()) - sum(committed(topic, group).values())
 
 
-def records(topic: str) -> list[Any]:
+def records(topic: str) -> list[Message]:
     """Every record of a topic, those of a partition in their order."""
     reader = _asker("reader")
     try:
-        found = []
+        found: list[Message] = []
         for partition, end in ends(topic).items():
             reader.assign([TopicPartition(topic, partition, 0)])
-            while end and (not found or found[-1].partition() != partition or found[-1].offset() + 1 < end):
-                found += [record for record in reader.consume(500, 1.0) if not record.error()]
+            upto = len(found) + end
+            while len(found) < upto:
+                found += [record for record in reader.consume(end, 1.0) if not record.error()]
         return found
     finally:
         reader.close()

@@ -25,7 +25,7 @@ LONGER = {
 DOORS = {
     "sqlite3": {"kit/sqlite.py"},
     "asyncmy": {"kit/mariadb.py"},
-    "confluent_kafka": {"kit/kafka.py"},
+    "confluent_kafka": {"kit/kafka.py", "kit/kafka_list.py", "kit/kafka_member.py"},
     "redis": {"stock/gate.py"},
     "elasticsearch": {"history/elastic.py"},
     "httpx2": {"payment/toss.py", "kit/auth.py"},

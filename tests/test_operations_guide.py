@@ -11,7 +11,7 @@ from quickcommerce.app import build
 from quickcommerce.settings import Settings, load
 
 ROOT = Path(__file__).parent.parent
-ADAPTERS = ("quickcommerce.stock.gate",)
+ADAPTERS = ("quickcommerce.kit.kafka_reader", "quickcommerce.stock.gate")
 """Loaded only when a setting asks for them."""
 GUIDE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 

@@ -201,6 +201,13 @@ async def test_an_event_of_an_unknown_type_is_put_aside(history: History) -> Non
     assert await history.index.count() == 1
 
 
+async def test_what_is_no_event_at_all_is_kept_with_its_reason_once(history: History) -> None:
+    for _ in range(2):
+        await history.projection.put_aside(event(1, 1, data=b"\xff"), "it came from elsewhere")
+    [letter] = await history.letters.list()
+    assert (letter.id, letter.reason, letter.tries) == ("history.evt_1_1", "it came from elsewhere", 1)
+
+
 async def test_what_is_no_version_of_an_order_is_passed_by(history: History) -> None:
     told = events.encode(events.MoneyUnclaimed(OrderId("ord_9"), PaymentId("pay_9"), 2_900, "the order has expired"))
     await history.publish([Message(EventId("evt_9_1"), "MoneyUnclaimed", "shop", "ord_9", 1, "", told), event(0, 1)])

@@ -82,7 +82,8 @@ def test_what_is_no_event_of_ours_is_refused_with_its_reason(
 
 
 def test_without_headers_or_with_too_much_data_it_is_no_event() -> None:
-    for headers in (None, [], {}):
+    nothing: list[list[Header] | dict[str, str | bytes | None] | None] = [None, [], {}]
+    for headers in nothing:
         with pytest.raises(NoEvent):
             message_of(headers, b"{}")
     assert message_of(sent(WHOLE), b"x" * DATA_MAX)

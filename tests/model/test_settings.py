@@ -164,6 +164,9 @@ def test_doubt_about_a_payment_holds_its_goods_for_as_long_as_it_may_come() -> N
         ("QC_JWKS_URL", "keys.test"),
         ("QC_PUBLIC_URL", "javascript:x"),
         ("QC_BUS_URL", "rabbit://host"),
+        ("QC_BUS_URL", "kafka://broker"),
+        ("QC_BUS_URL", "kafka://broker:9092,other"),
+        ("QC_BUS_URL", "kafka://broker:9092/topic"),
     ],
 )
 def test_a_part_that_is_not_installed_is_refused_by_its_setting(variable: str, value: str) -> None:
@@ -180,6 +183,12 @@ def test_a_history_in_elasticsearch_has_no_database_and_its_password_is_not_show
     plain = load({"QC_SEARCH_URL": "http://elastic:9200"})
     assert plain.masked()["search_url"] == "http://elastic:9200"
     assert not load({}).searches_elastic
+
+
+def test_a_bus_is_this_process_or_brokers_with_their_ports() -> None:
+    for url in ("memory:", "kafka://127.0.0.1:9092", "kafka://kafka-0.kafka:9092,kafka-1.kafka:9092"):
+        assert load({"QC_BUS_URL": url}).bus_url == url
+    assert refusal({"QC_BUS_PREFIX": "a shop/"}).startswith("QC_BUS_PREFIX is wrong: it must be small letters")
 
 
 def test_two_stores_in_one_file_are_refused() -> None:

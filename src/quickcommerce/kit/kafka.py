@@ -6,6 +6,7 @@ The way out is `kafka_reader.py`. Both use librdkafka, whose own threads speak w
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,6 +51,11 @@ def reason_of(failure: KafkaException) -> str:
     return error.str() if isinstance(error, KafkaError) else str(error)
 
 
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a client cannot go on after this, and another has to begin."""
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - the client's public name
+
+
 @dataclass(frozen=True)
 class Topics:
     """The topics of a shop."""
@@ -86,6 +92,10 @@ class Topics:
                 # Another process may have been faster.
                 if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise Unavailable(f"Kafka does not make the topic {name}: {reason_of(failure)}") from failure
+        # Whoever asks next must find them, wherever they ask.
+        give_up = time.monotonic() + ASK_S
+        while len(self._found()) < len(self.names) and time.monotonic() < give_up:
+            time.sleep(0.1)
         return made
 
 
@@ -169,7 +179,7 @@ class _Line:
                 end(at, refused)
         await done.wait()
         failed = {at: error for at, error in ended if error is not None}
-        self.broken = self.broken or any(_is_fatal(error) for error in failed.values())
+        self.broken = self.broken or any(is_fatal(error) for error in failed.values())
         return {at: error.str() for at, error in failed.items()}
 
     def close(self) -> None:
@@ -188,7 +198,7 @@ class _Line:
         try:
             self._producer.produce(topic, message.data, key, headers=headers, on_delivery=end)
         except BufferError:
-            return KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - the client's public names of its own errors
+            return KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001 - as above
         except KafkaException as failure:
             error: KafkaError = failure.args[0]
             return error
@@ -197,7 +207,3 @@ class _Line:
     def _take(self) -> None:
         while not self._closed.is_set():
             self._producer.poll(_POLL_S)
-
-
-def _is_fatal(error: KafkaError) -> bool:
-    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - as above

@@ -1,19 +1,18 @@
 """Membership of a consumer group of Kafka: what the thread of a `Reader` does with the client.
 
-Nothing here is called from the event loop, and whatever the group changes is told inside a call to the client: while
-it is polled.
+Nothing here is called from the event loop. What the group changes is told within calls to the client.
 """
 
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextlib import suppress
-from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from prometheus_client import Counter
 
 from quickcommerce.kit.bus import LAG
-from quickcommerce.kit.kafka import common, reason_of
+from quickcommerce.kit.kafka import common, is_fatal, reason_of
+from quickcommerce.kit.kafka_list import Listed, Record, offset_of, partition_of
 from quickcommerce.kit.telemetry import log
 
 REBALANCES = Counter("qc_bus_rebalances_total", "Times that a member was given partitions or gave them up", ["group"])
@@ -24,12 +23,10 @@ GATHER_S = 0.1
 LOOK_S = 1.0
 REVOKE_S = 30.0
 """How long the list in hand is waited for when its partitions go to another member."""
-_OLD = {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}  # noqa: SLF001 - the client's public names
+_UNKNOWN = (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE)  # noqa: SLF001 - the client's public names
+_OLD = [KafkaError(code).str() for code in _UNKNOWN]
+"""What brokers say that do not know a protocol. It comes as a fatal error, whose own code the client does not tell."""
 _MAX_POLL_EXCEEDED = KafkaError._MAX_POLL_EXCEEDED  # noqa: SLF001 - as above
-
-
-Record = Message
-"""Where an event stands in a topic; `outbox.Message` is the event."""
 
 
 class OldBroker(Exception):
@@ -38,38 +35,6 @@ class OldBroker(Exception):
 
 class Gone(Exception):
     """Membership cannot go on; the text says why. Another one may begin."""
-
-
-def partition_of(record: Record) -> int:
-    """Where a record stands; one that was consumed always stands somewhere."""
-    partition = record.partition()
-    return -1 if partition is None else partition
-
-
-def offset_of(record: Record) -> int:
-    """As `partition_of`."""
-    offset = record.offset()
-    return -1 if offset is None else offset
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Records in hand; `done` once they are handled, or with the failure that has them read again."""
-
-    records: list[Record]
-    done: Future[None] = field(default_factory=Future)
-
-    def ahead(self) -> dict[int, int]:
-        """By partition, the offset behind the last."""
-        return {partition_of(record): offset_of(record) + 1 for record in self.records}
-
-    def firsts(self) -> dict[int, int]:
-        """By partition, the first offset."""
-        return {partition_of(record): offset_of(record) for record in reversed(self.records)}
-
-    def handled(self) -> bool:
-        """Whether it is done and nothing went wrong."""
-        return self.done.done() and not self.done.cancelled() and self.done.exception() is None
 
 
 class Member:
@@ -87,6 +52,8 @@ class Member:
         self._owned: set[int] = set()
         self._settled: dict[int, int] = {}
         """Of each partition that is ours, the offset up to which everything is handled, once it is known."""
+        self._again = False
+        """A commit failed: what is settled is committed again, though nothing new may come."""
         self._looked = 0.0
         config = common(servers) | {
             "group.id": group,
@@ -96,6 +63,7 @@ class Member:
             "max.poll.interval.ms": round(poll_max_s * 1_000),
             "queued.max.messages.kbytes": 16_384,
             "error_cb": self._on_error,
+            "on_commit": self._on_commit,
         }
         if classic:
             config |= {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 10_000}
@@ -169,10 +137,9 @@ class Member:
             error = record.error()
             if error is not None:
                 self._on_error(error)
-                if error.code() in _OLD:
-                    raise OldBroker(error.str())
-                if error.fatal():
-                    raise Gone(error.str())
+                if is_fatal(error):
+                    old = any(reason in error.str() for reason in _OLD)
+                    raise OldBroker(error.str()) if old else Gone(error.str())
         records = [record for record in found if record.error() is None]
         if records:
             self.down = ""
@@ -188,6 +155,9 @@ class Member:
             if self.down or not self._owned:
                 error = self._client.list_topics(self._topic, timeout=LOOK_S).topics[self._topic].error
                 self.down = f"{self._topic}: {error.str()}" if error else ""
+            if self._again and self._settled:
+                self._again = False
+                self._client.commit(offsets=self._places(self._settled), asynchronous=True)
             LAG.labels(self._consumer).set(self._lag())
 
     def _lag(self) -> int:
@@ -198,7 +168,7 @@ class Member:
         lag = 0
         for place in self._places(self._settled):
             # What is not fetched is not known to the client while fetching pauses: then the broker is asked.
-            _, high = self._client.get_watermark_offsets(place, timeout=LOOK_S, cached=not self._paused)
+            high = self._client.get_watermark_offsets(place, timeout=LOOK_S, cached=not self._paused)[1]
             lag += max(0, high - place.offset)
         return lag
 
@@ -210,6 +180,9 @@ class Member:
             log.warning("kafka.not_polled", group=self._group, reason=error.str())
         else:
             self.down = error.str()
+
+    def _on_commit(self, error: KafkaError | None, _places: object) -> None:
+        self._again = self._again or error is not None
 
     def _on_assign(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         self._changed("given", partitions)

@@ -12,7 +12,8 @@ import threading
 from quickcommerce.kit import bus
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.envelope import NoEvent, message_of, remains_of
-from quickcommerce.kit.kafka_member import Gone, Listed, Member, OldBroker, Record, offset_of, partition_of
+from quickcommerce.kit.kafka_list import Listed, Record, offset_of, partition_of
+from quickcommerce.kit.kafka_member import Gone, Member, OldBroker
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
@@ -153,12 +154,11 @@ class Reader:
             poll_max_s=self._poll_max_s,
             classic=self._classic,
         )
-        self._member = member
+        self._member, self._gone = member, ""
         try:
             while not self._stop.is_set():
                 records = member.records(self._list_max)
                 if records:
-                    self._gone = ""
                     listed = Listed(records)
                     member.begin(listed)
                     self._loop.call_soon_threadsafe(self._take, listed)
