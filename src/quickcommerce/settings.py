@@ -149,7 +149,8 @@ def load(environment: Mapping[str, str]) -> Settings:
         files("quickcommerce").joinpath("profiles", f"{profile}.toml").read_text()
     )
     for variable, text in environment.items():
-        if variable.upper().startswith("QC_"):
+        # QC_TEST_ tells the tests where their servers are, and is no setting of the shop that they start.
+        if variable.upper().startswith("QC_") and not variable.startswith("QC_TEST_"):
             values[_name(variable)] = text
     values["profile"] = profile
     settings = _convert(values)

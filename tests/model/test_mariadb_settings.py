@@ -87,3 +87,7 @@ def test_sql_is_given_to_the_driver_in_its_own_marks() -> None:
     assert translated("SELECT ? FROM a WHERE b LIKE 'x%?' AND c = ? /*lock*/") == (
         "SELECT %s FROM a WHERE b LIKE 'x%%?' AND c = %s FOR UPDATE"
     )
+
+
+def test_where_the_tests_find_their_servers_is_no_setting_and_stops_no_shop() -> None:
+    assert load({"QC_TEST_MARIADB_URL": "mariadb://root@127.0.0.1:3306"}) == load({})
