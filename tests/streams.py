@@ -1,6 +1,7 @@
 """Kafka under contract: topics of a test's own on a real broker, and the whole way from an outbox to a group.
 
-The broker is the one that QC_TEST_KAFKA_URL names (`kafka://HOST:PORT`); a test that needs one fails without.
+The broker is the one that QC_TEST_KAFKA_URL names (`kafka://HOST:PORT`), or else QC_BUS_URL, as `scripts/services with`
+sets it; a test that needs one fails without.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.ids import Ids
 from quickcommerce.kit.inbox import Inbox
-from quickcommerce.kit.kafka import Publisher, Topics, servers_of
+from quickcommerce.kit.kafka import SCHEME, Publisher, Topics, servers_of
 from quickcommerce.kit.kafka_reader import Reader
 from quickcommerce.kit.outbox import Relay
 
@@ -33,8 +34,10 @@ _RUN = uuid.uuid4().hex[:8]
 
 def servers() -> str:
     """The broker under test."""
-    url = os.environ.get("QC_TEST_KAFKA_URL", "")
-    assert url, "QC_TEST_KAFKA_URL must name a broker: kafka://HOST:PORT (scripts/services starts one)"
+    url = os.environ.get("QC_TEST_KAFKA_URL") or os.environ.get("QC_BUS_URL", "")
+    assert url.startswith(SCHEME), (
+        "QC_TEST_KAFKA_URL must name a broker: kafka://HOST:PORT (scripts/services starts one)"
+    )
     return servers_of(url)
 
 
