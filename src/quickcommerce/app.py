@@ -1,7 +1,6 @@
-"""The wiring: settings become parts, parts become routes and loops. The only place that knows every adapter.
+"""The life of a process: it is built from its settings, opened, started, drained and stopped.
 
-Read it from top to bottom: `build` makes each part once, in the order in which they need each other; `_handlers` is
-the table of which event goes where; `_loops` is all that runs by itself; `_routes` is all that answers.
+What it is made of stands in `parts`, what it runs by itself in `roles`, what it answers in `routes`.
 """
 
 import asyncio

@@ -75,10 +75,7 @@ class DeadLetters:
     clock: Clock
 
     async def add(self, tx: Tx, consumer: str, message: Message, reason: str, tries: int) -> None:
-        """Keep an event with the reason why it could not be handled, after how many tries.
-
-        A second time for the same event: nothing.
-        """
+        """Keep an event with the reason why it could not be handled, after how many tries. A second time: nothing."""
         letter_id = f"{consumer}.{message.id}"
         if await tx.one("SELECT 1 FROM dead_letter WHERE letter_id = ?", (letter_id,)):
             return
