@@ -245,7 +245,7 @@ async def refund_lease(folder: Path) -> None:
         gate.open.set()
         await refunding.drain(60)
         found = await rows(w.app.stores.payment, "status amount", "refund")
-        assert found == [{"status": "DONE", "amount": 5_000}], "the money is back, and the shop says that it is not"
+        assert found == [{"status": "DONE", "amount": 5_000}], f"the shop believes what is not so any more: {found}"
         await deliver(w)
         await check(w)
 

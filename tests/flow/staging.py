@@ -13,10 +13,12 @@ from quickcommerce.kit.db import Params, Row, Tx
 from quickcommerce.order import store as order_store
 from quickcommerce.order.store import Row as Order
 from quickcommerce.payment import store as payment_store
-from quickcommerce.payment.model import Asked, Found, Reading, Reply
+from quickcommerce.payment.model import Asked, Cancelled, Found, Reading, Reply
 from quickcommerce.payment.refund_model import Cancel, CancelReply
 from quickcommerce.payment.store import Payment
 from quickcommerce.stock.flow import Stock
+
+BY_HAND = (Cancelled(1, "T1", "by hand"),)
 
 
 class Without:
@@ -97,7 +99,7 @@ def stale_order(reading: Order) -> Iterator[None]:
 
 
 class Misinformed:
-    """A PG that answers when it is let, and then that the payment was given up, and one won is left of it."""
+    """A PG that answers when it is let, and then that the payment was given up, and that somebody gave one won back."""
 
     def __init__(self) -> None:
         self.asked, self.answer = asyncio.Event(), asyncio.Event()
@@ -111,6 +113,8 @@ class Misinformed:
     async def read(self, asked: Asked) -> Reading:
         self.asked.set()
         await self.answer.wait()
-        return Found(asked.payment_key, asked.payment_id, asked.amount, "KRW", "ABORTED", "", "", 1)
+        return Found(
+            asked.payment_key, asked.payment_id, asked.amount, "KRW", "ABORTED", "", "", asked.amount - 1, BY_HAND
+        )
 
     read_order = read

@@ -12,7 +12,7 @@ from quickcommerce.kit.inbox import Poison
 from quickcommerce.kit.outbox import Message
 from quickcommerce.order import store
 from quickcommerce.order.changes import SOURCE, Changes, Move
-from quickcommerce.order.model import CLOSED, HOLDING, Status
+from quickcommerce.order.model import CLOSED, HOLDING, REFUND_FAILED, Status
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,14 @@ class Settlement:
                 moves.append(Move(row.order_id, to, what, cause, each.trace, refunded=back, restock=event.restock))
         await self.changes.apply(tx, moves)
 
+    async def refund_failed(self, tx: Tx, messages: list[Message]) -> None:
+        """RefundFailed: the buyer, who was promised this money, can read that it is not on its way."""
+        rows = await _rows(tx, messages)
+        for each in messages:
+            failed: events.RefundFailed = events.decode(each.type, each.data)
+            cause = f"{failed.asked} won, {failed.refund_id}: {failed.code}"
+            await store.note(tx, rows[each.subject], self.clock(), REFUND_FAILED, cause)
+
     async def _take(self, tx: Tx, messages: list[Message], to: Status, what: str, *, if_in: Collection[Status]) -> None:
         """Move the orders of these payment events; those in other states than `if_in` have moved on already."""
         rows = await _rows(tx, messages)
@@ -93,7 +101,7 @@ class Settlement:
         notice = events.MoneyUnclaimed(row.order_id, settled.payment_id, settled.amount, reason)
         name, data = type(notice).__name__, events.encode(notice)
         await outbox.append(tx, [Message(self.ids.event(), name, SOURCE, row.order_id, now, message.trace, data)])
-        await store.note(tx, row, now, "late payment", f"{settled.amount} won go back: {reason}")
+        await store.note(tx, row, now, "late payment", f"{settled.amount} won are to go back: {reason}")
 
     async def _held_again(self, tx: Tx, row: store.Row) -> bool:
         """Hold again what an order had held, all or none."""

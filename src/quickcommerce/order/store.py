@@ -11,7 +11,7 @@ from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.db import LOCK, Params, Tx, marks
 from quickcommerce.kit.db import Row as DbRow
 from quickcommerce.kit.ids import OrderId
-from quickcommerce.order.model import HOLDING, Status
+from quickcommerce.order.model import HOLDING, REFUND_FAILED, Status
 
 _FIELDS = (
     "order_id, user_id, status, version, total, discount, payable, paid, refunded, placed_us, expires_us, updated_us,"
@@ -71,7 +71,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A line of an order's timeline. `step` 0 is a change of the order; others are notes for operators."""
+    """A line of an order's timeline. `step` 0 is a change of the order; others are notes, most for operators."""
 
     order_id: OrderId
     version: int
@@ -196,12 +196,12 @@ async def record(tx: Tx, changes: Iterable[Change]) -> None:
 
 
 async def note(tx: Tx, row: Row, at_us: int, what: str, cause: str) -> None:
-    """Leave a note for operators beside the order's present version; the same note once."""
+    """Leave a note beside the order's present version; the same note once."""
     seen = await tx.all(
-        "SELECT step, what FROM order_change WHERE order_id = ? AND version = ? ORDER BY step",
+        "SELECT step, what, cause FROM order_change WHERE order_id = ? AND version = ? ORDER BY step",
         (row.order_id, row.version),
     )
-    if what not in [known for _, known in seen]:
+    if (what, cause) not in [(known, why) for _, known, why in seen]:
         await record(
             tx, [Change(row.order_id, row.version, seen[-1][0] + 1, at_us, what, cause, row.status, row.status)]
         )
@@ -211,8 +211,8 @@ async def timeline(tx: Tx, order_id: OrderId, *, notes: bool) -> list[Change]:
     """What happened to an order, in order; with `notes`, also what only operators see."""
     rows = await tx.all(
         f"SELECT {', '.join(Change.__struct_fields__)} FROM order_change"
-        f" WHERE order_id = ? {'' if notes else 'AND step = 0'} ORDER BY version, step",
-        (order_id,),
+        f" WHERE order_id = ? {'' if notes else 'AND (step = 0 OR what = ?)'} ORDER BY version, step",
+        (order_id,) if notes else (order_id, REFUND_FAILED),
     )
     return [Change(*row) for row in rows]
 

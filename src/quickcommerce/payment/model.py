@@ -130,10 +130,13 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """Money that the PG says it gave back, in won; the PG's key of that movement, where it tells one."""
+    """Money that the PG says it gave back, in won; the PG's key of that movement, and the reason that it was told,
+    where it tells them.
+    """
 
     amount: int
     transaction_key: str
+    reason: str = ""
 
 
 class Found(msgspec.Struct, frozen=True):

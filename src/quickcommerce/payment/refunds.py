@@ -19,13 +19,12 @@ from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import IdempotencyInProgress, InvalidState, NotFound
 from quickcommerce.payment import refund_store, store
 from quickcommerce.payment.model import MONEY_TAKEN, Status
-from quickcommerce.payment.refund_model import RefundStatus
+from quickcommerce.payment.refund_model import REASON_MAX, RefundStatus
 from quickcommerce.payment.refund_store import Refund, existing
 from quickcommerce.payment.store import NEVER_US, Payment
 
 REFUNDABLE = frozenset({Status.CAPTURED, Status.PARTLY_REFUNDED})
 RETRY_AFTER_S = 3
-REASON_MAX = 200
 
 
 class Asking(msgspec.Struct, frozen=True):
