@@ -98,7 +98,12 @@ class PaymentStarted(PaymentEvent, frozen=True):
 
 
 class PaymentSettled(PaymentEvent, frozen=True):
-    """The PG captured exactly `amount`, read from the PG itself."""
+    """The PG captured exactly `amount`, read from the PG itself.
+
+    `left` won of it were still there then, where somebody at the PG had given some back already; else it is not told.
+    """
+
+    left: int | None = None
 
 
 class PaymentDeclined(PaymentEvent, frozen=True):

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from quickcommerce.kit.db import Params, Row, Tx
@@ -93,6 +94,19 @@ def stale_order(reading: Order) -> Iterator[None]:
     async def load(tx: Tx, order_ids: Any, *, locked: bool = False) -> Any:
         looks.append(order_ids)
         return {reading.order_id: reading} if len(looks) <= 2 else await fresh(tx, order_ids, locked=locked)
+
+    with patch.object(order_store, "load", load):
+        yield
+
+
+@contextmanager
+def forgetful_orders() -> Iterator[None]:
+    """Orders do not remember which events of their payments they have taken."""
+    fresh = order_store.load
+
+    async def load(tx: Tx, order_ids: Any, *, locked: bool = False) -> Any:
+        rows = await fresh(tx, order_ids, locked=locked)
+        return {order_id: msgspec.structs.replace(row, payment_version=0) for order_id, row in rows.items()}
 
     with patch.object(order_store, "load", load):
         yield

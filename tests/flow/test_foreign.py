@@ -145,3 +145,44 @@ async def test_what_the_shop_owes_is_what_is_left_when_part_went_back_by_hand(
         await check(w)
         assert await w.status(order_id) == "EXPIRED"
         assert (await w.get("/v1/ops/attention", role=Role.MASTER))["total"] == 0
+
+
+async def captured_and_cancelled(w: World, amount: int) -> tuple[str, dict[str, Any]]:
+    """A capture whose reply is lost, and of which somebody at the PG gives so much back before it can be read."""
+    order_id, payment, key = await to_pay(w)
+    await w.faults(confirm=[{"kind": "drop-after"}], get=[{"kind": "drop-before", "forever": True}])
+    await w.confirm(payment, key)
+    await by_hand(w, payment, amount, key)
+    return order_id, payment
+
+
+@pytest.mark.parametrize(("amount", "status", "stock"), [(5_800, "REFUNDED", 0), (5_000, "PAID", 2)])
+async def test_a_capture_that_was_cancelled_before_it_was_known_is_both(
+    amount: int, status: str, stock: int, tmp_path: Path
+) -> None:
+    async with process(tmp_path, **TIMES) as w:
+        order_id, payment = await captured_and_cancelled(w, amount)
+        await w.faults(get=[])
+        await w.until_status(order_id, status, within_s=90)
+        await rest(w)
+        await check(w)
+        assert await refunded(w, payment) == (status, amount)
+        assert await w.stock(1) == (1_000, 0, stock), "nobody has the goods of what was never paid"
+        assert await refunds(w) == [("DONE", amount)]
+
+
+async def test_late_money_of_which_nothing_is_left_buys_nothing_and_is_not_due(tmp_path: Path) -> None:
+    async with process(tmp_path, **TIMES) as w:
+        order_id, payment = await captured_and_cancelled(w, 5_800)
+        await w.until_status(order_id, "EXPIRED", within_s=130)
+        await w.faults(get=[])
+
+        async def known() -> bool:
+            return await refunds(w) == [("DONE", 5_800)]
+
+        await w.until("it is known", known, within_s=95)
+        await rest(w)
+        await check(w)
+        assert await refunded(w, payment) == ("EXPIRED", 0)
+        versions = (await w.get(f"/v1/orders/{order_id}"))["version"]
+        assert versions == 3, "placed, paying, expired: it was never paid"
