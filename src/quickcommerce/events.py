@@ -98,7 +98,12 @@ class PaymentStarted(PaymentEvent, frozen=True):
 
 
 class PaymentSettled(PaymentEvent, frozen=True):
-    """The PG captured exactly `amount`, read from the PG itself."""
+    """The PG captured exactly `amount`, read from the PG itself.
+
+    `left` won of it were still there then, where somebody at the PG had given some back already; else it is not told.
+    """
+
+    left: int | None = None
 
 
 class PaymentDeclined(PaymentEvent, frozen=True):
@@ -124,6 +129,14 @@ class PaymentRefunded(PaymentEvent, frozen=True):
     refund_id: str = ""
 
 
+class RefundFailed(PaymentEvent, frozen=True):
+    """A refund that was owed will not be made: the PG refuses it for good. Its `asked` won may be asked for again."""
+
+    asked: int
+    refund_id: str
+    code: str
+
+
 class MoneyUnclaimed(msgspec.Struct, frozen=True):
     """The shop has no use for money that was captured: all that is left of it is to go back. Source: shop."""
 
@@ -136,7 +149,7 @@ class MoneyUnclaimed(msgspec.Struct, frozen=True):
 Event = OrderEvent | PaymentEvent | MoneyUnclaimed
 ORDER_EVENTS: tuple[type[OrderEvent], ...] = (OrderPlaced, OrderChanged, OrderPaid, OrderClosed, OrderRefunded)
 PAYMENT_EVENTS: tuple[type[PaymentEvent], ...] = (
-    PaymentStarted, PaymentSettled, PaymentDeclined, PaymentFailed, PaymentRefunded,
+    PaymentStarted, PaymentSettled, PaymentDeclined, PaymentFailed, PaymentRefunded, RefundFailed,
 )  # fmt: skip
 SHOP_NOTICES: tuple[type[MoneyUnclaimed], ...] = (MoneyUnclaimed,)
 """What the shop tells that is no new version of an order, and so no part of its history."""

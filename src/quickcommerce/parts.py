@@ -357,6 +357,7 @@ def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
             "PaymentDeclined": settlement.declined,
             "PaymentFailed": settlement.failed,
             "PaymentRefunded": settlement.refunded,
+            "RefundFailed": settlement.refund_failed,
         },
     }
 

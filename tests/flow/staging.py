@@ -7,16 +7,19 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from quickcommerce.kit.db import Params, Row, Tx
 from quickcommerce.order import store as order_store
 from quickcommerce.order.store import Row as Order
 from quickcommerce.payment import store as payment_store
-from quickcommerce.payment.model import Asked, Found, Reading, Reply
+from quickcommerce.payment.model import Asked, Cancelled, Found, Reading, Reply
 from quickcommerce.payment.refund_model import Cancel, CancelReply
 from quickcommerce.payment.store import Payment
 from quickcommerce.stock.flow import Stock
+
+BY_HAND = (Cancelled(1, "T1", "by hand"),)
 
 
 class Without:
@@ -96,8 +99,21 @@ def stale_order(reading: Order) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def forgetful_orders() -> Iterator[None]:
+    """Orders do not remember which events of their payments they have taken."""
+    fresh = order_store.load
+
+    async def load(tx: Tx, order_ids: Any, *, locked: bool = False) -> Any:
+        rows = await fresh(tx, order_ids, locked=locked)
+        return {order_id: msgspec.structs.replace(row, payment_version=0) for order_id, row in rows.items()}
+
+    with patch.object(order_store, "load", load):
+        yield
+
+
 class Misinformed:
-    """A PG that answers when it is let, and then that the payment was given up, and one won is left of it."""
+    """A PG that answers when it is let, and then that the payment was given up, and that somebody gave one won back."""
 
     def __init__(self) -> None:
         self.asked, self.answer = asyncio.Event(), asyncio.Event()
@@ -111,6 +127,8 @@ class Misinformed:
     async def read(self, asked: Asked) -> Reading:
         self.asked.set()
         await self.answer.wait()
-        return Found(asked.payment_key, asked.payment_id, asked.amount, "KRW", "ABORTED", "", "", 1)
+        return Found(
+            asked.payment_key, asked.payment_id, asked.amount, "KRW", "ABORTED", "", "", asked.amount - 1, BY_HAND
+        )
 
     read_order = read

@@ -167,7 +167,7 @@ async def test_refund_lease(tmp_path: Path) -> None:
 
 async def test_control_refund_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut(monkeypatch, refund_store, "move", " AND lease_token = ?")
-    with pytest.raises(AssertionError, match="the shop says that it is not"):
+    with pytest.raises(AssertionError, match="the shop believes what is not so"):
         await guards.refund_lease(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """What a reading of the PG proves about a refund: never twice, and never taken for done by mistake."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,15 +9,18 @@ from quickcommerce.payment.codes import CANCEL, OURS, TossError, classify_cancel
 from quickcommerce.payment.model import Cancelled, Found, Later, Missing, Unknown, Unreadable
 from quickcommerce.payment.refund_model import (
     Cancel,
+    Foreign,
     Means,
     Refunded,
     Refused,
     Said,
+    Withheld,
     conclude_cancel,
     not_given_back,
 )  # fmt: skip
 
-ASKED = Cancel("tgen_1", "pay_1", 5_800, 5_000, 1_000, "no", "key", frozenset({"T1"}))
+ASKED = Cancel("ref_1", "tgen_1", "pay_1", 5_800, 5_000, 1_000, "no", "key", frozenset({"T1"}))
+OURS_TOLD = "ref_1: no"
 """800 of 5,800 won are back already; 1,000 more are asked for."""
 BEFORE = (Cancelled(800, "T1"),)
 SAID = st.none() | st.builds(
@@ -31,11 +35,20 @@ def shown(left: int | None, *cancels: Cancelled, status: str = "PARTIAL_CANCELED
 
 
 def test_what_is_left_and_a_new_cancel_of_the_sum_are_a_refund() -> None:
-    found = shown(4_000, *BEFORE, Cancelled(1_000, "T2"))
+    found = shown(4_000, *BEFORE, Cancelled(1_000, "T2", OURS_TOLD))
     for said in (None, Said("ALREADY_CANCELED_PAYMENT", "", Means.MOVED), Said("REFUND_REJECTED", "", Means.FINAL)):
         assert conclude_cancel(found, ASKED, said=said) == Refunded("T2"), "whatever was said, the money is back"
     assert conclude_cancel(shown(4_000), ASKED, said=None) == Refunded(""), "a PG that lists no cancels"
+    assert conclude_cancel(shown(4_000, *BEFORE, Cancelled(1_000, "T2")), ASKED, said=None) == Refunded("T2"), (
+        "a PG that tells no reasons"
+    )
     assert not not_given_back(found, ASKED)
+
+
+def test_the_pg_is_told_whose_a_cancel_is_however_long_the_reason() -> None:
+    assert ASKED.told == OURS_TOLD
+    long = msgspec.structs.replace(ASKED, reason="x" * 200).told
+    assert (long[:7], len(long)) == ("ref_1: ", 200)
 
 
 def test_as_much_left_as_before_proves_nothing_where_no_answer_came() -> None:
@@ -51,19 +64,46 @@ def test_as_much_left_as_before_after_an_answer(means: Means, end: type) -> None
     assert getattr(outcome, "code", "") == "CODE"
 
 
+def test_a_refusal_for_good_of_what_may_not_fail_is_not_the_last_word() -> None:
+    asked = msgspec.structs.replace(ASKED, may_fail=False)
+    said = Said("REFUND_REJECTED", "why", Means.FINAL)
+    assert conclude_cancel(shown(5_000, *BEFORE), asked, said=said) == Withheld("REFUND_REJECTED", "why")
+
+
+FOREIGN = Cancelled(1_000, "T2", "by hand")
+"""The same sum, and somebody else's."""
+
+
+@settings(deadline=None)
+@given(said=SAID)
+def test_what_somebody_else_gave_back_is_never_taken_for_this_refund(said: Said | None) -> None:
+    assert conclude_cancel(shown(4_000, *BEFORE, FOREIGN), ASKED, said=said) == Foreign((FOREIGN,), beside=False)
+    other = Cancelled(500, "T2", "ref_2: another refund, which was believed to have failed")
+    assert conclude_cancel(shown(4_500, *BEFORE, other), ASKED, said=said) == Foreign((other,), beside=False)
+    both = shown(3_000, *BEFORE, FOREIGN, Cancelled(1_000, "T3", OURS_TOLD))
+    assert conclude_cancel(both, ASKED, said=said) == Foreign((FOREIGN,), beside=True)
+
+
+def test_the_same_sum_given_back_twice_for_one_refund_is_not_one_refund() -> None:
+    twice = (Cancelled(1_000, "T2", OURS_TOLD), Cancelled(1_000, "T3", OURS_TOLD))
+    assert conclude_cancel(shown(3_000, *BEFORE, *twice), ASKED, said=None) == Foreign(twice[1:], beside=True)
+
+
 @pytest.mark.parametrize(
     "found",
     [
         shown(4_500, *BEFORE, Cancelled(500, "T2")),
+        shown(4_500, *BEFORE, Cancelled(500, "", "by hand")),
         shown(4_000, *BEFORE, Cancelled(500, "T2"), Cancelled(500, "T3")),
-        shown(4_000, *BEFORE, Cancelled(1_000, "T1")),
+        shown(4_500, *BEFORE, Cancelled(1_000, "T2", "by hand")),
+        shown(3_500, *BEFORE, Cancelled(1_000, "T2", OURS_TOLD)),
         shown(3_000, *BEFORE, Cancelled(1_000, "T2"), Cancelled(1_000, "T3")),
         shown(0, status="CANCELED"),
     ],
 )
-def test_money_that_moved_otherwise_is_for_a_human(found: Found) -> None:
+def test_money_that_moved_nobody_can_say_how_is_for_a_human(found: Found) -> None:
     outcome = conclude_cancel(found, ASKED, said=None)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, Unknown)
     assert outcome.code == "MISMATCH"
     assert not not_given_back(found, ASKED)
 

@@ -3,9 +3,10 @@
 Questions about single orders are about those from an id on: ids begin with their time, so only recent rows are read.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from quickcommerce.kit.db import Tx
+from quickcommerce.kit.db import Tx, marks
 from quickcommerce.order.model import HOLDING, NEXT, Status
 
 _HOLDING = "('" + "', '".join(sorted(HOLDING)) + "')"
@@ -38,6 +39,20 @@ async def facts(tx: Tx, after: str, limit: int) -> list[Fact]:
         f"SELECT {', '.join(Fact._fields)} FROM orders WHERE order_id > ? ORDER BY order_id LIMIT ?", (after, limit)
     )
     return [Fact(*row) for row in rows]
+
+
+async def named(tx: Tx, order_ids: Sequence[str]) -> dict[str, Fact]:
+    """These orders, by id."""
+    rows = await tx.all(
+        f"SELECT {', '.join(Fact._fields)} FROM orders WHERE order_id IN ({marks(order_ids)})", order_ids
+    )
+    return {row[0]: Fact(*row) for row in rows}
+
+
+async def live(tx: Tx, upto: str) -> list[str]:
+    """Live orders up to an id. Reads them by their index."""
+    rows = await tx.all(f"SELECT order_id FROM orders WHERE status IN {_HOLDING} AND order_id <= ?", (upto,))
+    return [order_id for (order_id,) in rows]
 
 
 async def unsummed(tx: Tx, after: str) -> int:

@@ -8,7 +8,7 @@ from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.ids import OrderId
 from quickcommerce.kit.problem import NotFound
-from quickcommerce.order import store
+from quickcommerce.order import store, timeline_store
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class OrderBook:
         rows = await self.db.scan(lambda tx: store.after(tx, order_id, limit))
         return [OrderEvent(row.public(), row.names_en, "as it is") for row in rows]
 
-    async def timeline(self, order_id: OrderId, caller: Caller, *, notes: bool) -> list[store.Change]:
+    async def timeline(self, order_id: OrderId, caller: Caller, *, notes: bool) -> list[timeline_store.Change]:
         """What happened to an order, in order; `notes` are for operators. Raises NotFound."""
         await self.get(order_id, caller)
-        return await self.db.read(lambda tx: store.timeline(tx, order_id, notes=notes))
+        return await self.db.read(lambda tx: timeline_store.timeline(tx, order_id, notes=notes))

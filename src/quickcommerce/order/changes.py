@@ -16,7 +16,7 @@ from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import InvalidState
 from quickcommerce.kit.telemetry import log, tracing
-from quickcommerce.order import store
+from quickcommerce.order import store, timeline_store
 from quickcommerce.order.model import CLOSED, NEXT, Status
 from quickcommerce.order.ports import Coupons, Reservations, Sales
 
@@ -26,7 +26,8 @@ SOURCE = "shop"
 class Move(msgspec.Struct, frozen=True):
     """A change asked of an order: where to, what to call it, why, and in which trace.
 
-    `refunded` is the won that went back with it; `restock` says that the goods came back.
+    `refunded` is the won that went back with it; `restock` says that the goods came back; `payment_version` is that of
+    the payment's event that asks for it.
     """
 
     order_id: OrderId
@@ -36,6 +37,7 @@ class Move(msgspec.Struct, frozen=True):
     trace: str
     refunded: int = 0
     restock: bool = False
+    payment_version: int = 0
 
 
 _EVENTS: Mapping[Status, type[events.OrderEvent]] = {
@@ -69,10 +71,10 @@ class Changes:
         changed = [(move, rows[move.order_id], self._moved(move, rows[move.order_id])) for move in ordered]
         for _, old, new in changed:
             await store.move(tx, old, new)
-        await store.record(
+        await timeline_store.record(
             tx,
             [
-                store.Change(
+                timeline_store.Change(
                     new.order_id, new.version, 0, new.updated_us, move.what, move.cause, old.status, new.status
                 )
                 for move, old, new in changed
@@ -94,6 +96,7 @@ class Changes:
             version=old.version + 1,
             paid=old.payable if move.to is Status.PAID else old.paid,
             refunded=old.refunded + move.refunded,
+            payment_version=max(old.payment_version, move.payment_version),
             # Never before the last change, whatever a clock that was set back says.
             updated_us=max(self.clock(), old.updated_us + 1),
         )

@@ -15,7 +15,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.problem import InvalidState, Unavailable
 from quickcommerce.kit.telemetry import log
-from quickcommerce.order import store
+from quickcommerce.order import store, timeline_store
 from quickcommerce.order.book import OrderBook
 from quickcommerce.order.changes import Changes, Move
 from quickcommerce.order.model import HOLDING, Status
@@ -121,4 +121,4 @@ class Orders:
         )
         for row in held:
             if row.order_id not in closed:
-                await store.note(tx, row, self.clock(), "expiry deferred", "payment may still be captured")
+                await timeline_store.note(tx, row, self.clock(), "expiry deferred", "payment may still be captured")

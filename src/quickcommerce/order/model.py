@@ -51,6 +51,10 @@ CLOSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 """What was held went back."""
 
 
+REFUND_FAILED = "refund failed"
+"""What the timeline calls a refund that will not be made: the one note that buyers see too."""
+
+
 class Want(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A basket line as the buyer asks for it."""
 

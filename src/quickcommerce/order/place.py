@@ -14,7 +14,7 @@ from quickcommerce.kit.idempotency import Claim
 from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.problem import IdempotencyInProgress, Problem
 from quickcommerce.kit.telemetry import log, tracing
-from quickcommerce.order import pricing, refusals, store
+from quickcommerce.order import pricing, refusals, store, timeline_store
 from quickcommerce.order.changes import Changes, Move, message
 from quickcommerce.order.model import Basket, Status
 from quickcommerce.order.ports import Coupons, Prices, Reservations, Sales
@@ -202,6 +202,7 @@ class Place:
             updated_us=now,
             lease_token="",
             trace=request.trace,
+            payment_version=0,
             lines=basket.lines,
             names_en=basket.names_en,
             sales=basket.sales,
@@ -209,8 +210,12 @@ class Place:
 
     async def _write(self, tx: Tx, placed: list[tuple[store.Row, events.Order, bytes]], now: int) -> None:
         await store.insert(tx, [(row, body) for row, _, body in placed])
-        await store.record(
-            tx, [store.Change(row.order_id, 1, 0, now, "placed", "buyer", None, row.status) for row, _, _ in placed]
+        await timeline_store.record(
+            tx,
+            [
+                timeline_store.Change(row.order_id, 1, 0, now, "placed", "buyer", None, row.status)
+                for row, _, _ in placed
+            ],
         )
         told = ((row, events.OrderPlaced(order, row.names_en, "buyer")) for row, order, _ in placed)
         await outbox.append(tx, [message(self.ids, row, event, row.trace) for row, event in told])

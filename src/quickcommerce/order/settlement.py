@@ -10,9 +10,12 @@ from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.inbox import Poison
 from quickcommerce.kit.outbox import Message
-from quickcommerce.order import store
+from quickcommerce.order import store, timeline_store
 from quickcommerce.order.changes import SOURCE, Changes, Move
-from quickcommerce.order.model import CLOSED, HOLDING, Status
+from quickcommerce.order.model import CLOSED, HOLDING, REFUND_FAILED, Status
+
+LATE = "late payment"
+"""What the timeline calls money for an order that has ended."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ class Settlement:
             if row.status in HOLDING:
                 raise Poison(f"{event.refunded} won went back of an order that is {row.status}")
             if row.status in CLOSED:
-                await store.note(tx, row, self.clock(), "late payment refunded", f"payment event {each.id}")
+                if not await timeline_store.noted(tx, row.order_id, LATE):
+                    # Its PaymentSettled is a dead letter: replayed after this, it would sell goods for no money.
+                    raise Poison(f"{event.refunded} won went back, and the order does not know yet that they came")
+                await timeline_store.note(tx, row, self.clock(), "late payment refunded", f"payment event {each.id}")
             elif event.refunded > row.refunded:
                 to = Status.REFUNDED if event.refunded == row.paid else Status.PAID
                 what = "refunded" if to is Status.REFUNDED else "partly refunded"
@@ -70,20 +76,38 @@ class Settlement:
                 moves.append(Move(row.order_id, to, what, cause, each.trace, refunded=back, restock=event.restock))
         await self.changes.apply(tx, moves)
 
-    async def _take(self, tx: Tx, messages: list[Message], to: Status, what: str, *, if_in: Collection[Status]) -> None:
-        """Move the orders of these payment events; those in other states than `if_in` have moved on already."""
+    async def refund_failed(self, tx: Tx, messages: list[Message]) -> None:
+        """RefundFailed: the buyer, who was promised this money, can read that it is not on its way."""
         rows = await _rows(tx, messages)
-        await self.changes.apply(
-            tx,
-            [
-                Move(OrderId(each.subject), to, what, f"payment event {each.id}", each.trace)
-                for each in messages
-                if rows[each.subject].status in if_in
-            ],
-        )
+        for each in messages:
+            failed: events.RefundFailed = events.decode(each.type, each.data)
+            cause = f"{failed.asked} won, {failed.refund_id}: {failed.code}"
+            await timeline_store.note(tx, rows[each.subject], self.clock(), REFUND_FAILED, cause)
+
+    async def _take(self, tx: Tx, messages: list[Message], to: Status, what: str, *, if_in: Collection[Status]) -> None:
+        """Move the orders of these payment events; those in other states than `if_in` have moved on already.
+
+        What tells no end is old news where a later event of the payment was taken: this one was a dead letter.
+        """
+        rows = await _rows(tx, messages)
+        moves = []
+        for each in messages:
+            row, version = rows[each.subject], events.decode(each.type, each.data).version
+            old_news = to in HOLDING and version <= row.payment_version
+            if row.status in if_in and not old_news:
+                cause = f"payment event {each.id}"
+                moves.append(Move(row.order_id, to, what, cause, each.trace, payment_version=version))
+            else:
+                await store.heard(tx, row.order_id, version)
+        await self.changes.apply(tx, moves)
 
     async def _late(self, tx: Tx, row: store.Row, settled: events.PaymentSettled, message: Message) -> None:
-        """Money for an order that has ended."""
+        """Money for an order that has ended. Of money that went back at the PG by itself nothing is to be done."""
+        if settled.left == 0:
+            await timeline_store.note(
+                tx, row, self.clock(), LATE, f"{settled.amount} won came, and went back at the PG"
+            )
+            return
         if self.hold_again and row.status is Status.EXPIRED and await self._held_again(tx, row):
             move = Move(row.order_id, Status.PAID, "paid late", f"payment event {message.id}", message.trace)
             await self.changes.apply(tx, [move])
@@ -93,7 +117,7 @@ class Settlement:
         notice = events.MoneyUnclaimed(row.order_id, settled.payment_id, settled.amount, reason)
         name, data = type(notice).__name__, events.encode(notice)
         await outbox.append(tx, [Message(self.ids.event(), name, SOURCE, row.order_id, now, message.trace, data)])
-        await store.note(tx, row, now, "late payment", f"{settled.amount} won go back: {reason}")
+        await timeline_store.note(tx, row, now, LATE, f"{settled.amount} won are to go back: {reason}")
 
     async def _held_again(self, tx: Tx, row: store.Row) -> bool:
         """Hold again what an order had held, all or none."""

@@ -1,4 +1,4 @@
-"""The orders of store A as rows: every statement of the order feature."""
+"""The orders of store A as rows. What happened to them is in `timeline_store.py`."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,15 @@ from quickcommerce.order.model import HOLDING, Status
 
 _FIELDS = (
     "order_id, user_id, status, version, total, discount, payable, paid, refunded, placed_us, expires_us, updated_us,"
-    " lease_token, trace"
+    " lease_token, trace, payment_version"
 )
 _HOLDING = "('" + "', '".join(sorted(HOLDING)) + "')"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """An order as stored, with its lines. Times are microseconds UTC."""
+    """An order as stored, with its lines. Times are microseconds UTC. `payment_version` is that of the last event of
+    its payment that it has taken.
+    """
 
     order_id: OrderId
     user_id: int
@@ -37,6 +39,7 @@ class Row(msgspec.Struct, frozen=True):
     updated_us: int
     lease_token: str
     trace: str
+    payment_version: int
     lines: list[Line]
     names_en: list[str]
     sales: list[str | None]
@@ -70,19 +73,6 @@ class Row(msgspec.Struct, frozen=True):
         return [line.coupon_id for line in self.lines if line.coupon_id is not None]
 
 
-class Change(msgspec.Struct, frozen=True):
-    """A line of an order's timeline. `step` 0 is a change of the order; others are notes for operators."""
-
-    order_id: OrderId
-    version: int
-    step: int
-    at_us: int
-    what: str
-    cause: str
-    from_status: str | None
-    to_status: str
-
-
 async def insert(tx: Tx, placed: Iterable[tuple[Row, bytes]]) -> None:
     """Store new orders with their lines; the bytes are the order as it is first answered."""
     placed = list(placed)
@@ -92,7 +82,8 @@ async def insert(tx: Tx, placed: Iterable[tuple[Row, bytes]]) -> None:
         [
             (
                 row.order_id, row.user_id, row.status, row.version, row.total, row.discount, row.payable, row.paid,
-                row.refunded, row.placed_us, row.expires_us, row.updated_us, row.lease_token, row.trace, 0, body,
+                row.refunded, row.placed_us, row.expires_us, row.updated_us, row.lease_token, row.trace,
+                row.payment_version, 0, body,
             )
             for row, body in placed
         ],
@@ -178,43 +169,21 @@ def _row(values: list[Any]) -> Row:
 async def move(tx: Tx, old: Row, new: Row) -> None:
     """Change an order from one state to the next. Both the old status and the old version stand in the WHERE."""
     changed = await tx.run(
-        "UPDATE orders SET status = ?, version = ?, paid = ?, refunded = ?, updated_us = ?, lease_until_us = 0"
-        " WHERE order_id = ? AND status = ? AND version = ?",
-        (new.status, new.version, new.paid, new.refunded, new.updated_us, old.order_id, old.status, old.version),
-    )
+        "UPDATE orders SET status = ?, version = ?, paid = ?, refunded = ?, updated_us = ?, payment_version = ?,"
+        " lease_until_us = 0 WHERE order_id = ? AND status = ? AND version = ?",
+        (
+            new.status, new.version, new.paid, new.refunded, new.updated_us, new.payment_version, old.order_id,
+            old.status, old.version,
+        ),
+    )  # fmt: skip
     if changed != 1:
         raise AssertionError(f"{old.order_id} was locked as {old.status} and is not")
 
 
-async def record(tx: Tx, changes: Iterable[Change]) -> None:
-    """Write to the timeline."""
-    await tx.insert(
-        "order_change",
-        "order_id, version, step, at_us, what, cause, from_status, to_status",
-        [msgspec.structs.astuple(change) for change in changes],
-    )
-
-
-async def note(tx: Tx, row: Row, at_us: int, what: str, cause: str) -> None:
-    """Leave a note for operators beside the order's present version; the same note once."""
-    seen = await tx.all(
-        "SELECT step, what FROM order_change WHERE order_id = ? AND version = ? ORDER BY step",
-        (row.order_id, row.version),
-    )
-    if what not in [known for _, known in seen]:
-        await record(
-            tx, [Change(row.order_id, row.version, seen[-1][0] + 1, at_us, what, cause, row.status, row.status)]
-        )
-
-
-async def timeline(tx: Tx, order_id: OrderId, *, notes: bool) -> list[Change]:
-    """What happened to an order, in order; with `notes`, also what only operators see."""
-    rows = await tx.all(
-        f"SELECT {', '.join(Change.__struct_fields__)} FROM order_change"
-        f" WHERE order_id = ? {'' if notes else 'AND step = 0'} ORDER BY version, step",
-        (order_id,),
-    )
-    return [Change(*row) for row in rows]
+async def heard(tx: Tx, order_id: OrderId, payment_version: int) -> None:
+    """Remember an event of the order's payment that changed nothing."""
+    sql = "UPDATE orders SET payment_version = ? WHERE order_id = ? AND payment_version < ?"
+    await tx.run(sql, (payment_version, order_id, payment_version))
 
 
 async def claim_due(tx: Tx, token: str, now_us: int, until_us: int, limit: int) -> list[OrderId]:

@@ -15,7 +15,9 @@ class Why(StrEnum):
     """Why somebody must look."""
 
     REFUSED = "refused"
-    """The PG refuses a refund for good; the money is still here, and nobody asked for it again since."""
+    """The PG refuses a refund for good. Either nobody asked for it again since, or it is still owed (PENDING) and asked
+    for again by itself.
+    """
     MISCONFIGURED = "misconfigured"
     """The PG refuses us: our keys or our contract are wrong. It is tried again by itself."""
     UNKNOWN = "unknown"
@@ -54,7 +56,7 @@ FROM payment p JOIN payment_attempt a ON a.payment_id = p.payment_id AND a.attem
 WHERE p.status IN ('{Status.CAPTURING}', '{Status.UNKNOWN}', '{Status.RETRY}')
   AND (a.outcome = '{Ended.MISCONFIGURED}' OR p.unknown_us BETWEEN 1 AND ?)
 UNION ALL
-SELECT CASE WHEN r.status = '{RefundStatus.FAILED}' THEN '{Why.REFUSED}'
+SELECT CASE WHEN r.status = '{RefundStatus.FAILED}' OR a.outcome = '{Tried.REFUSED}' THEN '{Why.REFUSED}'
     WHEN a.outcome = '{Tried.MISCONFIGURED}' THEN '{Why.MISCONFIGURED}' ELSE '{Why.LATE}' END,
   r.refund_id, r.payment_id, r.refund_id, p.order_id, r.amount, r.status, r.code, r.message,
   CASE WHEN r.status = '{RefundStatus.FAILED}' THEN r.ended_us ELSE r.created_us END
@@ -64,7 +66,7 @@ WHERE (r.status = '{RefundStatus.FAILED}' AND p.captured - p.refunded - p.refund
     SELECT 1 FROM refund later WHERE later.payment_id = r.payment_id AND later.seq > r.seq AND later.amount >= r.amount
   ))
   OR (r.status = '{RefundStatus.PENDING}' AND r.due_us < {NEVER_US}
-    AND (a.outcome = '{Tried.MISCONFIGURED}' OR r.created_us <= ?))
+    AND (a.outcome IN ('{Tried.MISCONFIGURED}', '{Tried.REFUSED}') OR r.created_us <= ?))
 """
 
 

@@ -66,13 +66,25 @@ class Ended(StrEnum):
     """The PG refused us, not the buyer; another is made at a time, and somebody must look."""
 
 
+class Cancelled(msgspec.Struct, frozen=True):
+    """Money that the PG says it gave back, in won; the PG's key of that movement, and the reason that it was told,
+    where it tells them.
+    """
+
+    amount: int
+    transaction_key: str
+    reason: str = ""
+
+
 class Captured(msgspec.Struct, frozen=True):
     """The PG has exactly this money for exactly this payment; every fact was compared.
 
-    `payment_key` is the key it was captured under: of this attempt, or of another one of the same payment.
+    `payment_key` is the key it was captured under: of this attempt, or of another one of the same payment. `back`: what
+    somebody at the PG gave back of it before it became known here.
     """
 
     payment_key: str
+    back: tuple[Cancelled, ...] = ()
 
 
 class Declined(msgspec.Struct, frozen=True):
@@ -129,13 +141,6 @@ class Asked(msgspec.Struct, frozen=True):
     idempotency_key: str
 
 
-class Cancelled(msgspec.Struct, frozen=True):
-    """Money that the PG says it gave back, in won; the PG's key of that movement, where it tells one."""
-
-    amount: int
-    transaction_key: str
-
-
 class Found(msgspec.Struct, frozen=True):
     """A payment as the PG tells it. `status` is in the PG's own words (Toss); `left` is what was not given back, in won
     (None: not told).
@@ -173,6 +178,8 @@ PAID_OTHERWISE = "PAID_OTHERWISE"
 OPEN = frozenset({"READY", "IN_PROGRESS", "WAITING_FOR_DEPOSIT"})
 """What the PG calls a payment that is not captured, but may be."""
 ENDED_UNPAID = frozenset({"ABORTED", "EXPIRED"})
+TAKEN = frozenset({"DONE", "PARTIAL_CANCELED", "CANCELED"})
+"""What it calls one that was captured, whatever went back of it."""
 
 
 def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Outcome:
@@ -199,14 +206,22 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
         case Found() if reading.payment_key != asked.payment_key and reading.status in OPEN | ENDED_UNPAID:
             # Found by its order id: another key of the same payment. The one asked for does not exist.
             return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment key")
-        case Found(status="DONE"):
-            same = (reading.amount, reading.currency) == (asked.amount, "KRW")
-            return Captured(reading.payment_key) if same else MISMATCH
+        case Found() if reading.status in TAKEN:
+            return Captured(reading.payment_key, reading.cancels) if _adds_up(reading, asked) else MISMATCH
         case Found() if reading.status in ENDED_UNPAID:
             return Declined(reading.code or reading.status, reading.message or f"the PG says {reading.status}")
         case Found() if reading.status in OPEN:
             return Later(code, message, ours=False, sent=True) if answered else Unknown(code, message)
     return Unknown(MISMATCH.code, f"the PG says {reading.status}")
+
+
+def _adds_up(found: Found, asked: Asked) -> bool:
+    """Whether the PG captured what was asked, and can say of every won of it whether it is there or went back."""
+    if (found.amount, found.currency) != (asked.amount, "KRW"):
+        return False
+    left = found.amount - sum(each.amount for each in found.cancels)
+    fits = {"DONE": left == found.amount, "CANCELED": left == 0}.get(found.status, 0 < left < found.amount)
+    return fits and found.left in (None, left) and all(each.transaction_key for each in found.cancels)
 
 
 def let_go(unknown_us: int, now_us: int, hold_us: int) -> bool:

@@ -10,7 +10,7 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.policy import Backoff
-from quickcommerce.payment import store
+from quickcommerce.payment import refund_books, store
 from quickcommerce.payment.attempts import move, tell
 from quickcommerce.payment.model import (
     DECLINES_MAX,
@@ -104,13 +104,16 @@ class Outcomes:
             await store.end(tx, old.payment_id, attempt, change.ended, code, message, at_us)
         if change.told:
             await tell(tx, self.ids, change.new, change.told)
+        if isinstance(outcome, Captured) and outcome.back:
+            # Nobody has the goods yet: where all the money is back, they are for sale again.
+            await refund_books.foreign(tx, self.ids, change.new, outcome.back, at_us, restock=True)
         return Settled(outcome, mine=True)
 
     def _change(self, old: Payment, outcome: Outcome) -> _Change:
         now = self.clock()
         base = msgspec.structs.replace(old, updated_us=now, lease_token="", due_us=NEVER_US)
         match outcome:
-            case Captured(payment_key):
+            case Captured(payment_key, back):
                 new = msgspec.structs.replace(
                     base,
                     status=Status.CAPTURED,
@@ -120,7 +123,8 @@ class Outcomes:
                     captured_us=now,
                     unknown_us=0,
                 )
-                return _Change(new, Ended.CAPTURED, events.PaymentSettled(*_facts(new)))
+                left = new.amount - sum(each.amount for each in back) if back else None
+                return _Change(new, Ended.CAPTURED, events.PaymentSettled(*_facts(new), left))
             case Declined(code, _):
                 declines = old.declines + 1
                 final = declines >= DECLINES_MAX

@@ -4,7 +4,26 @@ from enum import StrEnum
 
 import msgspec
 
-from quickcommerce.payment.model import MISMATCH, Asked, Found, Later, Missing, Reading, Unknown, Unreadable
+from quickcommerce.payment.model import (
+    MISMATCH,
+    Asked,
+    Cancelled,
+    Found,
+    Later,
+    Missing,
+    Reading,
+    Unknown,
+    Unreadable,
+)  # fmt: skip
+
+REASON_MAX = 200
+"""Characters of the reason that the PG is told."""
+RUNS_S = 600
+"""So long, we assume, may the PG still work on a request that was answered with an error (by a gateway that did not
+wait for it, say): ten times what we wait for one. Until then no refusal of a later request is the last word."""
+
+
+NO_ANSWER = Unknown("NO_ANSWER", "the PG did not answer")
 
 
 class RefundStatus(StrEnum):
@@ -27,6 +46,8 @@ class Tried(StrEnum):
     """The PG answered, and moved no money; another request is made at a time."""
     MISCONFIGURED = "misconfigured"
     """The PG refused us; another request is made at a time, and somebody must look."""
+    REFUSED = "refused"
+    """The PG refuses for good, and the money is owed all the same; another is made at a time, somebody must look."""
 
 
 class Means(StrEnum):
@@ -51,10 +72,28 @@ class Refunded(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The PG did not give the money back and will not, or what it did is not what was asked: somebody must look."""
+    """The PG did not give the money back and will not: somebody must look."""
 
     code: str
     message: str
+
+
+class Withheld(msgspec.Struct, frozen=True):
+    """The PG says that it will not give the money back, and that is not the last word: an earlier request may still be
+    worked on there, or the shop owes the money whatever the PG says. Another is made at a time; somebody must look.
+    """
+
+    code: str
+    message: str
+
+
+class Foreign(msgspec.Struct, frozen=True):
+    """The PG gave money back that nobody here asked for: at its own console, say. It is written down, and then this
+    refund is looked at again. `beside`: what this refund asked for has happened as well.
+    """
+
+    cancels: tuple[Cancelled, ...]
+    beside: bool
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -65,7 +104,7 @@ class Said(msgspec.Struct, frozen=True):
     means: Means
 
 
-RefundOutcome = Refunded | Refused | Later | Unknown
+RefundOutcome = Refunded | Refused | Withheld | Foreign | Later | Unknown
 CancelReply = Refunded | Later | Unknown | Said
 
 
@@ -73,9 +112,11 @@ class Cancel(msgspec.Struct, frozen=True):
     """One refund as it is asked of the PG.
 
     `captured` won were paid; `before` of them are there now as far as we know, and `amount` of those go back.
-    `known`: the PG's keys of the refunds of this payment that are done.
+    `known`: the PG's keys of what went back of this payment and is written down. `may_fail`: a refusal for good ends
+    this refund.
     """
 
+    refund_id: str
     payment_key: str
     payment_id: str
     captured: int
@@ -84,21 +125,29 @@ class Cancel(msgspec.Struct, frozen=True):
     reason: str
     idempotency_key: str
     known: frozenset[str]
+    may_fail: bool = True
 
     @property
     def payment(self) -> Asked:
         """The payment that is read back."""
         return Asked(self.payment_key, self.payment_id, self.captured, self.idempotency_key)
 
+    @property
+    def told(self) -> str:
+        """The reason that the PG is told. It shows reasons when it is read, so the refund's id in it says whose a
+        cancel is, whichever reply was lost.
+        """
+        return f"{self.refund_id}: {self.reason}"[:REASON_MAX]
+
 
 def conclude_cancel(reading: Reading, cancel: Cancel, *, said: Said | None) -> RefundOutcome:
     """What a reading of the PG proves about a refund.
 
     `said` is the error that the PG answered with, if it gave one. Where it gave none the request may still be on its
-    way, so "not given back yet" proves nothing. The refunds of a payment are asked for one at a time, so what is left
-    at the PG tells of this one alone; anything else that moved there is for a human.
+    way, so "not given back yet" proves nothing. A cancel is this refund's if it has its sum and names it; any other
+    that is not written down is somebody else's. Where what is left is not what the cancels leave, nothing is believed.
     """
-    code, message = (said.code, said.message) if said else ("NO_ANSWER", "the PG did not answer")
+    code = said.code if said else NO_ANSWER.code
     match reading:
         case Unreadable(reason):
             return Unknown(code, reason)
@@ -108,18 +157,9 @@ def conclude_cancel(reading: Reading, cancel: Cancel, *, said: Said | None) -> R
             return Unknown(MISMATCH.code, "the PG shows another payment")
         case Found() if reading.left is None or reading.left > cancel.before:
             return Unknown(code, "the reading is older than an earlier refund")
-        case Found() if reading.left == cancel.before and said is None:
-            return Unknown(code, message)
         case Found() if reading.left == cancel.before:
-            final = said is not None and said.means is Means.FINAL
-            return Refused(code, message) if final else Later(code, message, ours=False, sent=True)
-    new = [each for each in reading.cancels if each.transaction_key not in cancel.known]
-    mine = [each.transaction_key for each in new if each.amount == cancel.amount]
-    if reading.left == cancel.before - cancel.amount and (mine or not reading.cancels):
-        return Refunded(mine[-1] if mine else "")
-    return Refused(
-        MISMATCH.code, f"{reading.left} won are left at the PG, where {cancel.before - cancel.amount} should be"
-    )
+            return _nothing_moved(cancel, said)
+    return _moved(reading, cancel)
 
 
 def not_given_back(reading: Reading, cancel: Cancel) -> bool:
@@ -127,6 +167,33 @@ def not_given_back(reading: Reading, cancel: Cancel) -> bool:
     if not isinstance(reading, Found) or reading.left != cancel.before:
         return False
     return _facts(reading) == (cancel.payment_key, cancel.payment_id, cancel.captured, "KRW")
+
+
+def _nothing_moved(cancel: Cancel, said: Said | None) -> RefundOutcome:
+    if said is None:
+        return NO_ANSWER
+    if said.means is not Means.FINAL:
+        return Later(said.code, said.message, ours=False, sent=True)
+    return Refused(said.code, said.message) if cancel.may_fail else Withheld(said.code, said.message)
+
+
+def _moved(found: Found, cancel: Cancel) -> RefundOutcome:
+    """Less is left than before: this refund, somebody else's cancels, both, or what makes no sense."""
+    after = cancel.before - cancel.amount
+    new = [each for each in found.cancels if each.transaction_key not in cancel.known]
+    mine = [each for each in new if each.amount == cancel.amount and _names(each, cancel)][:1]
+    others = [each for each in new if each not in mine]
+    if found.left == after and not others:
+        return Refunded(mine[0].transaction_key if mine else "")
+    told = all(each.transaction_key and each.reason for each in others)
+    if others and told and found.left == cancel.before - sum(each.amount for each in new):
+        return Foreign(tuple(others), beside=bool(mine))
+    return Unknown(MISMATCH.code, f"{found.left} won are left at the PG, where {after} should be")
+
+
+def _names(each: Cancelled, cancel: Cancel) -> bool:
+    """Whether a cancel names this refund. One without a reason names nobody: then its sum has to do."""
+    return not each.reason or cancel.refund_id in each.reason
 
 
 def _facts(found: Found) -> tuple[str, str, int, str]:

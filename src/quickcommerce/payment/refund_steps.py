@@ -9,17 +9,29 @@ from dataclasses import dataclass
 
 import msgspec
 
-from quickcommerce import events
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, PaymentId
-from quickcommerce.payment import refund_store, store
-from quickcommerce.payment.attempts import move, tell
-from quickcommerce.payment.model import Later, Status, Unknown
+from quickcommerce.kit.policy import Backoff
+from quickcommerce.payment import refund_books, refund_store, store
+from quickcommerce.payment.model import Later, Unknown
 from quickcommerce.payment.outcomes import BACKOFF
-from quickcommerce.payment.refund_model import Cancel, Refunded, RefundOutcome, RefundStatus, Refused, Tried
+from quickcommerce.payment.refund_model import (
+    RUNS_S,
+    Cancel,
+    Foreign,
+    Refunded,
+    RefundOutcome,
+    RefundStatus,
+    Refused,
+    Tried,
+    Withheld,
+)  # fmt: skip
 from quickcommerce.payment.refund_store import Refund, RefundAttempt, existing
 from quickcommerce.payment.store import NEVER_US
+
+WITHHELD = Backoff(base_s=60, cap_s=3_600)
+"""1-2 minutes, 2-4, 4-8 and so on to 1-2 hours: somebody was told, and must mend something before it can work."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -77,7 +89,8 @@ class RefundSteps:
     async def _lease(self, tx: Tx, old: Refund, token: str, *, fresh: bool) -> Job:
         """The refund under a lease from now on; `fresh`: the PG is to be asked at once, so the request is written."""
         now = self.clock()
-        last = (await refund_store.attempts(tx, old.refund_id))[-1:]
+        attempts = await refund_store.attempts(tx, old.refund_id)
+        last = attempts[-1:]
         starting = fresh and not (last and last[0].outcome is None)
         new = msgspec.structs.replace(
             old, lease_token=token, due_us=now + int(self.lease_s * SECOND_US), updated_us=now,
@@ -94,8 +107,10 @@ class RefundSteps:
         refunds = await refund_store.of_payment(tx, new.payment_id)
         known = frozenset(each.transaction_key for each in refunds if each.transaction_key)
         cancel = Cancel(
-            payment.payment_key, payment.payment_id, payment.captured, payment.captured - payment.refunded,
-            new.amount, new.reason, last[0].idempotency_key, known,
+            new.refund_id, payment.payment_key, payment.payment_id, payment.captured,
+            payment.captured - payment.refunded, new.amount, new.reason, last[0].idempotency_key, known,
+            # What the shop owes by itself nobody else would ask for again.
+            may_fail=bool(new.asked_by) and not any(_may_run(each, now) for each in attempts),
         )  # fmt: skip
         return Job(new, cancel, fresh)
 
@@ -107,19 +122,15 @@ class RefundSteps:
             return Settled(outcome, mine=False)
         if tried:
             await refund_store.end(tx, new, tried)
-        if new.ended_us is None:
-            return Settled(outcome, mine=True)
-        paid = msgspec.structs.replace(payment, refunding=payment.refunding - new.amount, updated_us=new.updated_us)
-        if new.status is RefundStatus.DONE:
-            refunded = payment.refunded + new.amount
-            status = Status.REFUNDED if refunded == payment.captured else Status.PARTLY_REFUNDED
-            paid = msgspec.structs.replace(paid, status=status, version=payment.version + 1, refunded=refunded)
-        if not await move(tx, payment, paid):
-            raise AssertionError(f"{payment.payment_id} was locked as {payment.status} and is not")
-        if new.status is RefundStatus.DONE:
-            whole = new.restock and paid.status is Status.REFUNDED
-            facts = (paid.payment_id, paid.order_id, paid.version, paid.amount, paid.refunded)
-            await tell(tx, self.ids, paid, events.PaymentRefunded(*facts, whole, new.refund_id))
+        match outcome:
+            case Foreign(cancels):
+                await refund_books.foreign(tx, self.ids, payment, cancels, new.updated_us)
+            case Refunded():
+                await refund_books.done(tx, self.ids, payment, new, owed=new.amount)
+            case Refused():
+                await refund_books.failed(tx, self.ids, payment, new)
+            case _:
+                return Settled(outcome, mine=True)
         await refund_store.wake_next(tx, payment.payment_id, new.updated_us)
         return Settled(outcome, mine=True)
 
@@ -135,19 +146,33 @@ class RefundSteps:
             code=code and code[:100],
             message=message and message[:600],
         )
-        ended, again = {"ended_us": now}, {"tries": old.tries + 1, "due_us": self._next_us(old, now)}
+
+        def ended(status: RefundStatus, key: str = "") -> Refund:
+            return msgspec.structs.replace(base, status=status, transaction_key=key[:100], ended_us=now)
+
+        def again(backoff: Backoff) -> Refund:
+            due_us = now + int(backoff.delay_s(old.tries, self.rng) * SECOND_US)
+            return msgspec.structs.replace(base, tries=old.tries + 1, due_us=due_us)
+
         match outcome:
             case Refunded(key):
-                done = msgspec.structs.replace(base, status=RefundStatus.DONE, transaction_key=key[:100], **ended)
-                return done, Tried.DONE
+                return ended(RefundStatus.DONE, key), Tried.DONE
             case Refused():
-                return msgspec.structs.replace(base, status=RefundStatus.FAILED, **ended), Tried.FAILED
+                return ended(RefundStatus.FAILED), Tried.FAILED
+            case Withheld():
+                return again(WITHHELD), Tried.REFUSED
+            case Foreign(beside=beside):
+                # A request for what was left before that can be worked on no more: it names another sum as left.
+                return msgspec.structs.replace(base, due_us=now), None if beside else Tried.LATER
             case Later(ours=True):
-                return msgspec.structs.replace(base, **again), Tried.MISCONFIGURED
+                return again(BACKOFF), Tried.MISCONFIGURED
             case Later(sent=True):
-                return msgspec.structs.replace(base, **again), Tried.LATER
+                return again(BACKOFF), Tried.LATER
             case Later() | Unknown():
-                return msgspec.structs.replace(base, **again), None
+                return again(BACKOFF), None
 
-    def _next_us(self, refund: Refund, now: int) -> int:
-        return now + int(BACKOFF.delay_s(refund.tries, self.rng) * SECOND_US)
+
+def _may_run(attempt: RefundAttempt, now_us: int) -> bool:
+    """Whether the PG may still be working on a request to which it gave an answer."""
+    ended_us = attempt.ended_us or now_us
+    return attempt.outcome is Tried.LATER and now_us - ended_us < RUNS_S * SECOND_US

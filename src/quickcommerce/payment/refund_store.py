@@ -12,7 +12,8 @@ class Refund(msgspec.Struct, frozen=True):
     """Money owed back, as stored. `amount` is won; times are microseconds UTC.
 
     The refunds of a payment are worked on in the order of `seq`: `due_us` of all but the first that is PENDING never
-    comes. `cause` is the event that asks for it, or the refund's own id; `asked_by` the user who does, 0 for the shop.
+    comes. `cause` is the event that asks for it, or the refund's own id; `asked_by` the user who does, 0 for the shop
+    and for what the PG gave back without being asked.
     `answered` is the status that a request with an Idempotency-Key was answered with, empty until then; until
     `claimed_us` that request may still be running.
     """
@@ -57,7 +58,7 @@ class RefundAttempt(msgspec.Struct, frozen=True):
 _COLUMNS = ", ".join(Refund.__struct_fields__)
 _ATTEMPT = ", ".join(RefundAttempt.__struct_fields__)
 _CHANGING = (
-    "status", "attempt", "tries", "due_us", "lease_token", "transaction_key", "code", "message", "updated_us",
+    "amount", "status", "attempt", "tries", "due_us", "lease_token", "transaction_key", "code", "message", "updated_us",
     "ended_us",
 )  # fmt: skip
 
@@ -156,9 +157,12 @@ async def start(tx: Tx, attempt: RefundAttempt) -> None:
 
 
 async def end(tx: Tx, refund: Refund, outcome: Tried) -> None:
-    """Write what came of a refund's last request."""
+    """Write what came of a refund's last request. One that moved no money when last seen may have after all."""
     await tx.run(
         "UPDATE refund_attempt SET outcome = ?, code = ?, message = ?, ended_us = ?"
-        " WHERE refund_id = ? AND attempt = ? AND outcome IS NULL",
-        (outcome, refund.code, refund.message, refund.updated_us, refund.refund_id, refund.attempt),
-    )
+        " WHERE refund_id = ? AND attempt = ? AND (outcome IS NULL OR ? = ?)",
+        (
+            outcome, refund.code, refund.message, refund.updated_us, refund.refund_id, refund.attempt,
+            outcome, Tried.DONE,
+        ),
+    )  # fmt: skip

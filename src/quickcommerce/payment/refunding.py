@@ -19,10 +19,12 @@ from quickcommerce.payment.model import MISMATCH, Asked, Later, Reading, Unknown
 from quickcommerce.payment.refund_model import (
     Cancel,
     CancelReply,
+    Foreign,
     RefundOutcome,
     RefundStatus,
     Refused,
     Said,
+    Withheld,
     conclude_cancel,
     not_given_back,
 )  # fmt: skip
@@ -146,8 +148,9 @@ class Refunding:
     def _report(self, refund: Refund, settled: Settled) -> None:
         outcome = settled.outcome
         OUTCOMES.labels(type(outcome).__name__).inc()
-        code = getattr(outcome, "code", None)
-        alert = isinstance(outcome, Refused) or (isinstance(outcome, Later) and outcome.ours) or code == MISMATCH.code
+        code = "FOREIGN_CANCEL" if isinstance(outcome, Foreign) else getattr(outcome, "code", None)
+        refused = isinstance(outcome, Refused | Withheld | Foreign)
+        alert = refused or (isinstance(outcome, Later) and outcome.ours) or code == MISMATCH.code
         if alert:
             ALERTS.labels(code).inc()
         (log.error if alert else log.info)(

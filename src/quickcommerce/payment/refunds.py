@@ -19,13 +19,12 @@ from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import IdempotencyInProgress, InvalidState, NotFound
 from quickcommerce.payment import refund_store, store
 from quickcommerce.payment.model import MONEY_TAKEN, Status
-from quickcommerce.payment.refund_model import RefundStatus
+from quickcommerce.payment.refund_model import REASON_MAX, RefundStatus
 from quickcommerce.payment.refund_store import Refund, existing
 from quickcommerce.payment.store import NEVER_US, Payment
 
 REFUNDABLE = frozenset({Status.CAPTURED, Status.PARTLY_REFUNDED})
 RETRY_AFTER_S = 3
-REASON_MAX = 200
 
 
 class Asking(msgspec.Struct, frozen=True):
@@ -76,15 +75,14 @@ class Refunds:
         return await self.db.run(work)
 
     async def refund_whole(self, tx: Tx, messages: list[Message]) -> None:
-        """MoneyUnclaimed: all that is left of a payment is owed back, once for each event."""
+        """MoneyUnclaimed: all that is left of a payment is owed back. What is owed already is not left."""
         for message in messages:
             told: events.MoneyUnclaimed = events.decode(message.type, message.data)
             payment = await store.get(tx, told.payment_id, locked=True)
             if payment is None or payment.status not in MONEY_TAKEN:
                 raise Poison(f"nothing was captured for {told.payment_id}")
-            known = {refund.cause for refund in await refund_store.of_payment(tx, payment.payment_id)}
             left = payment.captured - payment.refunded - payment.refunding
-            if left and message.id not in known:
+            if left:
                 reason = told.reason[:REASON_MAX].strip() or "unclaimed"
                 await self._owe(tx, payment, self.ids.refund(), left, reason, cause=message.id, trace=message.trace)
 

@@ -115,7 +115,7 @@ class Toss:
 
     async def cancel(self, cancel: Cancel) -> CancelReply:
         """Give money back. Never raises for what the network or the PG does: that is an outcome."""
-        body = {"cancelReason": cancel.reason, "cancelAmount": cancel.amount, "refundableAmount": cancel.before}
+        body = {"cancelReason": cancel.told, "cancelAmount": cancel.amount, "refundableAmount": cancel.before}
         headers = {"Idempotency-Key": cancel.idempotency_key}
         path = f"/v1/payments/{quote(cancel.payment_key, safe='')}/cancel"
         try:
@@ -176,9 +176,11 @@ def _cancels(told: Any) -> tuple[Cancelled, ...]:
     """The cancels that can be read; what is none is left out."""
     found = []
     for each in told if isinstance(told, list) else []:
-        amount, key = (each.get("cancelAmount"), each.get("transactionKey")) if isinstance(each, dict) else (None, None)
+        names = ("cancelAmount", "transactionKey", "cancelReason")
+        amount, key, reason = (each.get(name) for name in names) if isinstance(each, dict) else (None, None, None)
         if type(amount) is int:
-            found.append(Cancelled(amount, key if isinstance(key, str) else ""))
+            key, reason = (text if isinstance(text, str) else "" for text in (key, reason))
+            found.append(Cancelled(amount, key, reason))
     return tuple(found)
 
 

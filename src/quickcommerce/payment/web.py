@@ -27,9 +27,9 @@ from quickcommerce.kit.telemetry import current_trace
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.payment.flow import RETRY_AFTER_S, Payments
 from quickcommerce.payment.model import MONEY_TAKEN, Status
-from quickcommerce.payment.refund_model import RefundStatus
+from quickcommerce.payment.refund_model import REASON_MAX, RefundStatus
 from quickcommerce.payment.refunding import Refunding
-from quickcommerce.payment.refunds import REASON_MAX, Asking
+from quickcommerce.payment.refunds import Asking
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
 
 WAITING = (Status.UNKNOWN, Status.RETRY)
