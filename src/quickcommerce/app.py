@@ -463,6 +463,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
         live=flows.live,
         clock=clock,
         pg_checkout=pg_checkout,
+        pg_client_key=settings.pg_client_key,
         public_url=settings.public_url,
         mint=partial(_demo_token, settings.jwt_secret, clock) if demo else None,
     )

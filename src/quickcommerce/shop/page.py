@@ -25,6 +25,7 @@ from quickcommerce.payment.flow import Payments
 from quickcommerce.shop import assets
 from quickcommerce.shop.live import Live
 from quickcommerce.shop.texts import COOKIE, LANGUAGES, Say, language
+from quickcommerce.shop.widget import HEADERS, POLICY
 
 REFRESH_S = 2
 YEAR_S = 365 * 86_400
@@ -35,7 +36,8 @@ HERE = ZoneInfo("Asia/Seoul")
 class Pages:
     """What the pages need.
 
-    - `pg_checkout`: the address of the PG's page for buyers
+    - `pg_checkout`: the address of the emulator's page for buyers
+    - `pg_client_key`: of the real PG, whose widget is shown then; empty: the emulator's page
     - `mint`: makes a token for a buyer's number and role; None where nobody may choose who they are
     """
 
@@ -45,6 +47,7 @@ class Pages:
     live: Live
     clock: Clock
     pg_checkout: str
+    pg_client_key: str
     public_url: str
     mint: Callable[[int, Role], str] | None
 
@@ -56,9 +59,9 @@ class Pages:
         """Seconds in which an order may still be paid."""
         return max(0, row.expires_us - self.clock()) // SECOND_US
 
-    def headers(self) -> dict[str, str]:
+    def headers(self, *, widget: bool) -> dict[str, str]:
         """Nothing runs but our own files, nothing is sent but to the shop and to the PG, no site holds a page in a
-        frame, and no other site learns the address of one.
+        frame, and no other site learns the address of one. A page with the PG's `widget` may do what that needs.
         """
         pg = urlsplit(self.pg_checkout)
         form = f"'self' {pg.scheme}://{pg.netloc}" if pg.netloc else "'self'"
@@ -72,7 +75,10 @@ class Pages:
             "base-uri": "'none'",
             "frame-ancestors": "'none'",
         }
+        if widget:
+            rules |= {name: f"{rules.get(name, '')} {more}".strip() for name, more in POLICY.items()}
         return {
+            **(HEADERS if widget else {}),
             "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in rules.items()),
             "Referrer-Policy": "same-origin",
             "X-Content-Type-Options": "nosniff",
@@ -96,6 +102,7 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
             "asset": assets.url,
             "viewer": request.state.get("viewer"),
             "demo": pages.mint is not None,
+            "toy": not pages.pg_client_key,
             "has": lambda path: any(route.path_format == path for route in request.app.routes),
             "here": request.url.path,
             "in_language": lambda other: f"{request.url.path}?{urlencode(_but_language(request, other))}",
@@ -108,7 +115,7 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
         text,
         status_code=status,
         media_type=HTML,
-        headers=pages.headers() | refresh,
+        headers=pages.headers(widget=bool(values.get("widget"))) | refresh,
         cookies=[kept] if spoken in chosen else [],
     )
 
