@@ -45,3 +45,13 @@ def test_settings_routes_and_commands_that_it_names_exist(tmp_path: Path) -> Non
     source = (ROOT / "src" / "quickcommerce" / "cli.py").read_text("utf-8")
     for command in re.findall(r"`?qc ([a-z-]+)", GUIDE):
         assert re.search(rf'name="{command}"|def {command}\(', source), command
+
+
+def test_what_a_timeline_says_of_late_money_is_what_the_guide_says() -> None:
+    """An operator who gives back by hand what the shop gives back by itself pays twice."""
+    part = GUIDE.partition("## Money that comes late")[2].partition("\n## ")[0]
+    said = [each for each in re.findall(r"`([a-z ]+)`", part) if not each.startswith("qc")]
+    assert {"paid late", "late payment", "late payment refunded"} <= set(said)
+    source = (ROOT / "src" / "quickcommerce" / "order" / "settlement.py").read_text("utf-8")
+    assert [each for each in said if f'"{each}"' not in source] == []
+    assert "Nobody has to do anything" in part
