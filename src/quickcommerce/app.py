@@ -40,6 +40,7 @@ from quickcommerce.kit.life import Loop, Supervisor
 from quickcommerce.kit.middleware import Drain, Shortcut, Telemetry
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Problem
+from quickcommerce.kit.rate import UserRate
 from quickcommerce.order import store as order_store
 from quickcommerce.order import web as order_web
 from quickcommerce.order.book import OrderBook
@@ -446,6 +447,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
         exception_handlers={Problem: web.on_problem, HTTPException: shop_page.on_http, Exception: web.on_defect},
         logging_config=None,
     )
+    app.state.user_rate = UserRate(settings.user_burst_max, settings.user_rate_per_s)
     app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
     app.state.payments_web = payment_web.Web(flows.payments, flows.refunding, flows.ids)

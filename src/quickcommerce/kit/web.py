@@ -16,7 +16,7 @@ from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
 from quickcommerce.kit import session, strict
-from quickcommerce.kit.auth import ID_MAX, Caller, Verifier
+from quickcommerce.kit.auth import ID_MAX, Caller, Role, Verifier
 from quickcommerce.kit.problem import (
     Forbidden,
     InvalidRequest,
@@ -27,6 +27,7 @@ from quickcommerce.kit.problem import (
     Unauthorized,
     UnsupportedMediaType,
 )  # fmt: skip
+from quickcommerce.kit.rate import UserRate
 from quickcommerce.kit.telemetry import log
 
 T = TypeVar("T")
@@ -48,7 +49,18 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def caller(request: AnyRequest) -> Caller:
-    """Who asks, by Authorization or else by session. Raises Unauthorized, and Forbidden where another site asks."""
+    """Who asks, by Authorization or else by session; what may change something is counted, but for a MASTER's.
+
+    Raises Unauthorized, Forbidden where another site asks, and TooManyRequests.
+    """
+    found = await _identified(request)
+    if request.method not in session.SAFE and found.role is not Role.MASTER:
+        rate: UserRate = request.app.state.user_rate
+        rate.take(found.user_id)
+    return found
+
+
+async def _identified(request: AnyRequest) -> Caller:
     verifier: Verifier = request.app.state.verifier
     given = request.headers.getall("authorization", [])
     if len(given) > 1:
