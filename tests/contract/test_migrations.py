@@ -113,3 +113,19 @@ async def test_payments_of_before_refunds_may_be_refunded_from_the_day_they_were
     await migrate.migrate(db, payment)
     sql = "SELECT payment_id, captured_us, refunding FROM payment ORDER BY payment_id"
     assert await db.read(lambda tx: tx.all(sql)) == [("pay_1", 5, 0), ("pay_2", 0, 0)]
+
+
+async def test_sales_of_before_gifts_are_kept_and_one_may_now_cost_nothing(db: Database) -> None:
+    shop = migrate.load("shop")
+    before = [each.name for each in shop].index("shop/0007_free_sale")
+    await migrate.migrate(db, shop[:before])
+    columns = "time_sale_id, product_id, price, quota, used, starts_us, ends_us, created_us"
+    sales = [(f"sal_{n}", n, 1_000 * n, 10, n, 5, 9, 1) for n in (1, 2, 3)]
+    await db.run(lambda tx: tx.insert("time_sale", columns, sales))
+    await migrate.migrate(db, shop)
+    sql = f"SELECT {columns} FROM time_sale ORDER BY time_sale_id"
+    assert await db.read(lambda tx: tx.all(sql)) == sales
+    await db.run(lambda tx: tx.insert("time_sale", columns, [("sal_4", 4, 0, 10, 0, 5, 9, 1)]))
+    for wrong in (("sal_5", 5, -1, 10, 0, 5, 9, 1), ("sal_6", 6, 1, 10, 11, 5, 9, 1), ("sal_7", 7, 1, 0, 0, 5, 9, 1)):
+        with pytest.raises(Exception, match=r"(?i)constraint"):
+            await db.run(lambda tx, row=wrong: tx.insert("time_sale", columns, [row]))

@@ -206,7 +206,9 @@ MATRIX: dict[str, list[Rule]] = {
         FIRST[0],
         Rule(TAKING, LIMITED, "test_rate.test_whoever_sends_too_much_is_told_when_to_come_back"),
         Rule(TAKING, ("master",), "A master's calls are not counted: what is wrong may take many to mend."),
-        Rule(tuple(name for name in ALL if name not in TAKING), ANYBODY, "It changes nothing of a user who could be named."),
+        Rule(
+            tuple(name for name in ALL if name not in TAKING), ANYBODY, "It changes nothing of a user that is named."
+        ),
     ],
     "unavailable": [
         Rule((PAY,), NOBODY, "test_unavailable.test_the_link_to_the_pay_page_says_later_while_a_store_is_down"),
