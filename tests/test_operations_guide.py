@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
+import msgspec
 import prometheus_client
 
 from quickcommerce.app import build
-from quickcommerce.settings import Settings, load
+from quickcommerce.settings import DERIVED, Settings, load
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "operations.md").read_text("utf-8")
@@ -55,3 +56,15 @@ def test_what_a_timeline_says_of_late_money_is_what_the_guide_says() -> None:
     source = (ROOT / "src" / "quickcommerce" / "order" / "settlement.py").read_text("utf-8")
     assert [each for each in said if f'"{each}"' not in source] == []
     assert "Nobody has to do anything" in part
+
+
+def test_the_table_explains_every_setting_with_its_default_and_no_other() -> None:
+    rows = re.findall(r"^\| `QC_(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", GUIDE, re.MULTILINE)
+    told = {name.lower(): default for name, default, _, _ in rows}
+    defaults = {each.name: each.default for each in msgspec.structs.fields(Settings)} | {"profile": "local"}
+    assert told == {name: str(value) or "none" for name, value in defaults.items() if name not in DERIVED}
+    units = {"s": "seconds", "won": "won", "max": "", "per_s": "per second"}
+    for name, _, unit, meaning in rows:
+        wanted = next((units[end] for end in ("per_s", "won", "max", "s") if name.lower().endswith(f"_{end}")), "-")
+        assert unit == wanted or (wanted == "" and unit != "-"), name
+        assert meaning.strip(), name

@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
     event_list_max: EventList = 256
     user_burst_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 300
-    user_rate_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 30
+    user_rate_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 30.0
     drain_s: Deadline = 4
     invariants_every_s: Annotated[int, msgspec.Meta(ge=1, le=DAY_S)] = 60
 
