@@ -6,6 +6,7 @@ that order: `caller`, `Caller.need`, `body`, then its flow.
 
 import base64
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -41,6 +42,7 @@ JSON = "application/json"
 HTML = "text/html"
 PROBLEM_JSON = "application/problem+json"
 ENCODING = "content-encoding"
+FOREIGN_CURSOR = "cursor is not one that this list gave"
 _NUMBER = re.compile(r"[1-9][0-9]{0,15}")
 
 
@@ -148,15 +150,20 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     identity: str
 
 
-def cursor(request: AnyRequest) -> tuple[int, str] | None:
-    """`cursor` of a list: where the last page ended. Raises InvalidRequest for one that we did not make."""
+def cursor(request: AnyRequest, fits: Callable[[str], bool] = str.isprintable) -> tuple[int, str] | None:
+    """`cursor` of a list: where the last page ended. `fits`: whether a text can be the id of one of its items.
+
+    Raises InvalidRequest for one that we did not make.
+    """
     text = one(request, "cursor")
     if text is None:
         return None
     try:
         position = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Cursor)
     except ValueError as error:
-        raise InvalidRequest("cursor is not one that this list gave") from error
+        raise InvalidRequest(FOREIGN_CURSOR) from error
+    if not fits(position.identity):
+        raise InvalidRequest(FOREIGN_CURSOR)
     return position.at, position.identity
 
 

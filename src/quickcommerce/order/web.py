@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from litestar import Response, Router, get, post
@@ -187,7 +188,7 @@ async def page(request: AnyRequest, state: State) -> Response[bytes]:
     """Own orders, newest first."""
     parts: Web = state.orders_web
     caller = await web.caller(request)
-    limit, before = web.page_limit(request), web.cursor(request)
+    limit, before = web.page_limit(request), web.cursor(request, partial(is_id, "ord"))
     rows, last = web.paged(await parts.book.page(caller.user_id, before, limit + 1), limit)
     more = last and web.next_cursor((last.placed_us, last.order_id))
     return web.answer({"items": [msgspec.Raw(parts.body(row)) for row in rows], "next_cursor": more})
