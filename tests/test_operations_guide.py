@@ -4,11 +4,12 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import msgspec
 import prometheus_client
 
 import quickcommerce.kit.pool  # noqa: F401 - its metrics are there where a pool is
 from quickcommerce.app import build
-from quickcommerce.settings import Settings, load
+from quickcommerce.settings import DERIVED, Settings, load
 
 ROOT = Path(__file__).parent.parent
 ADAPTERS = ("quickcommerce.kit.kafka_reader", "quickcommerce.stock.gate")
@@ -51,3 +52,25 @@ def test_settings_routes_and_commands_that_it_names_exist(tmp_path: Path) -> Non
     source = (ROOT / "src" / "quickcommerce" / "cli.py").read_text("utf-8")
     for command in re.findall(r"`?qc ([a-z-]+)", GUIDE):
         assert re.search(rf'name="{command}"|def {command}\(', source), command
+
+
+def test_what_a_timeline_says_of_late_money_is_what_the_guide_says() -> None:
+    """An operator who gives back by hand what the shop gives back by itself pays twice."""
+    part = GUIDE.partition("## Money that comes late")[2].partition("\n## ")[0]
+    said = [each for each in re.findall(r"`([a-z ]+)`", part) if not each.startswith("qc")]
+    assert {"paid late", "late payment", "late payment refunded"} <= set(said)
+    source = (ROOT / "src" / "quickcommerce" / "order" / "settlement.py").read_text("utf-8")
+    assert [each for each in said if f'"{each}"' not in source] == []
+    assert "Nobody has to do anything" in part
+
+
+def test_the_table_explains_every_setting_with_its_default_and_no_other() -> None:
+    rows = re.findall(r"^\| `QC_(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", GUIDE, re.MULTILINE)
+    told = {name.lower(): default for name, default, _, _ in rows}
+    defaults = {each.name: each.default for each in msgspec.structs.fields(Settings)} | {"profile": "local"}
+    assert told == {name: str(value) or "none" for name, value in defaults.items() if name not in DERIVED}
+    units = {"s": "seconds", "won": "won", "max": "", "per_s": "per second"}
+    for name, _, unit, meaning in rows:
+        wanted = next((units[end] for end in ("per_s", "won", "max", "s") if name.lower().endswith(f"_{end}")), "-")
+        assert unit == wanted or (wanted == "" and unit != "-"), name
+        assert meaning.strip(), name

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from quickcommerce import doctor as checks
 from quickcommerce import roles
@@ -23,12 +24,13 @@ from quickcommerce.history.rebuild import Rebuild, Rebuilt, Upkeep
 from quickcommerce.kit import folders
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock
-from quickcommerce.kit.problem import Problem
+from quickcommerce.kit.problem import Problem, Unavailable
 from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.roles import ROLES
 from quickcommerce.serve import serve
 from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.server import serve as serve_emulator
+from quickcommerce.toss_emulator.store import LedgerError
 
 T = TypeVar("T")
 
@@ -71,6 +73,11 @@ def _settings(**overrides: object) -> Settings:
     return settings_module.load(os.environ | given)
 
 
+def _cells(*values: object) -> list[Text]:
+    """A row of a table. What stands in brackets is part of the value, and no markup."""
+    return [Text(str(value)) for value in values]
+
+
 def _once(settings: Settings, work: Callable[[App], Awaitable[T]]) -> T:
     """Do one thing with the wired system; its loops do not run."""
 
@@ -89,7 +96,7 @@ def _once(settings: Settings, work: Callable[[App], Awaitable[T]]) -> T:
 def run(
     role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")] = "all",
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8080")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.", show_default="8080")] = None,
     data_dir: DataDir = None,
     *,
     sample: Annotated[bool, typer.Option(help="Load the sample catalog if the shop has no goods yet.")] = False,
@@ -167,12 +174,12 @@ def doctor(data_dir: DataDir = None) -> None:
     settings = _settings(data_dir=data_dir)
     table = Table("setting", "value", title="Settings")
     for name, value in settings.masked().items():
-        table.add_row(f"QC_{name.upper()}", str(value))
+        table.add_row(*_cells(f"QC_{name.upper()}", value))
     out.print(table)
     findings = checks.examine(settings)
     table = Table("part", "fit", "what was found", title="Parts")
     for finding in findings:
-        table.add_row(finding.part, finding.verdict, finding.detail)
+        table.add_row(*_cells(finding.part, finding.verdict, finding.detail))
     out.print(table)
     if not all(finding.fit for finding in findings):
         raise typer.Exit(1)
@@ -195,13 +202,20 @@ def rebuild_history(data_dir: DataDir = None) -> None:
     out.print(f"{done.orders} orders: {changes}; there are {documents} documents")
 
 
+@rebuild_cli.command("gate")
+def rebuild_gate(data_dir: DataDir = None) -> None:
+    """Make the gate's figures again, where there is a gate."""
+    if not _settings(data_dir=data_dir).gate_url:
+        out.print("no gate is configured (QC_GATE_URL): nothing has to be rebuilt")
+
+
 @letters_cli.command("list")
 def letters_list(data_dir: DataDir = None) -> None:
     """Those of all stores, the oldest first."""
     letters = _once(_settings(data_dir=data_dir), lambda app: app.operations.all_dead_letters())
     table = Table("id", "consumer", "event", "order", "reason", "tries", "failed at")
     for letter in letters:
-        table.add_row(*map(str, astuple(letter)))
+        table.add_row(*_cells(*astuple(letter)))
     out.print(table if letters else "no dead letters")
 
 
@@ -215,7 +229,7 @@ def letters_replay(letter_id: Annotated[str, typer.Argument(help="As listed.")],
 @cli.command()
 def emulator(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 9900,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 9900,
     data_dir: DataDir = None,
 ) -> None:
     """Serve the Toss emulator by itself."""
@@ -223,4 +237,7 @@ def emulator(
     configure_logs(settings.log_level, machine=settings.log_format == "json")
     folders.make(Path(settings.data_dir))
     controls = settings.profile in ("local", "test")
-    serve_emulator(host, port, Path(settings.data_dir), settings.pg_secret_key, controls=controls)
+    try:
+        serve_emulator(host, port, Path(settings.data_dir), settings.pg_secret_key, controls=controls)
+    except LedgerError as unusable:
+        raise Unavailable(str(unusable)) from unusable

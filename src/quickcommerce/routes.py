@@ -21,6 +21,7 @@ from quickcommerce.kit import openapi, web
 from quickcommerce.kit.auth import Role, Verifier, mint, secret_bytes
 from quickcommerce.kit.clock import Clock
 from quickcommerce.kit.problem import Problem
+from quickcommerce.kit.rate import UserRate
 from quickcommerce.order import web as order_web
 from quickcommerce.order.web import Checkout
 from quickcommerce.parts import EMULATOR_PREFIX, Flows
@@ -64,6 +65,7 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
 
         handlers.append(mounted)
     app = _app(handlers)
+    app.state.user_rate = UserRate(settings.user_burst_max, settings.user_rate_per_s)
     app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
     app.state.payments_web = payment_web.Web(flows.payments, flows.refunding, flows.ids)
@@ -83,6 +85,7 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
         live=flows.live,
         clock=clock,
         pg_checkout=pg_checkout,
+        pg_client_key=settings.pg_client_key,
         public_url=settings.public_url,
         mint=partial(_demo_token, settings.jwt_secret, clock) if demo else None,
     )

@@ -78,7 +78,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "qc-orders"
     pg_url: str = EMULATOR
     pg_secret_key: str = ""
-    pg_client_key: str = ""
+    pg_client_key: Annotated[
+        str, msgspec.Meta(pattern="^[!-~]{0,200}$", description="the key as the PG shows it, or empty")
+    ] = ""
     jwt_secret: str = ""
     jwks_url: str = ""
     public_url: str = ""
@@ -104,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     db_wait_s: Deadline = 1
     db_statement_s: Deadline = 5
     db_scan_s: Deadline = 30
+    user_burst_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 300
+    user_rate_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 30.0
     drain_s: Deadline = 4
     invariants_every_s: Annotated[int, msgspec.Meta(ge=1, le=DAY_S)] = 60
 
@@ -196,6 +200,9 @@ def _check(settings: Settings) -> None:
         )
     if settings.profile == "prod":
         _check_prod(settings)
+    halves = {key.partition("_")[0] for key in (settings.pg_client_key, settings.pg_secret_key)}
+    if halves == {"test", "live"}:
+        raise BadSetting("QC_PG_CLIENT_KEY and QC_PG_SECRET_KEY must both be test keys, or both live ones")
 
 
 def _check_secrets(settings: Settings) -> None:
@@ -273,5 +280,7 @@ def _check_prod(settings: Settings) -> None:
         raise BadSetting("QC_PG_URL is the emulator; prod needs the real PG")
     if not settings.pg_url.startswith("https://"):
         raise BadSetting("QC_PG_URL must be an https address in prod")
+    if not settings.pg_client_key:
+        raise BadSetting("QC_PG_CLIENT_KEY must be set in prod: the pay page shows the PG's widget with it")
     if settings.database_url.startswith("sqlite:") and not settings.allow_sqlite:
         raise BadSetting("QC_DATABASE_URL is SQLite; prod needs QC_ALLOW_SQLITE=1 to accept one machine as enough")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quickcommerce.kit import migrate
-from quickcommerce.kit.db import Database
+from quickcommerce.kit.db import Database, Params, Tx
 from quickcommerce.kit.migrate import Migration
 from quickcommerce.parts import MIGRATIONS
 from stores import EMBEDDED, EVERY, STORES, kinds
@@ -126,3 +126,23 @@ async def test_payments_of_before_refunds_may_be_refunded_from_the_day_they_were
     await migrate.migrate(db, payment)
     sql = "SELECT payment_id, captured_us, refunding FROM payment ORDER BY payment_id"
     assert await db.read(lambda tx: tx.all(sql)) == [("pay_1", 5, 0), ("pay_2", 0, 0)]
+
+
+async def test_sales_of_before_gifts_are_kept_and_one_may_now_cost_nothing(db: Database) -> None:
+    shop = migrate.load("shop", dialect=db.dialect)
+    before = [each.name for each in shop].index("shop/0008_free_sale")
+    await migrate.migrate(db, shop[:before])
+    columns = "time_sale_id, product_id, price, quota, used, starts_us, ends_us, created_us"
+    sales = [(f"sal_{n}", n, 1_000 * n, 10, n, 5, 9, 1) for n in (1, 2, 3)]
+    await db.run(lambda tx: tx.insert("time_sale", columns, sales))
+    await migrate.migrate(db, shop)
+    sql = f"SELECT {columns} FROM time_sale ORDER BY time_sale_id"
+    assert await db.read(lambda tx: tx.all(sql)) == sales
+    await db.run(lambda tx: tx.insert("time_sale", columns, [("sal_4", 4, 0, 10, 0, 5, 9, 1)]))
+    for wrong in (("sal_5", 5, -1, 10, 0, 5, 9, 1), ("sal_6", 6, 1, 10, 11, 5, 9, 1), ("sal_7", 7, 1, 0, 0, 5, 9, 1)):
+
+        async def insert(tx: Tx, row: Params = wrong) -> None:
+            await tx.insert("time_sale", columns, [row])
+
+        with pytest.raises(Exception, match=r"(?i)constraint"):
+            await db.run(insert)

@@ -55,6 +55,7 @@ KEYED = (PLACE, REFUND, RESTOCK)
 
 LESS = ("user", "seller")
 ANYBODY = tuple(PEOPLE)
+LIMITED = tuple(who for who in PEOPLE if who not in ("nobody", "master"))
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,14 @@ MATRIX: dict[str, list[Rule]] = {
         FOREIGN,
         Rule(tuple(name for name in ALL if name not in (CONFIRM, SUCCESS)), ANYBODY, "It takes no payment."),
     ],
-    "too-many-requests": [Rule(ALL, ANYBODY, "Nobody's calls are counted yet; too many at once are told 503.")],
+    "too-many-requests": [
+        FIRST[0],
+        Rule(TAKING, LIMITED, "test_rate.test_whoever_sends_too_much_is_told_when_to_come_back"),
+        Rule(TAKING, ("master",), "A master's calls are not counted: what is wrong may take many to mend."),
+        Rule(
+            tuple(name for name in ALL if name not in TAKING), ANYBODY, "It changes nothing of a user that is named."
+        ),
+    ],
     "unavailable": [
         Rule((PAY,), NOBODY, "test_unavailable.test_the_link_to_the_pay_page_says_later_while_a_store_is_down"),
         Rule(PROTECTED, NOBODY, "Without a token nothing is asked that could be down: 401."),

@@ -9,6 +9,7 @@ from openapi_schema_validator import OAS31Validator
 from quickcommerce import events
 from quickcommerce.kit import outbox
 from quickcommerce.kit.clock import rfc3339
+from quickcommerce.kit.ids import EventId, OrderId, PaymentId
 from quickcommerce.kit.outbox import SHARDS, Message
 
 from .shop import pay, shop
@@ -57,7 +58,7 @@ async def test_it_is_asyncapi_3_with_one_channel_for_each_source_and_every_event
     assert {"title", "version"} <= set(document["info"])
     told = {name: set(channel["messages"]) for name, channel in document["channels"].items()}
     assert told == {
-        "shop": {event.__name__ for event in events.ORDER_EVENTS},
+        "shop": {event.__name__ for event in (*events.ORDER_EVENTS, *events.SHOP_NOTICES)},
         "payment": {event.__name__ for event in events.PAYMENT_EVENTS},
     }
     assert set(document["components"]["messages"]) == told["shop"] | told["payment"]
@@ -103,3 +104,13 @@ async def test_every_event_that_is_told_is_as_described(tmp_path: Path) -> None:
         del less["cause"]
         for wrong in ({"data": msgspec.json.encode(less)}, {"subject": "somebody"}, {"id": "evt_1"}):
             assert not fits(document, msgspec.structs.replace(messages[0], **wrong)), wrong
+
+
+async def test_a_notice_of_the_shop_is_as_described_too(tmp_path: Path) -> None:
+    """Whoever reads the bus by the description alone would not know what MoneyUnclaimed is."""
+    document = await served(tmp_path)
+    order_id, payment_id = OrderId("ord_" + "0" * 26), PaymentId("pay_" + "0" * 26)
+    data = events.encode(events.MoneyUnclaimed(order_id, payment_id, 5_800, "the order is CANCELLED"))
+    notice = Message(EventId("evt_" + "0" * 26), "MoneyUnclaimed", "shop", order_id, 0, "", data)
+    assert fits(document, notice)
+    assert not fits(document, msgspec.structs.replace(notice, data=b'{"amount": 5800}'))

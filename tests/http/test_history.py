@@ -13,7 +13,7 @@ from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import from_rfc3339
 from world import World
 
-from .shop import shop
+from .shop import refused, shop
 
 HISTORY = "/v1/history/orders"
 WEEK_S = 7 * 24 * 3600
@@ -124,7 +124,9 @@ KEYWORDS: dict[str, tuple[str, Sequence[int]]] = {
     "accent in lower case": ("café", [3]),
     "no accent is another word": ("cafe1", []),
     "sharp s": ("STRASSE", [3]),
-    "only punctuation asks for nothing": ("%_-", [1, 2, 3, 4, 5]),
+    "only punctuation is in no name": ("%_-", []),
+    "a quote, a star, a picture": ('" * 🍓', []),
+    "blanks ask for nothing": ("   ", [1, 2, 3, 4, 5]),
     "a per cent sign is no wildcard": ("%주", [4, 5]),
     "an underscore is no wildcard": ("사_", [4, 5]),
     "a quote ends no statement": ("' UNION SELECT --", []),
@@ -182,3 +184,12 @@ async def test_days_are_those_of_seoul_and_times_are_exact(tmp_path: Path) -> No
         await w.at_rest()
         found = {name: sorted(orders[each] for each in await find(w, query)) for name, (query, _) in RANGES.items()}
         assert found == {name: right for name, (_, right) in RANGES.items()}
+
+
+async def test_what_is_no_id_of_an_order_is_refused(tmp_path: Path) -> None:
+    """An empty list would say that there is no such order, to somebody who mistyped it."""
+    async with shop(tmp_path, loops=False) as w:
+        for text in ("", "garbage", "ord_1", "pay_01M8HJ2S2YXEA02YEN7FKYX0H4", "%22", "ord_" + "0" * 27):
+            answer = await w.http.get(f"{HISTORY}?order_id={text}", headers=w.auth())
+            assert refused(answer) == "invalid-request", text
+        assert await find(w, "order_id=ord_" + "0" * 26) == []

@@ -165,7 +165,7 @@ def _stale(*, left: int) -> Any:
     return patch.object(store, "sales_at", sales_at)
 
 
-RATES = [(1, 2_870), (10, 2_610), (33, 1_940), (50, 1_450), (99, 20)]
+RATES = [(1, 2_870), (10, 2_610), (33, 1_940), (50, 1_450), (99, 20), (100, 0)]
 
 
 async def test_a_rate_is_taken_off_and_rounded_down_to_ten_won(tmp_path: Path) -> None:
@@ -174,6 +174,19 @@ async def test_a_rate_is_taken_off_and_rounded_down_to_ten_won(tmp_path: Path) -
             window = {"starts_at": f"2026-02-0{day + 1}T00:00:00Z", "ends_at": f"2026-02-0{day + 2}T00:00:00+00:00"}
             made = await announce(w, price=None, discount_rate=rate, **window)
             assert (made.status_code, made.json()["price"]) == (201, price), rate
+
+
+async def test_what_is_given_away_is_paid_at_once_and_no_more_of_it_than_its_quota(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        made = await announce(w, price=None, discount_rate=100, quota=3, starts_at=at(w, 0), ends_at=at(w, 3600))
+        assert (made.status_code, made.json()["price"]) == (201, 0)
+        assert ((await milk(w))["price"], (await milk(w))["available"]) == (0, 3)
+        body = {"lines": [{"product_id": MILK, "quantity": 2, "expected_price": 0}]}
+        order = (await w.http.post("/v1/orders", json=body, headers=w.auth())).json()
+        assert (order["status"], order["payable"], order["checkout_url"]) == ("PAID", 0, None)
+        assert refused(await w.order([(MILK, 2)])) == "out-of-stock"
+        mixed = (await w.order([(MILK, 1), (BEEF, 1)])).json()
+        assert (mixed["status"], mixed["payable"]) == ("PLACED", 25_900)
 
 
 async def test_two_sales_of_one_product_do_not_overlap(tmp_path: Path) -> None:
@@ -201,7 +214,7 @@ async def test_a_sale_of_goods_that_are_not_there_is_not_found(tmp_path: Path) -
 
 WRONG: list[dict[str, Any]] = [
     {"price": 2_900}, {"price": 5_000}, {"price": 0}, {"price": None}, {"discount_rate": 10},
-    {"price": None, "discount_rate": 0}, {"price": None, "discount_rate": 100}, {"price": None, "discount_rate": 101},
+    {"price": None, "discount_rate": 0}, {"price": None, "discount_rate": 101},
     {"quota": 0}, {"quota": 1.5}, {"starts_at": "tomorrow"}, {"ends_at": "2026-13-01T00:00:00Z"},
     {"starts_at": "2026-05-01T00:00:00"}, {"starts_at": SALE["ends_at"]},
     {"starts_at": "2025-01-01T00:00:00Z", "ends_at": "2025-12-31T23:59:59Z"}, {"product_id": 0},

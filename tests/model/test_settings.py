@@ -18,6 +18,7 @@ PROD = {
     "QC_JWT_SECRET": SECRET,
     "QC_PG_SECRET_KEY": SECRET,
     "QC_PG_URL": "https://pg.test",
+    "QC_PG_CLIENT_KEY": "live_gck_of_a_shop",
     "QC_ALLOW_SQLITE": "1",
 }
 
@@ -167,6 +168,7 @@ def test_doubt_about_a_payment_holds_its_goods_for_as_long_as_it_may_come() -> N
         ("QC_BUS_URL", "kafka://broker"),
         ("QC_BUS_URL", "kafka://broker:9092,other"),
         ("QC_BUS_URL", "kafka://broker:9092/topic"),
+        ("QC_PG_CLIENT_KEY", "live_gck of a shop"),
     ],
 )
 def test_a_part_that_is_not_installed_is_refused_by_its_setting(variable: str, value: str) -> None:
@@ -210,6 +212,8 @@ def test_two_stores_in_one_file_are_refused() -> None:
         ({"QC_JWT_SECRET": ""}, "QC_JWT_SECRET or QC_JWKS_URL must be set"),
         ({"QC_PG_SECRET_KEY": ""}, "QC_PG_SECRET_KEY must be set"),
         ({"QC_PG_URL": "emulator:"}, "QC_PG_URL is the emulator"),
+        ({"QC_PG_CLIENT_KEY": ""}, "QC_PG_CLIENT_KEY must be set in prod"),
+        ({"QC_PG_SECRET_KEY": "test_gsk_of_a_shop"}, "must both be test keys, or both live ones"),
         ({"QC_ALLOW_SQLITE": "0"}, "QC_DATABASE_URL is SQLite"),
     ],
 )

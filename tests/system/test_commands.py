@@ -2,8 +2,10 @@
 
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -179,7 +181,13 @@ async def test_a_catalog_is_loaded_into_a_shop_that_sells_meanwhile(tmp_path: Pa
 def test_tokens_are_given_out_only_where_they_cannot_be_misused(tmp_path: Path) -> None:
     given = qc(tmp_path, "token", "--user", 7)
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", given.stdout), "a script reads nothing but the token"
-    prod = {"jwt_secret": "s" * 40, "pg_secret_key": "k", "pg_url": "https://pg.test", "allow_sqlite": 1}
+    prod = {
+        "jwt_secret": "s" * 40,
+        "pg_secret_key": "k",
+        "pg_url": "https://pg.test",
+        "pg_client_key": "c",
+        "allow_sqlite": 1,
+    }
     refused = qc(tmp_path, "token", "--user", 7, "--role", "ROLE_MASTER", profile="prod", **prod)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "tokens are not given out" in refused.stderr
@@ -189,6 +197,7 @@ def test_tokens_are_given_out_only_where_they_cannot_be_misused(tmp_path: Path) 
     ("arguments", "settings", "said"),
     [
         (["--role", "api"], {}, "--role api needs databases and a PG that processes can share"),
+        (["--role", "api"], {}, "`qc emulator`"),
         (["--role", "cook"], {}, "--role cook is none of all, api"),
         ([], {"payment_window": 60}, "QC_PAYMENT_WINDOW is not a setting"),
         ([], {"payment_window_s": "ten"}, "QC_PAYMENT_WINDOW_S is wrong"),
@@ -257,3 +266,46 @@ async def test_dead_letters_are_listed_and_handled_again_once_the_cause_is_mende
         gone = await qc_async(tmp_path, "dead-letters", "replay", letter["letter_id"])
         assert gone.returncode == 1
         assert "there is no such dead letter" in gone.stderr
+
+
+async def test_an_emulator_beside_a_shop_on_its_folder_says_why_it_cannot_open(tmp_path: Path) -> None:
+    """Two of them would each believe in a ledger of its own."""
+    async with running(tmp_path) as shop:
+        refused = await qc_async(shop.folder, "emulator", "--port", 0)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert re.fullmatch(r"qc: the emulator's ledger .*toss.db is open in another process.*\n", refused.stderr)
+        assert (await shop.pay(await shop.order())).status_code == 200
+
+
+@pytest.mark.parametrize("command", ["run", "emulator"])
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_a_port_that_cannot_be_is_refused_before_anything_is_made(tmp_path: Path, command: str, port: int) -> None:
+    refused = qc(tmp_path / "shop", command, "--port", port)
+    assert refused.returncode == 2
+    assert "--port" in refused.stderr
+    assert not (tmp_path / "shop").exists()
+
+
+BRACKETS = "no [/red] and [bold]such[/bold] [key=1]"
+
+
+async def test_what_stands_in_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
+    """As markup it would be left out, or end the command: both where somebody looks for what is wrong."""
+    await stock_up(tmp_path)
+    letter = ("evt_1:history", "history", "OrderPlaced", "ord_1", BRACKETS, 5, 1_767_225_600_000_000, b"{}")
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database, database:
+        database.execute("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?)", letter)
+    listed = await qc_async(tmp_path, "dead-letters", "list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert BRACKETS in listed.stdout
+    doctor = await qc_async(tmp_path, "doctor", host=BRACKETS, jwks_url="http://[::1]:9/[/red]")
+    assert doctor.stderr == ""
+    assert BRACKETS in doctor.stdout
+    assert "http://[::1]:9/[/red]: no keys" in doctor.stdout
+
+
+def test_without_a_gate_there_is_none_to_rebuild(tmp_path: Path) -> None:
+    told = qc(tmp_path / "shop", "rebuild", "gate")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout == "no gate is configured (QC_GATE_URL): nothing has to be rebuilt\n"
+    assert not (tmp_path / "shop").exists(), "where there was nothing to do, a shop was made"

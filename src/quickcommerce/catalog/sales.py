@@ -48,8 +48,9 @@ class TimeSales:
         now = self.clock()
         if ends_us <= now:
             raise _wrong("ends_at", "must be in the future")
+        # A price that is given is 1 won or more; a rate may leave nothing of it.
         price = new.price or discounted(product.list_price, new.discount_rate or 0)
-        if not 1 <= price < product.list_price:
+        if price >= product.list_price:
             name = "price" if new.price else "discount_rate"
             raise _wrong(name, f"{price} won is no sale price for what costs {product.list_price}")
         if await store.overlaps(tx, new.product_id, starts_us, ends_us):

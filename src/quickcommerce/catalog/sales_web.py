@@ -1,5 +1,7 @@
 """Time sales over HTTP."""
 
+from functools import partial
+
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.datastructures import State
@@ -11,7 +13,7 @@ from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.ids import is_id
 from quickcommerce.kit.openapi import Doc
-from quickcommerce.kit.problem import InvalidRequest, InvalidState, NotFound, Unavailable
+from quickcommerce.kit.problem import InvalidState, NotFound, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
 
@@ -80,9 +82,7 @@ async def create(request: AnyRequest, state: State) -> Response[bytes]:
 async def page(request: AnyRequest, state: State) -> Response[bytes]:
     """Time sales in force and to come."""
     sales: TimeSales = state.sales
-    limit, after = web.page_limit(request), web.cursor(request)
-    if after and not is_id("sal", after[1]):
-        raise InvalidRequest("cursor is not one that this list gave")
+    limit, after = web.page_limit(request), web.cursor(request, partial(is_id, "sal"))
     found, last = web.paged(await sales.page(after or (0, ""), limit + 1), limit)
     more = last and web.next_cursor((last.ends_us, last.time_sale_id))
     return web.answer(TimeSalePage([_view(sale) for sale in found], more or None))

@@ -87,7 +87,7 @@ def view(product: Product) -> ProductView:
 async def page(request: AnyRequest, state: State) -> Response[bytes]:
     """What is for sale."""
     catalog: Catalog = state.catalog
-    limit, after = web.page_limit(request), web.cursor(request)
+    limit, after = web.page_limit(request), web.cursor(request, lambda identity: not identity)
     keyword, category = web.one(request, "keyword") or "", web.one(request, "category")
     if len(keyword) > KEYWORD_MAX:
         raise InvalidRequest(f"keyword may have at most {KEYWORD_MAX} characters")

@@ -10,8 +10,11 @@ from quickcommerce.kit.openapi import IDS, schemas_of
 
 CHANNELS: Mapping[str, tuple[str, tuple[type[Any], ...]]] = {
     "shop": (
-        "What happens to orders. Each new version of an order has exactly one event, which carries the whole order.",
-        events.ORDER_EVENTS,
+        (
+            "What happens to orders. Each new version of an order has exactly one event, which carries the whole order;"
+            " a notice, such as MoneyUnclaimed, tells of no new version and carries none."
+        ),
+        (*events.ORDER_EVENTS, *events.SHOP_NOTICES),
     ),
     "payment": (
         "What happens to the payments of orders. `version` grows by one with each event of a payment.",

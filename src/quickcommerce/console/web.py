@@ -1,5 +1,7 @@
 """Operations over HTTP: is it alive, is it ready, how much is there, what could not be handled."""
 
+import re
+
 import msgspec
 from litestar import Response, get, post
 from litestar.datastructures import State
@@ -17,6 +19,8 @@ from quickcommerce.kit.problem import InvalidState, NotFound, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
 STATIC = assets.load("quickcommerce.console")
+LETTER = re.compile(r"[a-z]{1,20}\.[!-~]{1,60}")
+"""The id of a dead letter: its consumer and its event."""
 METRICS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
 """The framework names the charset of every text itself."""
 
@@ -108,7 +112,7 @@ async def dead_letters(request: AnyRequest, state: State) -> Response[bytes]:
     """What could not be handled, the oldest first."""
     operations: Operations = state.operations
     (await web.caller(request)).need(*MASTER)
-    limit, after = web.page_limit(request), web.cursor(request)
+    limit, after = web.page_limit(request), web.cursor(request, lambda identity: LETTER.fullmatch(identity) is not None)
     letters, last = web.paged(await operations.dead_letters(after, limit + 1), limit)
     return web.answer(DeadLetterList(letters, web.next_cursor(position(last)) if last else None))
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -18,7 +19,7 @@ from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.ids import PolicyId, is_id
 from quickcommerce.kit.openapi import EVERY_ROLE, Doc
-from quickcommerce.kit.problem import CouponNotUsable, InvalidRequest, NotFound, Unavailable
+from quickcommerce.kit.problem import CouponNotUsable, NotFound, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
 MASTER = (Role.MASTER,)
@@ -100,12 +101,8 @@ def _view(coupon: Coupon) -> CouponView:
 
 def _before(request: AnyRequest) -> tuple[int, int] | None:
     """`cursor` of a user's coupons: when the last one was issued, and its id. Raises InvalidRequest."""
-    position = web.cursor(request)
-    if position is None:
-        return None
-    if not _ID.fullmatch(position[1]):
-        raise InvalidRequest("cursor is not one that this list gave")
-    return position[0], int(position[1])
+    position = web.cursor(request, lambda identity: _ID.fullmatch(identity) is not None)
+    return position and (position[0], int(position[1]))
 
 
 @post(
@@ -144,7 +141,7 @@ async def create(request: AnyRequest, state: State) -> Response[bytes]:
 async def offered(request: AnyRequest, state: State) -> Response[bytes]:
     """Coupons that can be had now."""
     parts: Web = state.coupons_web
-    limit, after = web.page_limit(request), web.cursor(request)
+    limit, after = web.page_limit(request), web.cursor(request, partial(is_id, "pol"))
     policies, last = web.paged(await parts.coupons.offered(after, limit + 1), limit)
     items = [PolicyOffer(**_discount(one), left=one.left) for one in policies]
     return web.answer(PolicyPage(items, web.next_cursor((last.ends_us, last.policy_id)) if last else None))

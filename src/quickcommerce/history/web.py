@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -13,6 +14,7 @@ from quickcommerce.history.flow import WORD_MAX, Found, Index, Query, words_of
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller, Role
 from quickcommerce.kit.clock import SECOND_US, from_rfc3339
+from quickcommerce.kit.ids import is_id
 from quickcommerce.kit.openapi import EVERY_ROLE, IDS, Doc, Parameter
 from quickcommerce.kit.problem import InvalidRequest, Unavailable
 from quickcommerce.kit.web import AnyRequest
@@ -24,7 +26,7 @@ STATUSES = frozenset({"PLACED", "PAYING", "PAID", "REFUNDED", "FAILED", "EXPIRED
 KEYWORD_MAX = 200
 _MOMENT = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
 CONDITIONS = {
-    "order_id": Parameter({"type": "string"}, "One order."),
+    "order_id": Parameter(IDS["order_id"], "One order."),
     "user_id": Parameter(IDS["user_id"], "The orders of one buyer; another's are shown to a MASTER only."),
     "keyword": Parameter(
         {"type": "string", "maxLength": KEYWORD_MAX},
@@ -76,7 +78,7 @@ async def search(request: AnyRequest, state: State) -> Response[bytes]:
 
 
 def _query(request: AnyRequest, caller: Caller, limit: int) -> Query | None:
-    """What the request looks for, or None where the caller may see nothing of it."""
+    """What the request looks for, or None where nothing can match or the caller may see nothing of it."""
     user_id = web.integer(request, "user_id", low=1, high=2**53 - 1)
     status = web.one(request, "status")
     if status is not None and status not in STATUSES:
@@ -84,18 +86,24 @@ def _query(request: AnyRequest, caller: Caller, limit: int) -> Query | None:
     keyword = web.one(request, "keyword") or ""
     if len(keyword) > KEYWORD_MAX:
         raise InvalidRequest(f"keyword may have at most {KEYWORD_MAX} characters")
+    order_id = web.one(request, "order_id")
+    if order_id is not None and not is_id("ord", order_id):
+        raise InvalidRequest("order_id must be the id of an order")
+    words = tuple(word[:WORD_MAX] for word in words_of(keyword))
     query = Query(
         limit=limit + 1,
-        order_id=web.one(request, "order_id"),
+        order_id=order_id,
         user_id=user_id if caller.role is Role.MASTER else caller.user_id,
         status=status,
-        words=tuple(word[:WORD_MAX] for word in words_of(keyword)),
+        words=words,
         from_us=_moment(request, "from", day_end=False),
         to_us=_moment(request, "to", day_end=True),
-        before=web.cursor(request),
+        before=web.cursor(request, partial(is_id, "ord")),
     )
     foreign = user_id is not None and not caller.may_see(user_id)
-    return None if foreign else query
+    # Names are found by letters and digits: no name has a word that has neither.
+    wordless = bool(keyword.strip()) and not words
+    return None if foreign or wordless else query
 
 
 def _moment(request: AnyRequest, name: str, *, day_end: bool) -> int | None:

@@ -133,6 +133,7 @@ class Doc:
             implied.append(Unauthorized)
             # Whoever comes with a session may still come from another site.
             implied += [Forbidden] if set(self.roles) != set(Role) or self.takes else []
+            implied += [TooManyRequests] if self.takes else []
         if self.takes:
             implied += [PayloadTooLarge, UnsupportedMediaType, InvalidRequest]
         elif self.query:

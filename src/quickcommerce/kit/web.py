@@ -6,6 +6,7 @@ that order: `caller`, `Caller.need`, `body`, then its flow.
 
 import base64
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
 from quickcommerce.kit import session, strict
-from quickcommerce.kit.auth import ID_MAX, Caller, Verifier
+from quickcommerce.kit.auth import ID_MAX, Caller, Role, Verifier
 from quickcommerce.kit.problem import (
     Forbidden,
     InvalidRequest,
@@ -27,6 +28,7 @@ from quickcommerce.kit.problem import (
     Unauthorized,
     UnsupportedMediaType,
 )  # fmt: skip
+from quickcommerce.kit.rate import UserRate
 from quickcommerce.kit.telemetry import log
 
 T = TypeVar("T")
@@ -40,6 +42,7 @@ JSON = "application/json"
 HTML = "text/html"
 PROBLEM_JSON = "application/problem+json"
 ENCODING = "content-encoding"
+FOREIGN_CURSOR = "cursor is not one that this list gave"
 _NUMBER = re.compile(r"[1-9][0-9]{0,15}")
 
 
@@ -48,7 +51,18 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def caller(request: AnyRequest) -> Caller:
-    """Who asks, by Authorization or else by session. Raises Unauthorized, and Forbidden where another site asks."""
+    """Who asks, by Authorization or else by session; what may change something is counted, but for a MASTER's.
+
+    Raises Unauthorized, Forbidden where another site asks, and TooManyRequests.
+    """
+    found = await _identified(request)
+    if request.method not in session.SAFE and found.role is not Role.MASTER:
+        rate: UserRate = request.app.state.user_rate
+        rate.take(found.user_id)
+    return found
+
+
+async def _identified(request: AnyRequest) -> Caller:
     verifier: Verifier = request.app.state.verifier
     given = request.headers.getall("authorization", [])
     if len(given) > 1:
@@ -136,15 +150,20 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     identity: str
 
 
-def cursor(request: AnyRequest) -> tuple[int, str] | None:
-    """`cursor` of a list: where the last page ended. Raises InvalidRequest for one that we did not make."""
+def cursor(request: AnyRequest, fits: Callable[[str], bool] = str.isprintable) -> tuple[int, str] | None:
+    """`cursor` of a list: where the last page ended. `fits`: whether a text can be the id of one of its items.
+
+    Raises InvalidRequest for one that we did not make.
+    """
     text = one(request, "cursor")
     if text is None:
         return None
     try:
         position = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Cursor)
     except ValueError as error:
-        raise InvalidRequest("cursor is not one that this list gave") from error
+        raise InvalidRequest(FOREIGN_CURSOR) from error
+    if not fits(position.identity):
+        raise InvalidRequest(FOREIGN_CURSOR)
     return position.at, position.identity
 
 

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from litestar import Response, Router, get, post
@@ -71,7 +72,7 @@ class Timeline(msgspec.Struct):
 @dataclass(frozen=True)
 class Checkout:
     """Makes and checks the signed links to the pay page. The token is a MAC of the order's id: the same each time, so
-    that a replayed answer is byte-equal, and no store or event holds it.
+    that a replayed answer is byte-equal, and no store or event holds it. Names buyers to the PG likewise.
     """
 
     secret: bytes
@@ -84,9 +85,15 @@ class Checkout:
         """Whether this is the order's token, compared in constant time."""
         return hmac.compare_digest(token.encode(), self._token(order_id).encode())
 
+    def customer_key(self, user_id: int) -> str:
+        """The name under which the PG knows a buyer: the same each time, and nobody can tell or guess whose it is."""
+        return f"buyer-{self._mac(f'customer:{user_id}')}"
+
     def _token(self, order_id: str) -> str:
-        digest = hmac.digest(self.secret, f"checkout:{order_id}".encode(), hashlib.sha256)
-        return urlsafe_b64encode(digest[:18]).decode()
+        return self._mac(f"checkout:{order_id}")
+
+    def _mac(self, text: str) -> str:
+        return urlsafe_b64encode(hmac.digest(self.secret, text.encode(), hashlib.sha256)[:18]).decode()
 
     def append(self, body: bytes, url: str | None) -> bytes:
         """An order's JSON object with its checkout_url as the last member."""
@@ -181,7 +188,7 @@ async def page(request: AnyRequest, state: State) -> Response[bytes]:
     """Own orders, newest first."""
     parts: Web = state.orders_web
     caller = await web.caller(request)
-    limit, before = web.page_limit(request), web.cursor(request)
+    limit, before = web.page_limit(request), web.cursor(request, partial(is_id, "ord"))
     rows, last = web.paged(await parts.book.page(caller.user_id, before, limit + 1), limit)
     more = last and web.next_cursor((last.placed_us, last.order_id))
     return web.answer({"items": [msgspec.Raw(parts.body(row)) for row in rows], "next_cursor": more})

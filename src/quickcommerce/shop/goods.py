@@ -70,7 +70,7 @@ async def goods(request: AnyRequest, state: State) -> Response[str]:
     catalog: Catalog = state.catalog
     spoken = language(request)
     keyword, category = (web.one(request, name) or "" for name in ("keyword", "category"))
-    after = web.cursor(request)
+    after = web.cursor(request, lambda identity: not identity)
     if len(keyword) > KEYWORD_MAX or len(category) > CATEGORY_MAX:
         raise InvalidRequest(f"keyword may have at most {KEYWORD_MAX} characters, category {CATEGORY_MAX}")
     await viewer(request)

@@ -1,5 +1,7 @@
 """A buyer's orders: the list, one of them with what happened to it, and that one live."""
 
+from functools import partial
+
 from litestar import Response, get
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
@@ -8,6 +10,7 @@ from litestar.response import Stream
 
 from quickcommerce.kit import web
 from quickcommerce.kit.clock import rfc3339
+from quickcommerce.kit.ids import is_id
 from quickcommerce.kit.problem import Problem
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.order.model import HOLDING, NEXT, Status
@@ -23,7 +26,7 @@ async def mine(request: AnyRequest, state: State) -> Response[str]:
     """The buyer's orders, newest first."""
     pages: Pages = state.pages
     caller = await signed_in(request)
-    before = web.cursor(request)
+    before = web.cursor(request, partial(is_id, "ord"))
     rows, last = web.paged(await pages.book.page(caller.user_id, before, LIST_MAX + 1), LIST_MAX)
     more = web.next_cursor((last.placed_us, last.order_id)) if last else None
     return render(request, "orders.html", orders=[row.public() for row in rows], more=more, first=before is None)

@@ -24,6 +24,7 @@ from quickcommerce.payment.flow import Payments
 from quickcommerce.shop import assets
 from quickcommerce.shop.live import Live
 from quickcommerce.shop.texts import TEXTS
+from quickcommerce.shop.widget import HEADERS, POLICY
 
 REFRESH_S = 2
 
@@ -32,7 +33,8 @@ REFRESH_S = 2
 class Pages:
     """What the pages need.
 
-    - `pg_checkout`: the address of the PG's page for buyers
+    - `pg_checkout`: the address of the emulator's page for buyers
+    - `pg_client_key`: of the real PG, whose widget is shown then; empty: the emulator's page
     - `mint`: makes a token for a buyer's number and role; None where nobody may choose who they are
     """
 
@@ -42,6 +44,7 @@ class Pages:
     live: Live
     clock: Clock
     pg_checkout: str
+    pg_client_key: str
     public_url: str
     mint: Callable[[int, Role], str] | None
 
@@ -53,10 +56,11 @@ class Pages:
         """Seconds in which an order may still be paid."""
         return max(0, row.expires_us - self.clock()) // SECOND_US
 
-    def headers(self) -> dict[str, str]:
-        """Those of every page; a form may go to the PG as well."""
+    def headers(self, *, widget: bool) -> dict[str, str]:
+        """Those of every page; a form may go to the PG as well, and one with the PG's `widget` do what that needs."""
         pg = urlsplit(self.pg_checkout)
-        return kit_pages.headers(form_action=f"'self' {pg.scheme}://{pg.netloc}" if pg.netloc else "'self'")
+        to_pg = {"form-action": f"{pg.scheme}://{pg.netloc}"} if pg.netloc else {}
+        return {**kit_pages.headers([to_pg, POLICY if widget else {}]), **(HEADERS if widget else {})}
 
 
 def render(request: AnyRequest, template: str, status: int = 200, /, **values: Any) -> Response[str]:
@@ -72,6 +76,7 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
             "asset": assets.url,
             "viewer": request.state.get("viewer"),
             "demo": pages.mint is not None,
+            "toy": not pages.pg_client_key,
             "has": lambda path: any(route.path_format == path for route in request.app.routes),
             "here": request.url.path,
             "in_language": lambda other: kit_pages.in_language(request, other),
@@ -80,7 +85,9 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
         }
     )
     secure = pages.public_url.startswith("https://")
-    return kit_pages.page(request, text, spoken, status, pages.headers() | refresh, secure=secure)
+    return kit_pages.page(
+        request, text, spoken, status, pages.headers(widget=bool(values.get("widget"))) | refresh, secure=secure
+    )
 
 
 async def viewer(request: AnyRequest) -> Caller | None:

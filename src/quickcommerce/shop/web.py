@@ -29,7 +29,7 @@ from quickcommerce.kit.web import HTML, AnyRequest
 from quickcommerce.order.model import HOLDING, Status
 from quickcommerce.order.web import path_id
 from quickcommerce.payment.model import MONEY_TAKEN
-from quickcommerce.shop import assets, goods, orders, session
+from quickcommerce.shop import assets, goods, orders, session, widget
 from quickcommerce.shop.page import Pages, on_problem, render, signed_in, viewer
 
 KEY = re.compile(r"[!-~]{1,200}")
@@ -83,6 +83,7 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         "failUrl": f"{base}/pay/fail",
     }
     start = f"{pages.pg_checkout}?{urlencode(query)}"
+    key = pages.pg_client_key
     waiting = order.status is Status.PAYING
     return render(
         request,
@@ -90,6 +91,7 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         order=order.public(),
         payment=payment,
         start=start,
+        widget=key and widget.told(payment, key, pages.checkout.customer_key(order.user_id), base),
         waiting=waiting,
         left_s=pages.left_s(order),
     )

@@ -1,5 +1,6 @@
 """The emulator alone on a port of its own."""
 
+import asyncio
 import random
 import socket
 import struct
@@ -76,8 +77,8 @@ def authority(host: str, port: int) -> str:
 def serve(host: str, port: int, data_dir: Path, secret_key: str, *, controls: bool = True) -> None:
     """Serve an emulator until SIGINT or SIGTERM; port 0 takes a free one. Its ledger is `toss.db` in the data folder.
 
-    It logs as the caller has set up logging. Raises SystemExit when the port is taken or the ledger is open in another
-    process.
+    It logs as the caller has set up logging. Raises LedgerError, before anything is served, when the ledger is open in
+    another process or cannot be used; SystemExit when the port is taken.
     """
     emulator = Emulator(
         data_dir=data_dir,
@@ -97,4 +98,11 @@ def serve(host: str, port: int, data_dir: Path, secret_key: str, *, controls: bo
         access_log=False,  # the ledger notes every call
         timeout_graceful_shutdown=DRAIN_S,
     )
-    Server(config, "The PG emulator").run()
+
+    async def whole() -> None:
+        # A server that finds this out at its start tells of it in a traceback.
+        await emulator.start()
+        await Server(config, "The PG emulator").serve()
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(whole())

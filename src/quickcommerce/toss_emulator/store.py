@@ -139,6 +139,10 @@ def _connect(path: Path | None) -> sqlite3.Connection:
             connection.close()
             raise
     except (sqlite3.Error, OSError) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise LedgerError(
+                f"the emulator's ledger {path} is open in another process, a shop or an emulator; choose another folder"
+            ) from error
         raise LedgerError(f"the emulator's ledger {path} cannot be used: {error}") from error
     return connection
 
