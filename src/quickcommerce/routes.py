@@ -23,7 +23,7 @@ from quickcommerce.kit.clock import Clock
 from quickcommerce.kit.problem import Problem
 from quickcommerce.kit.rate import UserRate
 from quickcommerce.order import web as order_web
-from quickcommerce.order.web import Checkout
+from quickcommerce.order.checkout import Checkout
 from quickcommerce.parts import EMULATOR_PREFIX, Flows
 from quickcommerce.payment import attention_web
 from quickcommerce.payment import web as payment_web

@@ -18,8 +18,8 @@ from quickcommerce.kit.problem import NotFound, Problem, Unauthorized, Unavailab
 from quickcommerce.kit.texts import Say, language
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.order.book import OrderBook
+from quickcommerce.order.checkout import Checkout
 from quickcommerce.order.store import Row
-from quickcommerce.order.web import Checkout
 from quickcommerce.payment.flow import Payments
 from quickcommerce.shop import assets
 from quickcommerce.shop.live import Live
