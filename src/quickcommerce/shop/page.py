@@ -139,18 +139,23 @@ def wants_html(request: AnyRequest) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
-def on_problem(request: AnyRequest, problem: Problem) -> Response[Any]:
+def on_problem(request: AnyRequest, problem: Problem, *, see: str | None = None) -> Response[Any]:
     """A problem as a page for those who ask for one, and as problem+json for the others.
 
-    Details are written for programs; the page says in a buyer's words what a buyer can mend.
+    Details are written for programs; the page says in a buyer's words what a buyer can mend. `see`: where the order is
+    that it is about.
     """
     if not wants_html(request):
         return web.on_problem(request, problem)
     say = Say(language(request))
     key = f"problem_{problem.code.replace('-', '_')}"
     key = key if say.has(f"{key}_title") else "problem"
+    note = f"{key}_pay_note" if request.url.path.startswith("/pay/") else ""
+    note = note if note and say.has(note) else f"{key}_note"
     later = problem.retry_after_s is not None
-    page = render(request, "problem.html", problem.status, status=problem.status, key=key, later=later)
+    page = render(
+        request, "problem.html", problem.status, status=problem.status, key=key, note=note, later=later, see=see
+    )
     page.headers.update(problem.headers())
     return page
 
