@@ -464,6 +464,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
         clock=clock,
         pg_checkout=pg_checkout,
         public_url=settings.public_url,
+        payment_window_s=settings.payment_window_s,
         mint=partial(_demo_token, settings.jwt_secret, clock) if demo else None,
     )
     app.state.openapi = openapi.describe(app, version("quickcommerce"))

@@ -24,6 +24,8 @@ SHELVES, SHELF = 8, 6
 """How many categories the first page shows, and how much of each."""
 SALES = 12
 """How many time sales the first page shows."""
+SECONDS = 60
+"""In a minute."""
 ORDER = {key.removeprefix("cat_"): at for at, key in enumerate(TEXTS[LANGUAGES[0]]) if key.startswith("cat_")}
 
 
@@ -108,10 +110,16 @@ def category_name(category: str, spoken: str) -> str:
 
 
 @get("/basket", exception_handlers={Problem: on_problem})
-async def basket(request: AnyRequest) -> Response[str]:
+async def basket(request: AnyRequest, state: State) -> Response[str]:
     """The basket, which a script fills from the browser's own store."""
     await viewer(request)
-    return render(request, "basket.html")
+    return render(request, "basket.html", held=_span(state.pages.payment_window_s, Say(language(request))))
+
+
+def _span(seconds: int, say: Say) -> str:
+    """A span of time in a buyer's words."""
+    whole = seconds % SECONDS == 0
+    return say("minutes", count=seconds // SECONDS) if whole else say("seconds", count=seconds)
 
 
 @get("/coupons", exception_handlers={Problem: on_problem})

@@ -36,6 +36,7 @@ class Pages:
     """What the pages need.
 
     - `pg_checkout`: the address of the PG's page for buyers
+    - `payment_window_s`: how long an order may be paid, and its stock is held
     - `mint`: makes a token for a buyer's number and role; None where nobody may choose who they are
     """
 
@@ -46,6 +47,7 @@ class Pages:
     clock: Clock
     pg_checkout: str
     public_url: str
+    payment_window_s: int
     mint: Callable[[int, Role], str] | None
 
     def base(self, request: AnyRequest) -> str:
