@@ -64,6 +64,7 @@ from quickcommerce.shop import page as shop_page
 from quickcommerce.shop import web as shop_web
 from quickcommerce.shop.live import Live
 from quickcommerce.shop.session import SESSION_S
+from quickcommerce.shop.window import window
 from quickcommerce.stock import store as stock_store
 from quickcommerce.stock import web as stock_web
 from quickcommerce.stock.flow import Stock
@@ -81,6 +82,8 @@ POLL_S = 1.0
 """How often a loop looks by itself; what happens in this process wakes it at once."""
 GATHER_S = 0.2
 """How long events gather before a reader takes them: 30 in one transaction cost little more than one."""
+HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""Of an answer that says nothing else about it: what a buyer was told is not kept, and is what it says it is."""
 EMULATOR_PREFIX = "/_toss"
 DEMO = ("local", "test")
 """Profiles in which whoever opens the shop may choose who they are."""
@@ -153,7 +156,7 @@ class App:
     @property
     def asgi(self) -> Drain:
         """The ASGI application, for a server that speaks lifespan."""
-        return Drain(Telemetry(Shortcut(self.routes, order_web.SHORTCUTS), self.flows.ids))
+        return Drain(Telemetry(Shortcut(self.routes, order_web.SHORTCUTS), self.flows.ids, HEADERS))
 
     async def start(self) -> None:
         """Start the emulator, if it is ours, and every loop."""
@@ -347,6 +350,7 @@ def _emulator(settings: Settings, clock: Clock, rng: random.Random, *, inline: b
         rng=rng,
         controls=settings.profile in ("local", "test"),
         prefix=EMULATOR_PREFIX,
+        shop_url=settings.public_url,
         inline=inline,
     )
 
@@ -443,7 +447,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
         handlers,
         openapi_config=None,
         before_request=web.before_request,
-        exception_handlers={Problem: web.on_problem, HTTPException: shop_page.on_http, Exception: web.on_defect},
+        exception_handlers={Problem: web.on_problem, HTTPException: shop_page.on_http, Exception: shop_page.on_defect},
         logging_config=None,
     )
     app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
@@ -451,6 +455,7 @@ def _routes(settings: Settings, flows: Flows, operations: console_web.Operations
     app.state.payments_web = payment_web.Web(flows.payments, flows.refunding, flows.ids)
     app.state.catalog = flows.catalog
     app.state.sales = flows.sales
+    app.state.window = window(flows.catalog, flows.sales, clock)
     app.state.stock_web = stock_web.Web(flows.shelves)
     app.state.coupons_web = coupon_web.Web(flows.coupons, flows.issuing)
     app.state.history = flows.index

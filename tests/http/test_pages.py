@@ -161,6 +161,27 @@ async def test_what_others_wrote_is_shown_and_never_run(tmp_path: Path) -> None:
         assert shown in is_page(await visit(w, order["checkout_url"]))
 
 
+@pytest.mark.parametrize(
+    ("public_url", "fine"), [("", "http://shop.test"), ("https://shop.example", "https://shop.example")]
+)
+async def test_the_emulators_page_in_the_shop_leads_back_to_the_shop_only(
+    tmp_path: Path, public_url: str, fine: str
+) -> None:
+    """It stands under the shop's own address: a link to it must not lead a buyer to any other site."""
+    async with shop(tmp_path, loops=False, public_url=public_url) as w:
+        for success_url, fail_url, status in (
+            (f"{fine}/pay/success", f"{fine}/pay/fail", 200),
+            ("https://evil.test/pay/success", f"{fine}/pay/fail", 400),
+            (f"{fine}/pay/success", f"{fine}.evil.test/pay/fail", 400),
+        ):
+            form = {"orderId": "pay_1234567", "amount": "1000", "successUrl": success_url, "failUrl": fail_url}
+            page = await w.http.get(f"/_toss/emulator/checkout?{urlencode(form)}", headers=BROWSER)
+            assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
+            for choice in ("pay", "cancel"):
+                gone = await w.http.post("/_toss/emulator/checkout", data=form | {"choice": choice})
+                assert gone.status_code == (303 if status == 200 else 400)
+
+
 async def test_errors_are_pages_only_for_who_reads_pages(tmp_path: Path) -> None:
     async with shop(tmp_path, loops=False) as w:
         for accept in ("", "*/*", "application/json", "application/problem+json", "text/plain"):

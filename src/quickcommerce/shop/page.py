@@ -168,6 +168,17 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[Any]:
     return on_problem(request, NotFound("there is no such address")) if missing else web.on_http(request, error)
 
 
+def on_defect(request: AnyRequest, defect: Exception) -> Response[Any]:
+    """A defect of ours, logged whole: a page for those who read pages, unless it is one of every page."""
+    told = web.on_defect(request, defect)
+    if not wants_html(request) or request.url.path.startswith("/v1/"):
+        return told
+    try:
+        return on_problem(request, Problem("an unexpected error; it has been logged"))
+    except Exception:  # noqa: BLE001 - the first one is logged, and any answer is better than none
+        return told
+
+
 def _moment(at: str) -> datetime:
     return datetime.fromisoformat(at).astimezone(HERE)
 
