@@ -89,7 +89,11 @@ async def test_what_is_on_its_way_cannot_be_changed(tmp_path: Path) -> None:
     async with buyer(tmp_path) as someone:
         page = await someone.with_basket((1, 1))
         held: list[Route] = []
-        await page.route("**/v1/orders", held.append)
+
+        async def hold(route: Route) -> None:
+            held.append(route)
+
+        await page.route("**/v1/orders", hold)
         await page.click("button[data-order]")
         await expect(page.locator("button[data-order]")).to_be_disabled()
         await page.evaluate("document.querySelector('[data-plus]').focus()")
@@ -222,7 +226,7 @@ async def test_when_time_runs_out_a_page_sells_nothing_any_more(tmp_path: Path) 
         order_id = await someone.order(page)
         await someone.sale(1, 1_900)
         goods = await someone.open("/?category=dairy")
-        card = goods.locator("li", has=goods.locator("[data-add*='\"product_id\": 1,']"))
+        card = goods.locator("[data-list-price]")
         await expect(card.locator(".price b")).to_have_text("1,900원")
         await goods.evaluate("Date.now = ((real) => () => real() + 3 * 3600e3)(Date.now)")
         await expect(card.locator(".price")).to_have_text("2,900원")

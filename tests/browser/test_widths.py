@@ -1,5 +1,5 @@
-"""No page is wider than its screen, however long a name, however large a number: a page that scrolls sideways on a phone
-is one that was not tried on a phone.
+"""No page is wider than its screen, however long a name, however large a number: a page that scrolls sideways on a
+phone is one that was not tried on a phone.
 """
 
 from pathlib import Path
@@ -29,10 +29,7 @@ async def fits(page: Page) -> None:
     """At every width, nothing of the page is outside of it; lists that are meant to be pushed sideways are."""
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": 800})
-        assert await page.evaluate("[document.documentElement.scrollWidth - innerWidth, 0]") == [0, 0], (
-            page.url,
-            width,
-        )
+        assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (page.url, width)
         assert await page.evaluate(OVER) == [], (page.url, width)
 
 

@@ -52,6 +52,7 @@ async def one(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         pay=pages.checkout.url(identity) if payable else None,
         cancel=row.status is Status.PLACED and payable,
         payment=payment,
+        rest=bool(payment and (payment.refunded or refunding)),
         refunding=refunding,
         refundable=refundable,
         follow=bool(NEXT[row.status]),
