@@ -35,7 +35,7 @@ async def test_the_basket_is_changed_with_the_keyboard(tmp_path: Path) -> None:
         await page.keyboard.press("Enter")
         await page.keyboard.press("Enter")
         await expect(milk.locator("input")).to_have_value("1")
-        await expect(milk.locator("input")).to_be_focused(), "the button cannot be used any more"
+        await expect(milk.locator("input"), "the button cannot be used any more").to_be_focused()
         await milk.get_by_role("button", name="Remove Milk 1L").focus()
         await page.keyboard.press("Enter")
         await expect(line(page, 2).locator("[data-remove]")).to_be_focused()
@@ -79,7 +79,7 @@ async def test_all_that_is_wrong_with_a_basket_is_told_at_once(tmp_path: Path) -
         await expect(line(page, 2).locator(".line-problem")).to_contain_text("9,900원")
         await expect(line(page, 4).locator(".line-problem")).to_contain_text("2개")
         await expect(page.locator("[data-discount-row]")).to_be_hidden()
-        await expect(page.locator(".line-coupon option")).to_have_count(3), "no row offers it any more"
+        await expect(page.locator(".line-coupon option"), "no row offers it any more").to_have_count(3)
         await line(page, 4).locator(".line-problem button").click()
         await expect(page.locator("[data-total]")).to_have_text(f"{2 * 2_900 + 9_900 + 2 * 25_900:,}원")
         await someone.order(page)
@@ -185,7 +185,7 @@ async def test_a_page_that_could_not_be_taken_is_asked_for_again(tmp_path: Path)
         await someone.shop.ask("POST", f"/v1/orders/{order_id}/cancel")
         await expect(page.locator("[data-order]")).to_have_attribute("data-status", "CANCELLED")
         assert failures == []
-        await expect(page.locator("[data-happened]")).to_have_text("주문 취소"), "said to whoever hears the page"
+        await expect(page.locator("[data-happened]"), "said to whoever hears the page").to_have_text("주문 취소")
 
 
 @pytest.mark.parametrize("status", [503, 502])
@@ -241,7 +241,7 @@ async def test_when_time_runs_out_a_page_sells_nothing_any_more(tmp_path: Path) 
         assert over.status_code == 200
         await page.route("**/pay/ord_*", lambda route: route.fulfill(status=200, content_type="text/html", body="over"))
         await page.clock.fast_forward(700_000)
-        await expect(page.locator("body")).to_have_text("over"), "it asked for itself anew"
+        await expect(page.locator("body"), "it asked for itself anew").to_have_text("over")
 
 
 async def test_three_windows_at_the_pg_are_told_the_truth(tmp_path: Path) -> None:
