@@ -31,6 +31,8 @@ from quickcommerce.roles import ProcessRole
 from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.stock import store as stock_store
 
+HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""Of an answer that says nothing else about it: what a buyer was told is not kept, and is what it says it is."""
 SERVING = ("all", "api")
 """Roles that serve the whole HTTP contract; the others tell how they are."""
 
@@ -59,7 +61,7 @@ class App:
     @property
     def asgi(self) -> Drain:
         """The ASGI application, for a server that speaks lifespan."""
-        return Drain(Telemetry(Shortcut(self.routes, order_web.SHORTCUTS), self.flows.ids))
+        return Drain(Telemetry(Shortcut(self.routes, order_web.SHORTCUTS), self.flows.ids, HEADERS))
 
     async def start(self) -> None:
         """Start the emulator, if it is ours, and every loop."""

@@ -309,6 +309,7 @@ def _emulator(settings: Settings, clock: Clock, rng: random.Random, *, inline: b
         rng=rng,
         controls=settings.profile in ("local", "test"),
         prefix=EMULATOR_PREFIX,
+        shop_url=settings.public_url,
         inline=inline,
     )
 

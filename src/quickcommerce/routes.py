@@ -31,6 +31,7 @@ from quickcommerce.settings import Settings
 from quickcommerce.shop import page as shop_page
 from quickcommerce.shop import web as shop_web
 from quickcommerce.shop.session import SESSION_S
+from quickcommerce.shop.window import window
 from quickcommerce.stock import web as stock_web
 
 DEMO = ("local", "test")
@@ -71,6 +72,7 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
     app.state.payments_web = payment_web.Web(flows.payments, flows.refunding, flows.ids)
     app.state.catalog = flows.catalog
     app.state.sales = flows.sales
+    app.state.window = window(flows.catalog, flows.sales, clock)
     app.state.stock_web = stock_web.Web(flows.shelves)
     app.state.coupons_web = coupon_web.Web(flows.coupons, flows.issuing)
     app.state.history = flows.index
@@ -87,6 +89,7 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
         pg_checkout=pg_checkout,
         pg_client_key=settings.pg_client_key,
         public_url=settings.public_url,
+        payment_window_s=settings.payment_window_s,
         mint=partial(_demo_token, settings.jwt_secret, clock) if demo else None,
     )
     app.state.openapi = openapi.describe(app, version("quickcommerce"))
@@ -106,7 +109,7 @@ def _app(handlers: Sequence[ControllerRouterHandler]) -> Litestar:
         handlers,
         openapi_config=None,
         before_request=web.before_request,
-        exception_handlers={Problem: web.on_problem, HTTPException: shop_page.on_http, Exception: web.on_defect},
+        exception_handlers={Problem: web.on_problem, HTTPException: shop_page.on_http, Exception: shop_page.on_defect},
         logging_config=None,
     )
 

@@ -61,10 +61,10 @@ class Buyer:
         await page.goto(self.shop.url + path)
         return page
 
-    async def sign_in(self) -> Page:
+    async def sign_in(self, user: int = BUYER) -> Page:
         """Sign in, with a window of its own."""
         page = await self.open("/sign-in")
-        await page.fill("input[name=user]", str(BUYER))
+        await page.fill("input[name=user]", str(user))
         await page.click("form[action='/sign-in'] button")
         await page.wait_for_url(f"{self.shop.url}/")
         return page
@@ -96,13 +96,17 @@ class Buyer:
     async def with_basket(self, *lines: tuple[int, int]) -> Page:
         """Sign in, put (product, quantity) into the basket, and look at it."""
         page = await self.sign_in()
+        await self.fill_basket(page, *lines)
+        return page
+
+    async def fill_basket(self, page: Page, *lines: tuple[int, int]) -> None:
+        """Put (product, quantity) into the basket, and look at it."""
         await self.open("/?all=1", page)
         for product, quantity in lines:
             for _ in range(quantity):
                 await page.click(f"[data-add*='\"product_id\": {product},']")
         await self.open("/basket", page)
         await page.wait_for_selector(f"[data-lines] > :nth-child({len(lines)})")
-        return page
 
     async def order(self, page: Page) -> str:
         """Place the order of the basket that is shown. Returns the order's id."""
@@ -127,15 +131,24 @@ class Buyer:
 
     async def coupon(self, name: str = "첫 주문") -> None:
         """The shop gives coupons of 1,000 won."""
-        now = datetime.now(UTC)
         policy = {
             "name": name, "discount_type": "AMOUNT", "discount_value": 1_000, "min_order_amount": 1_000,
-            "max_discount_amount": 1_000, "total_quantity": 10,
-            "starts_at": (now - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "ends_at": (now + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "max_discount_amount": 1_000, "total_quantity": 10, "starts_at": from_now(-1), "ends_at": from_now(48),
         }  # fmt: skip
         answer = await self.shop.ask("POST", "/v1/coupons", role=Role.MASTER, json=policy)
         assert answer.status_code == 201, answer.text
+
+    async def sale(self, product: int, price: int, *, hours: float = 1) -> None:
+        """A time sale that has begun."""
+        window = {"starts_at": from_now(-1), "ends_at": from_now(hours)}
+        sale = {"product_id": product, "price": price, "quota": 20, **window}
+        answer = await self.shop.ask("POST", "/v1/time-sales", role=Role.MASTER, json=sale)
+        assert answer.status_code == 201, answer.text
+
+
+def from_now(hours: float) -> str:
+    """So many hours from now."""
+    return f"{datetime.now(UTC) + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ async def test_texts_of_others_stay_texts_on_every_page(tmp_path: Path) -> None:
             await someone.open(path, page)
             await expect(page.locator("main")).to_contain_text("{{7*7}}")
             assert await page.evaluate("window.hit") is None, path
-        said = '{"code":"REJECT_CARD_PAYMENT","message":"<img src=x onerror=window.hit=1>"}'
+        said = '{"code":"BELOW_MINIMUM_AMOUNT","message":"<img src=x onerror=window.hit=1>"}'
         await someone.shop.faults(confirm=[{"kind": "http", "status": 403, "body": said}])
         await someone.open(f"/pay/{order_id}", page)
         await someone.pay(page)

@@ -61,7 +61,7 @@ async def test_it_runs_nothing_and_loads_nothing_from_elsewhere(tmp_path: Path) 
     page, _, _ = await served(tmp_path)
     assert page.open == [], "a tag is not closed"
     assert page.inline == []
-    loaded = {"/static/docs.css", "/openapi.json", "/asyncapi.json"}
+    loaded = {"/static/docs.css", "/openapi.json", "/", "/asyncapi.json"}
     assert {link for link in page.links if not link.startswith("#")} == loaded
     assert len(set(page.ids)) == len(page.ids)
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids), "a link to nothing"

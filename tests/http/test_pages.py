@@ -85,6 +85,7 @@ async def test_a_buyer_without_link_or_token_is_told_what_to_do_and_not_what_a_p
         assert "Open the payment link from your order, or sign in." in is_page(english, 401)
         assert "Bearer" not in text
         assert "token" not in text
+        assert "결제 링크" not in is_page(await visit(w, "/orders"), 401)
         stale = await w.http.get(path, headers=BROWSER | {"Authorization": "Bearer stale"})
         assert is_page(stale, 401) == text
 
@@ -129,6 +130,19 @@ async def test_where_there_is_nothing_to_pay_there_is_no_way_to_pay(tmp_path: Pa
         assert ("refresh" in answer.headers) == (end == "PAYING"), "the page follows by itself"
 
 
+async def test_when_the_time_is_over_there_is_no_way_to_pay_and_the_page_follows(tmp_path: Path) -> None:
+    """The order is ended a moment later, or when the payments can be asked again; it is not for sale meanwhile."""
+    async with shop(tmp_path, loops=False, payment_window_s=60) as w:
+        order = (await w.order()).json()
+        assert 'data-then="reload"' in is_page(await visit(w, order["checkout_url"]))
+        w.clock.jump(60)
+        answer = await visit(w, order["checkout_url"])
+        text = is_page(answer)
+        assert "결제 시간이 지났어요" in text
+        assert 'class="button"' not in text
+        assert answer.headers["refresh"]
+
+
 async def test_what_others_wrote_is_shown_and_never_run(tmp_path: Path) -> None:
     """Names of goods come from sellers, messages from the PG or from whoever wrote the link."""
     async with shop(tmp_path, goods=[Entry(1, SCRIPT, 1_000, 10)]) as w:
@@ -136,14 +150,36 @@ async def test_what_others_wrote_is_shown_and_never_run(tmp_path: Path) -> None:
         payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
         shown = "&lt;script&gt;alert("
         assert shown in is_page(await visit(w, order["checkout_url"]))
-        assert shown in is_page(await visit(w, f"/pay/fail?{urlencode({'message': SCRIPT})}"))
-        assert shown in is_page(await visit(w, f"/pay/fail?{urlencode({'code': SCRIPT})}"))
-        said = '{"code":"REJECT_CARD_PAYMENT","message":"<script>alert(1)</script>"}'
+        for name in ("message", "code"):
+            query = urlencode({name: SCRIPT, "orderId": payment["payment_id"]})
+            assert shown in is_page(await visit(w, f"/pay/fail?{query}"))
+        said = '{"code":"BELOW_MINIMUM_AMOUNT","message":"<script>alert(1)</script>"}'
         await w.faults(confirm=[{"kind": "http", "status": 403, "body": said}])
         assert shown in is_page(await success(w, payment, await w.authenticate(payment)), 402)
         assert shown in is_page(await success(w, payment, await w.authenticate(payment)))
         await w.until_status(order["order_id"], "PAID")
         assert shown in is_page(await visit(w, order["checkout_url"]))
+
+
+@pytest.mark.parametrize(
+    ("public_url", "fine"), [("", "http://shop.test"), ("https://shop.example", "https://shop.example")]
+)
+async def test_the_emulators_page_in_the_shop_leads_back_to_the_shop_only(
+    tmp_path: Path, public_url: str, fine: str
+) -> None:
+    """It stands under the shop's own address: a link to it must not lead a buyer to any other site."""
+    async with shop(tmp_path, loops=False, public_url=public_url) as w:
+        for success_url, fail_url, status in (
+            (f"{fine}/pay/success", f"{fine}/pay/fail", 200),
+            ("https://evil.test/pay/success", f"{fine}/pay/fail", 400),
+            (f"{fine}/pay/success", f"{fine}.evil.test/pay/fail", 400),
+        ):
+            form = {"orderId": "pay_1234567", "amount": "1000", "successUrl": success_url, "failUrl": fail_url}
+            page = await w.http.get(f"/_toss/emulator/checkout?{urlencode(form)}", headers=BROWSER)
+            assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
+            for choice in ("pay", "cancel"):
+                gone = await w.http.post("/_toss/emulator/checkout", data=form | {"choice": choice})
+                assert gone.status_code == (303 if status == 200 else 400)
 
 
 async def test_errors_are_pages_only_for_who_reads_pages(tmp_path: Path) -> None:

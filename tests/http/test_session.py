@@ -19,7 +19,8 @@ OWN = {"Origin": "http://shop.test"}
 FOREIGN = [
     {}, {"Origin": "null"}, {"Origin": ""}, {"Origin": "http://evil.test"}, {"Origin": "http://shop.test.evil.test"},
     {"Origin": "http://shop.test:8080"}, {"Origin": "http://evil.test/http://shop.test"}, {"Origin": "shop.test"},
-    {"Origin": "ftp://shop.test"}, {"Origin": "http://SHOP.test@evil.test"}, {"Referer": "http://shop.test/"},
+    {"Origin": "https://shop.test"}, {"Origin": "ftp://shop.test"},
+    {"Origin": "http://SHOP.test@evil.test"}, {"Referer": "http://shop.test/"},
 ]  # fmt: skip
 
 
@@ -76,7 +77,7 @@ async def test_two_origins_are_none(tmp_path: Path) -> None:
     [
         ("https://shop.example", True),
         ("http://shop.example", False),
-        ("http://shop.test", True),
+        ("http://shop.test", False),
         ("https://evil.example", False),
     ],
 )
@@ -112,7 +113,8 @@ async def test_who_signs_in_gets_a_cookie_that_no_script_can_read(
 ) -> None:
     async with shop(tmp_path, loops=False, public_url=public_url) as w:
         form = "user=42&role=ROLE_SELLER&next=%2Fbasket"
-        answer = await w.http.post("/sign-in", content=form, headers=FORM | OWN)
+        own = {"Origin": public_url} if public_url else OWN
+        answer = await w.http.post("/sign-in", content=form, headers=FORM | own)
         assert (answer.status_code, answer.headers["location"]) == (303, "/basket")
         given = SimpleCookie(answer.headers["set-cookie"])["qc_session"]
         assert (given["httponly"], given["samesite"].lower(), given["path"]) == (True, "lax", "/")
@@ -123,7 +125,7 @@ async def test_who_signs_in_gets_a_cookie_that_no_script_can_read(
         ).json()["user_id"] == 42
         page = await w.http.get("/sign-in", headers=BROWSER | {"Cookie": f"qc_session={given.value}"})
         assert "42번 고객" in is_page(page)
-        out = await w.http.post("/sign-out", headers={"Cookie": f"qc_session={given.value}"} | OWN)
+        out = await w.http.post("/sign-out", headers={"Cookie": f"qc_session={given.value}"} | own)
         gone = SimpleCookie(out.headers["set-cookie"])["qc_session"]
         assert (gone.value, gone["max-age"]) == ("", "0")
 
@@ -189,6 +191,19 @@ async def test_in_production_nobody_chooses_who_they_are(tmp_path: Path) -> None
             assert refused(answer) == "not-found"
         assert "/sign-in" not in is_page(await w.http.get("/", headers=BROWSER))
         assert "/sign-in" not in is_page(await w.http.get("/orders", headers=BROWSER), 401)
+
+
+async def test_what_a_session_is_told_is_kept_by_nothing_between(tmp_path: Path) -> None:
+    """Else the next who uses the browser, or a proxy, finds a buyer's orders. What says for itself how long it keeps
+    is left alone.
+    """
+    async with shop(tmp_path, loops=False) as w:
+        at = await scene(w)
+        for name in ("GET /v1/orders", "GET /v1/orders/{order_id}", "POST /v1/orders"):
+            headers = (await with_session(w, find(name), at, "user", **OWN)).headers
+            assert headers.get_list("cache-control") == ["no-store"]
+            assert headers.get_list("x-content-type-options") == ["nosniff"]
+        assert (await w.http.get("/static/logo.svg")).headers.get_list("cache-control") == ["public, max-age=86400"]
 
 
 async def test_a_session_sees_its_own_orders_only(tmp_path: Path) -> None:

@@ -1,16 +1,29 @@
 """The pages of goods and of a buyer's orders: in the buyer's language, complete, and inert whatever others wrote."""
 
+import asyncio
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
+from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.model import Entry
+from quickcommerce.kit.auth import Role
+from quickcommerce.kit.clock import SECOND_US
+from quickcommerce.order.book import OrderBook
+from world import GOODS
 
-from .browser import BROWSER, is_page, visit
+from .browser import BROWSER, is_page, success, visit
 from .routes import BASKET, BUYERS, auth
 from .shop import pay, refused, shop
+
+
+def stamp(at_s: int) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
 
 SCRIPT = "</script><script>alert('\"&')</script>"
 
@@ -82,12 +95,83 @@ async def test_a_query_that_cannot_be_is_told_as_a_page(tmp_path: Path, path: st
             assert refused(await w.http.get(f"{path}?{query}")) == "invalid-request"
 
 
+async def test_categories_with_a_name_come_first_and_a_page_leads_to_some_of_them(tmp_path: Path) -> None:
+    """Of a thousand categories a page leads to some: those that the shop has a name and a picture for."""
+    strange = [Entry(n, f"상품 {n}", 1_000, 10, f"Goods {n}", f"a-{n:03}") for n in range(10, 200)]
+    async with shop(tmp_path, loops=False, goods=[*GOODS, *strange]) as w:
+        tiles = re.findall(r'<a href="/\?category=([\w-]+)"><span', is_page(await visit(w, "/")))
+        assert tiles[:4] == ["fruit", "meat", "dairy", "a-010"]
+        assert len(tiles) == 40
+        chosen = is_page(await visit(w, "/?category=a-199"))
+        assert '<a href="/?category=a-199" aria-current="page">' in chosen
+        assert chosen.count("data-add=") == 1
+
+
+async def test_a_crowd_at_the_first_page_looks_the_goods_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a dozen reads of the catalog; what is new is shown a second later."""
+    async with shop(tmp_path, loops=False) as w:
+        looked: list[str] = []
+        real = Catalog.page
+
+        async def page(self: Catalog, keyword: str, after: int, limit: int, category: str | None = None) -> Any:
+            looked.append(category or "")
+            return await real(self, keyword, after, limit, category)
+
+        monkeypatch.setattr(Catalog, "page", page)
+        await asyncio.gather(*(visit(w, "/") for _ in range(20)))
+        assert sorted(looked) == ["dairy", "fruit", "meat"]
+        new = {"name": "새 우유", "name_en": "New milk", "category": "dairy", "price": 1_000, "stock": 5}
+        answer = await w.http.post("/v1/products", json=new, headers=w.auth(9, Role.SELLER))
+        assert answer.status_code == 201, answer.text
+        w.clock.jump(1)
+        assert "새 우유" in is_page(await visit(w, "/"))
+
+
+async def test_a_defect_is_a_page_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with shop(tmp_path, loops=False) as w:
+
+        async def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(OrderBook, "page", broken)
+        assert "문제가 생겼어요" in is_page(await visit(w, "/orders", "owner"), 500)
+
+
+async def test_whoever_only_asks_whether_the_shop_is_there_is_told(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        assert (await w.http.head("/")).status_code == 200
+
+
+async def test_the_basket_says_how_long_goods_are_held(tmp_path: Path) -> None:
+    for seconds, ko, en in (
+        (600, "10분 동안", "for 10 minutes once"),
+        (60, "1분", "for 1 minute once"),
+        (90, "90초", "90 s"),
+    ):
+        async with shop(tmp_path / str(seconds), loops=False, payment_window_s=seconds) as w:
+            assert ko in is_page(await visit(w, "/basket"))
+            assert en in is_page(await w.http.get("/basket", headers=BROWSER | {"Accept-Language": "en"}))
+
+
+async def test_a_card_of_a_time_sale_knows_what_it_costs_afterwards(tmp_path: Path) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        at = w.clock() // SECOND_US
+        sale = {"product_id": 1, "price": 1_000, "quota": 5, "starts_at": stamp(at - 60), "ends_at": stamp(at + 60)}
+        answer = await w.http.post("/v1/time-sales", json=sale, headers=w.auth(9, Role.MASTER))
+        assert answer.status_code == 201, answer.text
+        text = is_page(await visit(w, "/?category=dairy"))
+        assert text.count('data-list-price="2900"') == 1
+        assert text.count('data-then="list-price"') == 1
+
+
 async def test_what_is_sold_out_cannot_be_put_into_the_basket(tmp_path: Path) -> None:
     async with shop(tmp_path, loops=False, goods=[Entry(1, "없는 우유", 1_000, 0), Entry(2, "달걀", 900, 3)]) as w:
         text = is_page(await visit(w, "/?all=1"))
         buttons = re.findall(r"<button class=\"add\"[^>]*>", text)
         assert [each.endswith("disabled>") for each in buttons] == [True, False]
-        assert "품절" in text
+        assert re.findall(r">([^<]*)</button>", text.partition("<main")[2]) == ["품절", "담기"]
         assert "3개 남음" in text
 
 
@@ -118,6 +202,49 @@ async def test_an_order_shows_where_it_stands_and_only_what_may_be_done_now(tmp_
         assert "/cancel" not in paid
         assert order["checkout_url"] not in paid
         assert re.findall(r'class="at-(\w+)"', paid) == ["PLACED", "PAYING", "PAID"]
+
+
+async def test_a_refund_that_is_under_way_is_shown_and_not_offered_again(tmp_path: Path) -> None:
+    """The PG gives back a part at once; the reply about the rest is lost, so that it is found out later."""
+    async with shop(tmp_path) as w:
+        order = (await w.order()).json()
+        path = f"/orders/{order['order_id']}"
+        await pay(w, order)
+        await w.until_status(order["order_id"], "PAID")
+        payment = await w.get(f"/v1{path}/payment")
+        url = f"/v1/payments/{payment['payment_id']}/refunds"
+        text = is_page(await visit(w, path, "owner"))
+        assert "5,800원을 환불할까요?" in text
+        assert "전액 환불" in text
+        part = await w.http.post(url, json={"reason": "x", "amount": 800}, headers=w.auth())
+        assert part.json()["status"] == "DONE"
+        text = is_page(await visit(w, path, "owner"))
+        assert "5,000원을 환불할까요?" in text
+        assert "나머지 환불" in text
+        await w.faults(cancel=[{"kind": "slow", "ms": 50_000}])
+        rest = await w.http.post(url, json={"reason": "x"}, headers=w.auth())
+        assert rest.json()["status"] == "PENDING"
+        text = is_page(await visit(w, path, "owner"))
+        assert "5,000원 환불이 진행 중" in text
+        assert 'data-ask="refund"' not in text
+        await w.until_status(order["order_id"], "REFUNDED")
+        text = is_page(await visit(w, path, "owner"))
+        assert "진행 중이에요" not in text
+        assert ("결제한 금액" in text, "<dt>결제 금액" in text) == (True, False), "there is nothing to pay any more"
+
+
+async def test_while_the_payment_is_checked_no_clock_urges_the_buyer_on(tmp_path: Path) -> None:
+    async with shop(tmp_path) as w:
+        order = (await w.order()).json()
+        payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
+        path = f"/orders/{order['order_id']}"
+        assert "data-ends" in is_page(await visit(w, path, "owner"))
+        await w.faults(confirm=[{"kind": "slow", "ms": 30_000}])
+        await success(w, payment, await w.authenticate(payment))
+        await w.until_status(order["order_id"], "PAYING")
+        text = is_page(await visit(w, path, "owner"))
+        assert "다시 결제하지 마세요" in text
+        assert "data-ends" not in text
 
 
 @pytest.mark.parametrize("who", BUYERS)

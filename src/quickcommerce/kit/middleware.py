@@ -32,7 +32,7 @@ LATENCY = Histogram(
 
 
 class Telemetry:
-    """ASGI middleware: a trace id for each request, its time by route, and headers that every answer has."""
+    """ASGI middleware: a trace id for each request, its time by route, and headers where none of these is given."""
 
     def __init__(self, app: ASGIApp, ids: Ids, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self._app = app
@@ -53,8 +53,10 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                extra = [*self._headers, (b"x-trace-id", trace_id.encode())]
-                message["headers"] = [*message.get("headers", []), *extra]
+                told = list(message.get("headers", []))
+                names = {name.lower() for name, _ in told}
+                extra = [each for each in self._headers if each[0] not in names]
+                message["headers"] = [*told, *extra, (b"x-trace-id", trace_id.encode())]
             await send(message)
 
         with tracing(trace_id):

@@ -25,9 +25,8 @@ def is_own(request: Request[Any, Any, State]) -> bool:
         return False
     public_url: str = request.app.state.public_url
     public = urlsplit(public_url)
-    if authority == public.netloc:
-        return scheme == public.scheme
-    return authority == hosts[0]
+    here = (public.scheme, public.netloc) if public.netloc else (request.scope["scheme"], hosts[0])
+    return (scheme, authority) == here
 
 
 def way_in(path: str) -> str:

@@ -60,7 +60,8 @@ class Say:
         self._texts = texts[language]
 
     def __call__(self, key: str, **values: Any) -> str:
-        """A text of the table, with its places filled in."""
+        """A text of the table, with its places filled in; one that ends in `_one` is said of a single thing."""
+        key = f"{key}_one" if values.get("count") == 1 and self.has(f"{key}_one") else key
         return self._texts[key].format(**values) if values else self._texts[key]
 
     def has(self, key: str) -> bool:

@@ -3,29 +3,28 @@
 from dataclasses import dataclass
 from typing import Any
 
-from litestar import Response, get
+from litestar import HttpMethod, Response, get, route
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.model import CATEGORY_MAX, Product
-from quickcommerce.catalog.sales import TimeSales
 from quickcommerce.catalog.web import KEYWORD_MAX
 from quickcommerce.kit import web
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.problem import InvalidRequest, Problem
-from quickcommerce.kit.texts import LANGUAGES, Say, language
+from quickcommerce.kit.texts import Say, language
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.shop import pictures
 from quickcommerce.shop.page import on_problem, render, viewer
 from quickcommerce.shop.texts import TEXTS
+from quickcommerce.shop.window import Window
 
 PAGE = 24
-SHELVES, SHELF = 8, 6
-"""How many categories the first page shows, and how much of each."""
-SALES = 12
-"""How many time sales the first page shows."""
-ORDER = {key.removeprefix("cat_"): at for at, key in enumerate(TEXTS[LANGUAGES[0]]) if key.startswith("cat_")}
+TILES = 40
+"""Categories that a page leads to; the others are found by a word."""
+SECONDS = 60
+"""In a minute."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def card(product: Product, spoken: str) -> Card:
     )
 
 
-@get("/", exception_handlers={Problem: on_problem})
+@route("/", http_method=[HttpMethod.GET, HttpMethod.HEAD], exception_handlers={Problem: on_problem})
 async def goods(request: AnyRequest, state: State) -> Response[str]:
     """Goods: a shelf for each of some categories, or a page of what was looked for."""
     catalog: Catalog = state.catalog
@@ -74,15 +73,16 @@ async def goods(request: AnyRequest, state: State) -> Response[str]:
     if len(keyword) > KEYWORD_MAX or len(category) > CATEGORY_MAX:
         raise InvalidRequest(f"keyword may have at most {KEYWORD_MAX} characters, category {CATEGORY_MAX}")
     await viewer(request)
-    categories = sorted(await catalog.categories(), key=_place)
+    window: Window = state.window
     values: dict[str, Any] = {"keyword": keyword, "category": category}
-    values["categories"] = [(each, category_name(each, spoken), pictures.tile(each)) for each in categories]
+    tiles = _tiles(await window.categories.get(), category)
+    values["categories"] = [(each, category_name(each, spoken), pictures.tile(each)) for each in tiles]
     if not (keyword or category or after or web.one(request, "all")):
-        shelves = [
-            (each, category_name(each, spoken), await catalog.page("", 0, SHELF, each)) for each in categories[:SHELVES]
+        values["shelves"] = [
+            (each, category_name(each, spoken), [card(one, spoken) for one in found])
+            for each, found in await window.shelves.get()
         ]
-        values["shelves"] = [(each, name, [card(one, spoken) for one in found]) for each, name, found in shelves]
-        values["sales"] = [card(one, spoken) for one in await _on_sale(catalog, state.sales)]
+        values["sales"] = [card(one, spoken) for one in await window.sales.get()]
         return render(request, "home.html", **values)
     found = await catalog.page(keyword, after[0] if after else 0, PAGE + 1, category or None)
     rows, last = web.paged(found, PAGE)
@@ -91,15 +91,10 @@ async def goods(request: AnyRequest, state: State) -> Response[str]:
     return render(request, "goods.html", cards=[card(one, spoken) for one in rows], more=more, title=title, **values)
 
 
-async def _on_sale(catalog: Catalog, sales: TimeSales) -> list[Product]:
-    """What is on sale now, the next to end first."""
-    ids = [sale.product_id for sale in await sales.page((0, ""), SALES)]
-    return [one for one in [await catalog.get(product_id) for product_id in dict.fromkeys(ids)] if one.sale]
-
-
-def _place(category: str) -> tuple[int, str]:
-    """Where a category stands among the others: as in the table of texts, those without a name there at the end."""
-    return ORDER.get(category, len(ORDER)), category
+def _tiles(categories: list[str], chosen: str) -> list[str]:
+    """The categories to show, the chosen one among them."""
+    shown = categories[:TILES]
+    return [*shown, chosen] if chosen in categories[TILES:] else shown
 
 
 def category_name(category: str, spoken: str) -> str:
@@ -109,10 +104,16 @@ def category_name(category: str, spoken: str) -> str:
 
 
 @get("/basket", exception_handlers={Problem: on_problem})
-async def basket(request: AnyRequest) -> Response[str]:
+async def basket(request: AnyRequest, state: State) -> Response[str]:
     """The basket, which a script fills from the browser's own store."""
     await viewer(request)
-    return render(request, "basket.html")
+    return render(request, "basket.html", held=_span(state.pages.payment_window_s, Say(TEXTS, language(request))))
+
+
+def _span(seconds: int, say: Say) -> str:
+    """A span of time in a buyer's words."""
+    whole = seconds % SECONDS == 0
+    return say("minutes", count=seconds // SECONDS) if whole else say("seconds", count=seconds)
 
 
 @get("/coupons", exception_handlers={Problem: on_problem})

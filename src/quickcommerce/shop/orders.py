@@ -40,9 +40,12 @@ async def one(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     identity = path_id(order_id)
     row = await pages.book.get(identity, caller)
     changes = await pages.book.timeline(identity, caller, notes=False)
-    payment_id = None
+    payment, refunding, refundable = None, 0, 0
     if row.status is Status.PAID and row.paid > row.refunded and _refunds(request):
-        payment_id = (await pages.payments.of_order(identity, caller)).payment_id
+        payment = await pages.payments.of_order(identity, caller)
+        refunding = payment.refunding
+        # The payment knows of money that is back before the order does.
+        refundable = payment.captured - payment.refunded - refunding
     payable = row.status in HOLDING and row.payable > 0
     return render(
         request,
@@ -51,7 +54,10 @@ async def one(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         entries=[(rfc3339(each.at_us), each.what, each.to_status) for each in changes],
         pay=pages.checkout.url(identity) if payable else None,
         cancel=row.status is Status.PLACED and payable,
-        payment_id=payment_id,
+        payment=payment,
+        rest=bool(payment and (payment.refunded or refunding)),
+        refunding=refunding,
+        refundable=refundable,
         follow=bool(NEXT[row.status]),
         left_s=pages.left_s(row),
     )

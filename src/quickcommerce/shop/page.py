@@ -35,6 +35,7 @@ class Pages:
 
     - `pg_checkout`: the address of the emulator's page for buyers
     - `pg_client_key`: of the real PG, whose widget is shown then; empty: the emulator's page
+    - `payment_window_s`: how long an order may be paid, and its stock is held
     - `mint`: makes a token for a buyer's number and role; None where nobody may choose who they are
     """
 
@@ -46,6 +47,7 @@ class Pages:
     pg_checkout: str
     pg_client_key: str
     public_url: str
+    payment_window_s: int
     mint: Callable[[int, Role], str] | None
 
     def base(self, request: AnyRequest) -> str:
@@ -106,18 +108,23 @@ async def signed_in(request: AnyRequest) -> Caller:
     return found
 
 
-def on_problem(request: AnyRequest, problem: Problem) -> Response[Any]:
+def on_problem(request: AnyRequest, problem: Problem, *, see: str | None = None) -> Response[Any]:
     """A problem as a page for those who ask for one, and as problem+json for the others.
 
-    Details are written for programs; the page says in a buyer's words what a buyer can mend.
+    Details are written for programs; the page says in a buyer's words what a buyer can mend. `see`: where the order is
+    that it is about.
     """
     if not wants_html(request):
         return web.on_problem(request, problem)
     say = Say(TEXTS, language(request))
     key = f"problem_{problem.code.replace('-', '_')}"
     key = key if say.has(f"{key}_title") else "problem"
+    note = f"{key}_pay_note" if request.url.path.startswith("/pay/") else ""
+    note = note if note and say.has(note) else f"{key}_note"
     later = problem.retry_after_s is not None
-    page = render(request, "problem.html", problem.status, status=problem.status, key=key, later=later)
+    page = render(
+        request, "problem.html", problem.status, status=problem.status, key=key, note=note, later=later, see=see
+    )
     page.headers.update(problem.headers())
     return page
 
@@ -126,6 +133,17 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """An address that is not there, as a page for those who read pages; all else as the API says it."""
     missing = error.status_code == NotFound.status and not request.url.path.startswith("/v1/")
     return on_problem(request, NotFound("there is no such address")) if missing else web.on_http(request, error)
+
+
+def on_defect(request: AnyRequest, defect: Exception) -> Response[Any]:
+    """A defect of ours, logged whole: a page for those who read pages, unless it is one of every page."""
+    told = web.on_defect(request, defect)
+    if not wants_html(request) or request.url.path.startswith("/v1/"):
+        return told
+    try:
+        return on_problem(request, Problem("an unexpected error; it has been logged"))
+    except Exception:  # noqa: BLE001 - the first one is logged, and any answer is better than none
+        return told
 
 
 _templates = kit_pages.templates("quickcommerce.shop")

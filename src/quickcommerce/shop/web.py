@@ -25,14 +25,21 @@ from quickcommerce.kit.problem import (
     Unavailable,
 )  # fmt: skip
 from quickcommerce.kit.telemetry import current_trace
+from quickcommerce.kit.texts import Say, language
 from quickcommerce.kit.web import HTML, AnyRequest
 from quickcommerce.order.model import HOLDING, Status
 from quickcommerce.order.web import path_id
-from quickcommerce.payment.model import MONEY_TAKEN
+from quickcommerce.payment.model import MONEY_TAKEN, UNDER_WAY
+from quickcommerce.payment.model import Status as PaymentStatus
+from quickcommerce.payment.store import Payment
 from quickcommerce.shop import assets, goods, orders, session, widget
 from quickcommerce.shop.page import Pages, on_problem, render, signed_in, viewer
+from quickcommerce.shop.texts import TEXTS
 
 KEY = re.compile(r"[!-~]{1,200}")
+PAYABLE = frozenset({PaymentStatus.READY, PaymentStatus.DECLINED})
+"""Of these it is certain that no money came, and a buyer may still pay."""
+REASON_MAX = 300
 
 
 async def _buyer(request: AnyRequest, pages: Pages, order_id: str) -> Caller | None:
@@ -84,7 +91,9 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     }
     start = f"{pages.pg_checkout}?{urlencode(query)}"
     key = pages.pg_client_key
-    waiting = order.status is Status.PAYING
+    # The payment knows of its capture before the order does.
+    checking = order.status is Status.PAYING or payment.status in MONEY_TAKEN | UNDER_WAY
+    left_s = pages.left_s(order)
     return render(
         request,
         "pay.html",
@@ -92,8 +101,9 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         payment=payment,
         start=start,
         widget=key and widget.told(payment, key, pages.checkout.customer_key(order.user_id), base),
-        waiting=waiting,
-        left_s=pages.left_s(order),
+        checking=checking,
+        waiting=checking or not left_s,
+        left_s=left_s,
     )
 
 
@@ -129,15 +139,53 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
         raise InvalidRequest("paymentKey, orderId and amount are needed, as the PG sends them")
     if not is_id("pay", payment_id):
         raise NotFound("there is no such payment")
+    identity = PaymentId(payment_id)
     try:
-        payment, _ = await pages.payments.confirm(PaymentId(payment_id), payment_key, amount, None, current_trace())
-    except PaymentDeclined as declined:
+        payment, _ = await pages.payments.confirm(identity, payment_key, amount, None, current_trace())
+    except (PaymentDeclined, AmountMismatch, InvalidState) as refused:
         if not wants_html(request):
             raise
-        again = pages.checkout.url((await pages.payments.get(PaymentId(payment_id))).order_id)
-        return render(request, "declined.html", declined.status, reason=declined.extra["pg_message"], again=again)
+        return _refused(request, pages, await pages.payments.get(identity), refused)
     known = payment.status in MONEY_TAKEN
-    return render(request, "paid.html", 200 if known else 202, payment=payment, known=known, waiting=not known)
+    return _taken(request, pages, payment, 200 if known else 202, already=False)
+
+
+def _taken(request: AnyRequest, pages: Pages, payment: Payment, status: int, *, already: bool) -> Response[str]:
+    """Money was taken, or may be: then the page looks again by itself. `already`: by another visit to the PG."""
+    known = payment.status in MONEY_TAKEN
+    see = _order_url(request, pages, payment)
+    values = {"payment": payment, "known": known, "waiting": not known, "already": already, "see": see}
+    return render(request, "paid.html", status, **values)
+
+
+def _refused(request: AnyRequest, pages: Pages, payment: Payment, refused: Problem) -> Response[Any]:
+    """This visit to the PG took no money. Another of the same payment may have, and the buyer must not pay again."""
+    if payment.status in MONEY_TAKEN | UNDER_WAY:
+        return _taken(request, pages, payment, refused.status, already=True)
+    if not isinstance(refused, PaymentDeclined):
+        return on_problem(request, refused, see=_order_url(request, pages, payment))
+    reason = _reason(request, refused.extra["pg_code"], refused.extra["pg_message"])
+    return _not_paid(request, pages, payment, refused.status, reason)
+
+
+def _not_paid(request: AnyRequest, pages: Pages, payment: Payment, status: int, reason: str) -> Response[str]:
+    """No money was taken for a payment, and none is on its way."""
+    again = pages.checkout.url(payment.order_id) if payment.status in PAYABLE else None
+    see = _order_url(request, pages, payment)
+    return render(request, "declined.html", status, reason=reason, again=again, see=see, payment=payment)
+
+
+def _reason(request: AnyRequest, code: str, message: str) -> str:
+    """Why the PG did not take money: in the buyer's language where we know its code, else in its own words."""
+    say = Say(TEXTS, language(request))
+    return say(f"pg_{code}") if say.has(f"pg_{code}") else (message or code)[:REASON_MAX]
+
+
+def _order_url(request: AnyRequest, pages: Pages, payment: Payment) -> str:
+    """Where the order of a payment is seen: by its buyer, and by whoever else has its link."""
+    viewer = request.state.get("viewer")
+    own = viewer is not None and viewer.may_see(payment.user_id)
+    return f"/orders/{payment.order_id}" if own else pages.checkout.url(payment.order_id)
 
 
 @get(
@@ -162,16 +210,16 @@ async def fail(request: AnyRequest, state: State) -> Response[Any]:
     """Where the PG sends a buyer who gave up or was refused before authentication. Nothing changes."""
     pages: Pages = state.pages
     await viewer(request)
-    reason = (web.one(request, "message") or web.one(request, "code") or "")[:300]
+    code, message = (web.one(request, name) or "" for name in ("code", "message"))
     payment_id = web.one(request, "orderId") or ""
-    again = None
     if is_id("pay", payment_id):
         with suppress(NotFound):
             payment = await pages.payments.get(PaymentId(payment_id))
-            if payment.status in MONEY_TAKEN:
-                return render(request, "paid.html", 200, payment=payment, known=True)
-            again = pages.checkout.url(payment.order_id)
-    return render(request, "declined.html", 200, reason=reason, again=again)
+            if payment.status in MONEY_TAKEN | UNDER_WAY:
+                return _taken(request, pages, payment, 200, already=payment.status in MONEY_TAKEN)
+            return _not_paid(request, pages, payment, 200, _reason(request, code, message))
+    # Anybody can write such a link: its words are shown only with a payment that is ours.
+    return render(request, "declined.html", 200, reason="", again=None, see=None, payment=None)
 
 
 def routes(*, demo: bool) -> list[HTTPRouteHandler]:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import jinja2
 import msgspec
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.exceptions import ClientException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
@@ -17,6 +17,7 @@ from quickcommerce.toss_emulator.errors import text_of
 from quickcommerce.toss_emulator.gateway import AnyRequest
 from quickcommerce.toss_emulator.payment import Method
 
+PATH: Final = "/emulator/checkout"
 _FILES: Final = Path(__file__).parent / "pages"
 _STYLE: Final = (_FILES / "checkout.css").read_bytes()
 _PAGES: Final = jinja2.Environment(
@@ -63,19 +64,32 @@ class Choice(Purchase, frozen=True, forbid_unknown_fields=True, kw_only=True):
     choice: Literal["pay", "pay-refused", "decline", "cancel"]
 
 
-def checkout_routes(desk: Desk, prefix: str) -> list[HTTPRouteHandler]:
-    """The page, its style and its form; `prefix` is the path under which a browser reaches the emulator."""
+def checkout_routes(desk: Desk, prefix: str, shop_url: str | None) -> list[HTTPRouteHandler]:
+    """The page, its style and its form.
+
+    `prefix` is the path under which a browser reaches the emulator. `shop_url`: as of `Emulator`.
+    """
     page = _PAGES.get_template("checkout.html")
 
-    @get("/emulator/checkout")
+    def of_the_shop(request: AnyRequest, purchase: Purchase) -> None:
+        """Else this page, which stands under the shop's own address, would lead its buyers to any other site."""
+        if shop_url is None:
+            return
+        shop = urlsplit(shop_url).netloc or request.headers.get("host", "")
+        if any(urlsplit(url).netloc != shop for url in (purchase.successUrl, purchase.failUrl)):
+            raise ClientException("successUrl and failUrl must be of the shop")
+
+    @get(PATH)
     async def show(request: AnyRequest) -> ASGIResponse:
         purchase = _read(request.scope["query_string"], Purchase)
+        of_the_shop(request, purchase)
         html = page.render(prefix=prefix, purchase=msgspec.structs.asdict(purchase))
         return ASGIResponse(body=html, media_type="text/html", headers=_HEADERS)
 
-    @post("/emulator/checkout", status_code=303)
+    @post(PATH, status_code=303)
     async def choose(request: AnyRequest) -> ASGIResponse:
         form = _read(await request.body(), Choice)
+        of_the_shop(request, form)
         return ASGIResponse(status_code=303, headers={**_HEADERS, "location": await _destination(desk, form)})
 
     @get("/emulator/static/checkout.css")
@@ -83,6 +97,12 @@ def checkout_routes(desk: Desk, prefix: str) -> list[HTTPRouteHandler]:
         return ASGIResponse(body=_STYLE, media_type="text/css", headers={"cache-control": "max-age=300"})
 
     return [show, choose, style]
+
+
+def refused(status: int) -> Response[str]:
+    """The page of a purchase that cannot be read."""
+    html = _PAGES.get_template("refused.html").render()
+    return Response(html, status_code=status, media_type="text/html", headers=_HEADERS)
 
 
 def _read(encoded: bytes, shape: type[Any]) -> Any:

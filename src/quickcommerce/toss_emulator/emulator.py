@@ -13,7 +13,7 @@ from litestar.response import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from quickcommerce.toss_emulator.api import payment_routes
-from quickcommerce.toss_emulator.checkout import checkout_routes
+from quickcommerce.toss_emulator.checkout import PATH, checkout_routes, refused
 from quickcommerce.toss_emulator.clock import Clock
 from quickcommerce.toss_emulator.controls import Desk, control_routes
 from quickcommerce.toss_emulator.errors import error_body, text_of
@@ -39,6 +39,7 @@ class Emulator:
     - `sleep`: how a slow call waits, in seconds
     - `controls`: whether faults, clock and reset may be used
     - `prefix`: where it is mounted as a browser sees it, such as `/_toss`; its own routes never contain it
+    - `shop_url`: the only shop that its page leads back to, empty for whichever site it is mounted in; None: any
     - `inline`: commit in the caller's thread, one by one, as a simulation under virtual time needs it
     """
 
@@ -52,6 +53,7 @@ class Emulator:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         controls: bool = True,
         prefix: str = "",
+        shop_url: str | None = None,
         inline: bool = False,
     ) -> None:
         self._store = Store(data_dir / LEDGER_FILE if data_dir is not None else None, inline=inline)
@@ -63,7 +65,7 @@ class Emulator:
             [
                 *payment_routes(gateway),
                 *control_routes(desk, controls=controls),
-                *checkout_routes(desk, prefix.rstrip("/")),
+                *checkout_routes(desk, prefix.rstrip("/"), shop_url),
             ],
             debug=False,
             exception_handlers={HTTPException: _refuse, Exception: _fail},
@@ -97,8 +99,10 @@ def _mountable(app: Litestar) -> ASGIApp:
     return asgi
 
 
-def _refuse(_: AnyRequest, error: HTTPException) -> Response[bytes]:
+def _refuse(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """What was wrong with a request that reached no endpoint of the API, or none at all."""
+    if request.url.path.endswith(PATH) and "text/html" in request.headers.get("accept", ""):
+        return refused(error.status_code)
     code = _CODE_OF.get(error.status_code, "INVALID_REQUEST")
     return _answer(error.status_code, code, error.detail or text_of(code), error.headers)
 

@@ -1,12 +1,12 @@
 // The basket's page: its lines, what is wrong with them, and the order, which is placed once.
 
 import { ask, find, insist, say, signIn, toast, won } from "./kit.js";
-import { QUANTITY_MAX, again, change, onChange, order, ordered, read } from "./store.js";
+import { QUANTITY_MAX, again, change, onChange, order, ordered, read, sent } from "./store.js";
 
 const ENDED = ["EXPIRED", "CANCELLED", "FAILED"];
 const button = find("order");
 const label = button.textContent;
-const notes = new Map(); // product id -> {text, action, act}
+const notes = new Map(); // product id -> kind of problem -> {text, action, act}
 const limits = new Map(); // product id -> units that may be sold, as last heard
 let coupons = [];
 let shown = ""; // the key of the basket that the buyer sees
@@ -27,61 +27,99 @@ function couponText(coupon) {
   return `${coupon.name} · ${off}`;
 }
 
-function showCoupons(row, line, lines) {
+function note(id, kind, text, action, act) {
+  if (!notes.has(id)) notes.set(id, new Map());
+  notes.get(id).set(kind, { text, action, act });
+}
+
+const lineOf = (id) => read().lines.find((line) => line.product_id === id);
+
+function setQuantity(row, id, quantity) {
+  const fine = Math.min(Math.max(Math.trunc(quantity) || 1, 1), QUANTITY_MAX);
+  row.querySelector("input").value = fine;
+  notes.delete(id);
+  change(id, { quantity: fine });
+}
+
+/** A new row. It stays as long as its line does: whoever stands on it with the keyboard stays there. */
+function newRow(id) {
+  const row = find("line").content.firstElementChild.cloneNode(true);
+  row.dataset.product = id;
+  const input = row.querySelector("input");
+  input.addEventListener("change", () => setQuantity(row, id, Number(input.value)));
+  find("less", row).addEventListener("click", () => setQuantity(row, id, lineOf(id).quantity - 1));
+  find("plus", row).addEventListener("click", () => setQuantity(row, id, lineOf(id).quantity + 1));
+  find("remove", row).addEventListener("click", () => change(id, null));
+  const choice = row.querySelector("select");
+  choice.addEventListener("change", () => {
+    notes.delete(id);
+    change(id, { coupon_id: Number(choice.value) || undefined });
+  });
+  return row;
+}
+
+function fillCoupons(row, line, lines) {
   const elsewhere = new Set(lines.filter((each) => each !== line).map((each) => each.coupon_id));
   const fitting = coupons.filter((each) => !elsewhere.has(each.coupon_id));
-  const box = row.querySelector(".line-coupon");
-  const choice = box.querySelector("select");
-  box.hidden = fitting.length === 0;
-  for (const coupon of fitting) {
-    const option = new Option(couponText(coupon), coupon.coupon_id);
-    option.disabled = line.price * line.quantity < coupon.min_order_amount;
-    choice.append(option);
+  row.querySelector(".line-coupon").hidden = fitting.length === 0;
+  const choice = row.querySelector("select");
+  const known = fitting.map((each) => each.coupon_id).join();
+  if (choice.dataset.known !== known) {
+    choice.dataset.known = known;
+    choice.replaceChildren(choice.options[0], ...fitting.map((each) => new Option(couponText(each), each.coupon_id)));
   }
-  choice.value = line.coupon_id ?? "";
-  choice.addEventListener("change", () => {
-    notes.delete(line.product_id);
-    change(line.product_id, { coupon_id: Number(choice.value) || undefined });
+  fitting.forEach((coupon, at) => {
+    choice.options[at + 1].disabled = line.price * line.quantity < coupon.min_order_amount;
   });
+  choice.value = fitting.some((each) => each.coupon_id === line.coupon_id) ? line.coupon_id : "";
 }
 
-function showNote(row, line) {
-  const note = notes.get(line.product_id);
-  const box = row.querySelector(".line-problem");
-  box.hidden = !note;
-  row.classList.toggle("has-problem", Boolean(note));
-  if (!note) return;
-  box.querySelector("span").textContent = note.text;
-  const act = box.querySelector("button");
-  act.hidden = !note.action;
-  act.textContent = note.action ?? "";
-  act.addEventListener("click", () => { notes.delete(line.product_id); note.act(); });
+function fillNotes(row, id) {
+  const found = [...(notes.get(id)?.values() ?? [])];
+  const box = find("notes", row);
+  row.classList.toggle("has-problem", found.length > 0);
+  const known = JSON.stringify(found);
+  if (box.dataset.known === known) return;
+  box.dataset.known = known;
+  box.replaceChildren(...found.map(({ text, action, act }) => {
+    const line = find("note").content.firstElementChild.cloneNode(true);
+    line.querySelector("span").textContent = text;
+    const button = line.querySelector("button");
+    button.hidden = !action;
+    button.textContent = action ?? "";
+    button.addEventListener("click", () => { notes.delete(id); act(); });
+    return line;
+  }));
 }
 
-function rowOf(line, lines) {
-  const row = find("line").content.firstElementChild.cloneNode(true);
-  row.dataset.product = line.product_id;
+/** A button that cannot be used any more hands the keyboard on. */
+function enable(button, on, next) {
+  if (!on && document.activeElement === button) next.focus();
+  button.disabled = !on;
+}
+
+function fill(row, line, lines) {
+  const id = line.product_id;
   const drawn = (name) => (/^(cat|pic)-[a-z-]+$/.test(name) ? name : "cat-other");
-  row.querySelector(".tile").classList.add(drawn(line.tile));
-  row.querySelector("img").src = `/static/${drawn(line.picture)}.svg`;
+  row.querySelector(".tile").className = `tile ${drawn(line.tile)}`;
+  const picture = `/static/${drawn(line.picture)}.svg`;
+  const image = row.querySelector("img");
+  if (image.getAttribute("src") !== picture) image.src = picture;
   row.querySelector("h2").textContent = line.name;
   row.querySelector(".line-price").textContent = won(line.price);
   row.querySelector(".line-amount").textContent = won(line.price * line.quantity - discount(line));
-  const set = (quantity) => {
-    notes.delete(line.product_id);
-    change(line.product_id, { quantity: Math.min(Math.max(Math.trunc(quantity) || 1, 1), QUANTITY_MAX) });
-  };
   const input = row.querySelector("input");
-  input.value = line.quantity;
-  input.addEventListener("change", () => set(Number(input.value)));
-  find("less", row).disabled = line.quantity <= 1;
-  find("less", row).addEventListener("click", () => set(line.quantity - 1));
-  find("plus", row).disabled = line.quantity >= Math.min(QUANTITY_MAX, limits.get(line.product_id) ?? QUANTITY_MAX);
-  find("plus", row).addEventListener("click", () => set(line.quantity + 1));
-  find("remove", row).addEventListener("click", () => change(line.product_id, null));
-  showCoupons(row, line, lines);
-  showNote(row, line);
-  return row;
+  // Only what changed: somebody may be typing.
+  if (row.dataset.quantity !== String(line.quantity)) input.value = line.quantity;
+  row.dataset.quantity = line.quantity;
+  const named = { less: "less_named", plus: "plus_named", remove: "remove_named" };
+  for (const [part, text] of Object.entries(named)) find(part, row).ariaLabel = say(text, { name: line.name });
+  input.ariaLabel = say("quantity_named", { name: line.name });
+  row.querySelector("select").ariaLabel = say("coupon_named", { name: line.name });
+  enable(find("less", row), line.quantity > 1, input);
+  enable(find("plus", row), line.quantity < Math.min(QUANTITY_MAX, limits.get(id) ?? QUANTITY_MAX), input);
+  fillCoupons(row, line, lines);
+  fillNotes(row, id);
 }
 
 function show() {
@@ -89,7 +127,19 @@ function show() {
   shown = key;
   find("empty").hidden = lines.length > 0;
   find("full").hidden = lines.length === 0;
-  find("lines").replaceChildren(...lines.map((line) => rowOf(line, lines)));
+  const list = find("lines");
+  const ids = new Set(lines.map((line) => String(line.product_id)));
+  for (const row of [...list.children].filter((each) => !ids.has(each.dataset.product))) {
+    const next = row.nextElementSibling ?? row.previousElementSibling;
+    const stoodOn = row.contains(document.activeElement);
+    row.remove();
+    if (stoodOn) (next ? find("remove", next) : find("empty").querySelector("a")).focus();
+  }
+  lines.forEach((line, at) => {
+    const row = list.querySelector(`[data-product="${line.product_id}"]`) ?? newRow(line.product_id);
+    if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null);
+    fill(row, line, lines);
+  });
   const goods = lines.reduce((sum, line) => sum + line.price * line.quantity, 0);
   const off = lines.reduce((sum, line) => sum + discount(line), 0);
   find("goods").textContent = won(goods);
@@ -108,27 +158,32 @@ function setBusy(on) {
   busy = on;
   button.disabled = on;
   button.textContent = on ? say("ordering") : label;
+  find("lines").inert = on; // what is on its way is what the buyer sees
 }
 
 function short(id, available) {
   if (available > 0) {
-    notes.set(id, {
-      text: say("out", { count: available }),
-      action: say("take_left", { count: available }),
-      act: () => change(id, { quantity: available }),
-    });
+    const take = () => change(id, { quantity: available });
+    note(id, "stock", say("out", { count: available }), say("take_left", { count: available }), take);
   } else {
-    notes.set(id, { text: say("sold_out"), action: say("remove"), act: () => change(id, null) });
+    note(id, "stock", say("sold_out"), say("remove"), () => change(id, null));
   }
 }
 
+const gone = (id) => note(id, "stock", say("gone"), say("remove"), () => change(id, null));
+
 function moved(line, price) {
-  notes.set(line.product_id, { text: say("price", { before: won(line.price), after: won(price) }) });
+  note(line.product_id, "price", say("price", { before: won(line.price), after: won(price) }));
   change(line.product_id, { price });
 }
 
-/** Put each problem of an order beside the line it is about. */
-function explain(problem, basket) {
+function withoutCoupon(id) {
+  note(id, "coupon", say("coupon"));
+  change(id, { coupon_id: undefined });
+}
+
+/** Put each problem of an order beside the line it is about, and whatever else would be refused next. */
+async function explain(problem, basket) {
   for (const error of problem.errors ?? []) {
     const line = basket.lines[Number(error.pointer?.split("/")[2])];
     if (!line) continue;
@@ -136,17 +191,12 @@ function explain(problem, basket) {
     if (problem.code === "out-of-stock") {
       limits.set(id, error.available);
       short(id, error.available);
-    } else if (problem.code === "price-changed") {
-      moved(line, error.price);
-    } else if (problem.code === "coupon-not-usable") {
-      const act = () => change(id, { coupon_id: undefined });
-      notes.set(id, { text: say("coupon"), action: say("without_coupon"), act });
-    } else if (problem.code === "not-found") {
-      notes.set(id, { text: say("gone"), action: say("remove"), act: () => change(id, null) });
-    }
+    } else if (problem.code === "price-changed") moved(line, error.price);
+    else if (problem.code === "coupon-not-usable") withoutCoupon(id);
+    else if (problem.code === "not-found") gone(id);
   }
+  await Promise.all([refresh(), loadCoupons()]);
   tell(notes.size ? say("look") : say("refused"));
-  show();
 }
 
 /** Whether an answer that was kept is of an order that has ended: then this is the wish for another one. */
@@ -166,6 +216,7 @@ async function place() {
   notes.clear();
   tell("");
   show();
+  sent(true);
   const answer = await insist("POST", "/v1/orders", { body: order(basket), key: basket.key });
   if (answer === null) {
     tell(say("lost"));
@@ -182,7 +233,8 @@ async function place() {
   } else if (answer.status === 401) {
     signIn();
   } else {
-    explain(answer.body, basket);
+    if (answer.status < 500 && !answer.headers.get("Retry-After")) sent(false);
+    await explain(answer.body, basket);
   }
 }
 
@@ -198,25 +250,36 @@ button.addEventListener("click", async () => {
 
 /** Hear of each line what it costs now and how much there is. */
 async function refresh() {
-  await Promise.all(read().lines.map(async (line) => {
-    const answer = await ask("GET", `/v1/products/${line.product_id}`);
-    if (answer?.status === 404) {
-      notes.set(line.product_id, { text: say("gone"), action: say("remove"), act: () => change(line.product_id, null) });
-    } else if (answer?.status === 200) {
-      const { available, price } = answer.body;
-      limits.set(line.product_id, available);
-      if (available < line.quantity) short(line.product_id, available);
-      if (price !== line.price && !busy) moved(line, price);
-    }
+  await Promise.all(read().lines.map(async ({ product_id: id }) => {
+    const answer = await ask("GET", `/v1/products/${id}`);
+    const line = lineOf(id);
+    if (!line) return;
+    if (answer?.status === 404) gone(id);
+    if (answer?.status !== 200) return;
+    const { available, price } = answer.body;
+    limits.set(id, available);
+    if (available < line.quantity) short(id, available);
+    if (price !== line.price && !read().sent) moved(line, price);
   }));
   show();
 }
 
+/** Hear which coupons the buyer has. One that another buyer had put in, or that is spent by now, is taken out. */
 async function loadCoupons() {
   if (!document.body.dataset.coupons) return;
   const answer = await ask("GET", "/v1/coupons?limit=100");
-  if (answer?.status === 200) coupons = answer.body.items.filter((each) => each.status === "ISSUED");
+  if (answer?.status !== 200) return;
+  coupons = answer.body.items.filter((each) => each.status === "ISSUED");
+  const usable = new Set(coupons.map((each) => each.coupon_id));
+  const strange = (line) => line.coupon_id && !usable.has(line.coupon_id);
+  if (!answer.body.next_cursor && !read().sent) read().lines.filter(strange).forEach((line) => withoutCoupon(line.product_id));
   show();
+}
+
+/** What may have changed while nobody looked. */
+function look() {
+  refresh();
+  loadCoupons();
 }
 
 onChange(show);
@@ -224,9 +287,8 @@ addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
   setBusy(false);
   tell("");
-  refresh();
+  look();
 });
 addEventListener("offline", () => toast(say("lost")));
 show();
-refresh();
-loadCoupons();
+look();

@@ -8,9 +8,12 @@ const LAST_WAIT_MS = 5000;
 /** The shop's time in milliseconds: the buyer's own clock may be wrong. */
 export const now = () => Date.now() + AHEAD_MS;
 
-/** A text in the buyer's language. */
+/** A text in the buyer's language; one that ends in `_one` is said of a single thing. */
 export const say = (key, values = {}) =>
-  Object.entries(values).reduce((text, [name, value]) => text.replaceAll(`{${name}}`, value), SAID[key]);
+  Object.entries(values).reduce(
+    (text, [name, value]) => text.replaceAll(`{${name}}`, () => value),
+    (values.count === 1 && SAID[`${key}_one`]) || SAID[key],
+  );
 
 /** An amount of money. */
 export const won = (amount) => say("won", { amount: amount.toLocaleString("en-US") });

@@ -2,30 +2,73 @@
 
 import { find, insist, say, signIn, toast } from "./kit.js";
 
+const WAIT_MS = 500;
+const WAIT_MAX_MS = 15_000;
+let connectAgainMs = 1_000;
 let source = null;
+let wanted = 0; // the newest version that was heard of
+let renewing = false;
+let wake = () => {};
 
-/** Take the page as the shop shows it now. Its scripts do not run again, and what others wrote stays text. */
-async function renew() {
+const version = () => Number(find("order").dataset.version);
+
+/** Take the place of what is shown. What others wrote stays text, and scripts do not run again. */
+function put(fresh) {
+  const old = find("order");
+  if (Number(fresh.dataset.version) < version()) return;
+  const stoodOn = old.contains(document.activeElement);
+  const changed = fresh.dataset.status !== old.dataset.status;
+  old.replaceWith(fresh);
+  if (stoodOn) fresh.querySelector("h1").focus();
+  if (changed) find("happened").textContent = fresh.querySelector("h1").textContent;
+}
+
+/** Take the page as the shop shows it now. Returns whether it is as new as what was heard of. */
+async function take() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-    if (answer.status === 401) return signIn();
+    if (answer.status === 401) signIn();
+    if (answer.status >= 400) return answer.status < 500;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-order]");
-    const old = find("order");
-    if (fresh && Number(fresh.dataset.version) >= Number(old.dataset.version)) old.replaceWith(fresh);
+    if (fresh) put(fresh);
+    return version() >= wanted;
   } catch {
-    // The connection is gone; the next event, or the next connection, asks again.
+    return false; // the connection is gone
   }
-  return undefined;
+}
+
+/** Take the page as it is now, until that has worked. */
+async function renew() {
+  wake();
+  if (renewing) return;
+  renewing = true;
+  for (let wait = WAIT_MS; !(await take()); wait = Math.min(2 * wait, WAIT_MAX_MS)) {
+    await new Promise((resolve) => { wake = resolve; setTimeout(resolve, wait); });
+  }
+  renewing = false;
 }
 
 function follow() {
   const { order, follow: on } = find("order").dataset;
   if (!on || source) return;
-  source = new EventSource(`/orders/${encodeURIComponent(order)}/events`);
-  source.addEventListener("order", (event) => {
-    if (JSON.parse(event.data).version > Number(find("order").dataset.version)) renew();
+  const mine = new EventSource(`/orders/${encodeURIComponent(order)}/events`);
+  source = mine;
+  mine.addEventListener("order", (event) => {
+    wanted = Math.max(wanted, JSON.parse(event.data).version);
+    if (wanted > version()) renew();
   });
-  source.addEventListener("end", stop);
+  mine.addEventListener("open", () => { connectAgainMs = 1_000; });
+  mine.addEventListener("end", () => {
+    stop();
+    find("live")?.setAttribute("hidden", "");
+  });
+  mine.addEventListener("error", () => {
+    // The browser connects again by itself, but not after an answer that was an error.
+    if (mine.readyState !== EventSource.CLOSED || source !== mine) return;
+    stop();
+    setTimeout(look, connectAgainMs);
+    connectAgainMs = Math.min(2 * connectAgainMs, 2 * WAIT_MAX_MS);
+  });
 }
 
 function stop() {
@@ -33,17 +76,23 @@ function stop() {
   source = null;
 }
 
+/** What may have happened while nothing was heard. */
+function look() {
+  renew();
+  follow();
+}
+
 async function post(button) {
   button.disabled = true;
   const { post: path, body, key } = button.dataset;
   const answer = await insist("POST", path, { body, key });
+  button.disabled = false;
   button.closest("dialog").close();
-  if (answer?.status === 401) return signIn();
-  if (answer?.body.status === "PENDING") toast(say("refund_pending"));
-  else if (!answer || answer.status >= 400) toast(say("failed"));
-  await renew();
-  follow();
-  return undefined;
+  if (answer?.status === 401) signIn();
+  else if (!answer) toast(say("cut"));
+  else if (answer.body.status === "PENDING") toast(say("refund_pending"));
+  else if (answer.status >= 400) toast(say("failed"));
+  look();
 }
 
 document.addEventListener("click", (event) => {
@@ -55,9 +104,6 @@ document.addEventListener("click", (event) => {
 });
 
 addEventListener("pagehide", stop);
-addEventListener("pageshow", (event) => {
-  if (!event.persisted) return;
-  renew();
-  follow();
-});
+addEventListener("pageshow", (event) => { if (event.persisted) look(); });
+addEventListener("online", look);
 follow();

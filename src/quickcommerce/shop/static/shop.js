@@ -27,15 +27,35 @@ function left(ms) {
   const [days, hours, minutes] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
   const two = (value) => String(value).padStart(2, "0");
   const clock = `${two(minutes)}:${two(seconds % 60)}`;
-  if (days) return `${days}d ${two(hours)}:${clock}`;
+  if (days) return say("days", { days, hours });
   return hours ? `${hours}:${clock}` : clock;
 }
+
+const over = new Set(); // clocks whose end was acted on
+
+/** What is shown was true until now. */
+const THEN = {
+  reload: () => location.reload(),
+  "list-price": (clock) => {
+    const card = clock.closest("[data-list-price]");
+    const button = find("add", card);
+    const price = Number(card.dataset.listPrice);
+    button.dataset.add = JSON.stringify({ ...JSON.parse(button.dataset.add), price });
+    const shown = document.createElement("b");
+    shown.textContent = won(price);
+    card.querySelector(".price").replaceChildren(shown);
+    card.querySelector(".badge-quota")?.remove();
+  },
+};
 
 function runDown() {
   for (const clock of document.querySelectorAll("[data-ends]")) {
     const ms = Date.parse(clock.dataset.ends) - now();
     clock.textContent = ms > 0 ? left(ms) : say("ended");
     clock.classList.toggle("is-late", ms < 60_000);
+    if (ms > 0 || over.has(clock)) continue;
+    over.add(clock);
+    THEN[clock.dataset.then]?.(clock);
   }
 }
 

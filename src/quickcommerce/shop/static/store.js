@@ -4,7 +4,7 @@
 // however often it is sent, from however many windows.
 
 const NAME = "qc.basket";
-const EMPTY = { lines: [], key: "" };
+const EMPTY = { lines: [], key: "", sent: false };
 const LINES_MAX = 50;
 export const QUANTITY_MAX = 999;
 
@@ -16,12 +16,17 @@ function newKey() {
   return Array.from(bytes, (each) => each.toString(16).padStart(2, "0")).join("");
 }
 
-/** The basket: {lines: [{product_id, quantity, price, name, tile, picture, coupon_id}], key}. */
+const isLine = (line) => Number.isSafeInteger(line?.product_id) && Number.isSafeInteger(line.quantity) && line.quantity > 0
+  && Number.isSafeInteger(line.price) && typeof line.name === "string";
+
+/** The basket: {lines: [{product_id, quantity, price, name, tile, picture, coupon_id}], key, sent}. What is no line is
+ * left out. `sent`: it may have been ordered, and the answer is not known. */
 export function read() {
   try {
     const text = localStorage.getItem(NAME);
     const found = text ? JSON.parse(text) : EMPTY;
-    return Array.isArray(found.lines) ? found : EMPTY;
+    if (!Array.isArray(found?.lines)) return EMPTY;
+    return { lines: found.lines.filter(isLine), key: String(found.key ?? ""), sent: Boolean(found.sent) };
   } catch {
     return kept ?? EMPTY;
   }
@@ -35,15 +40,23 @@ export const order = (basket) =>
     })),
   });
 
-function write(before, lines) {
-  const next = { lines, key: before.key };
-  if (!next.key || order(next) !== order(before)) next.key = newKey();
+function keep(next) {
   try {
     localStorage.setItem(NAME, JSON.stringify(next));
   } catch {
     kept = next;
   }
   changed.dispatchEvent(new Event("change"));
+}
+
+function write(before, lines) {
+  const next = { ...before, lines };
+  keep(next.key && order(next) === order(before) ? next : { lines, key: newKey(), sent: false });
+}
+
+/** Whether the basket as it is may have been ordered. Nothing but the buyer changes it then: its key goes with it. */
+export function sent(on) {
+  keep({ ...read(), sent: on });
 }
 
 /** Put more of a product into the basket. Returns whether there was room. */
