@@ -56,10 +56,10 @@ class Settlement:
 
     async def settled(self, tx: Tx, messages: list[Message]) -> None:
         """PaymentSettled: paid."""
+        told = [(each, events.decode(each.type, each.data)) for each in messages]
         rows = await _rows(tx, messages)
         late = []
-        for each in messages:
-            settled = events.decode(each.type, each.data)
+        for each, settled in told:
             row = rows[each.subject]
             if row.payable != settled.amount:
                 raise Poison(f"{settled.amount} won captured where {row.payable} were asked")
