@@ -65,7 +65,7 @@ class Shop:
         return True
 
     async def of(self, *coupon_ids: int) -> dict[int, Coupon]:
-        return dict(await self.db.read(lambda tx: self.coupons.of(tx, coupon_ids, locked=False)))
+        return dict(await self.db.read(lambda tx: self.coupons.of(tx, coupon_ids, self.clock(), locked=False)))
 
     async def spent(self, *coupon_ids: int) -> list[str | None]:
         found = await self.of(*coupon_ids)
@@ -157,11 +157,11 @@ async def test_what_is_undone_leaves_the_coupon_as_it_was(shop: Shop) -> None:
 async def test_orders_see_coupons_as_they_are_now_and_absent_ones_not_at_all(shop: Shop, *, locked: bool) -> None:
     coupon_id = await shop.coupon(await shop.policy())
     before = metric("qc_db_statements_total", db=shop.db.name)
-    found = await shop.db.run(lambda tx: shop.coupons.of(tx, [coupon_id, 5, 2**53 - 1], locked=locked))
+    found = await shop.db.run(lambda tx: shop.coupons.of(tx, [coupon_id, 5, 2**53 - 1], shop.clock(), locked=locked))
     looks = metric("qc_db_statements_total", db=shop.db.name) - before
     assert {one: (coupon.user_id, coupon.order_id) for one, coupon in found.items()} == {coupon_id: (7, None)}
     assert looks == 1 + locked, "a list of orders costs one look, however many coupons it names"
-    assert await shop.db.run(lambda tx: shop.coupons.of(tx, [], locked=locked)) == {}
+    assert await shop.db.run(lambda tx: shop.coupons.of(tx, [], shop.clock(), locked=locked)) == {}
 
 
 async def test_the_window_of_use_is_that_of_the_moment_in_which_the_order_looked(shop: Shop) -> None:

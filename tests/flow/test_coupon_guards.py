@@ -117,7 +117,7 @@ async def spent_once(w: World) -> None:
     (issued,) = await coupons.issue([Issuing(await policy(w, 1), 7)])
     assert isinstance(issued, Issued)
     coupon_id = issued.coupon.coupon_id
-    seen = await shop.read(lambda tx: coupons.of(tx, [coupon_id], locked=False))
+    seen = await shop.read(lambda tx: coupons.of(tx, [coupon_id], w.clock(), locked=False))
     assert seen[coupon_id].order_id is None
     assert await shop.run(lambda tx: coupons.spend(tx, {coupon_id: "ord_1"}))
     assert not await shop.run(lambda tx: coupons.spend(tx, {coupon_id: "ord_2"})), "one coupon pays for two orders"

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-from flow.acts import BEEF, MILK, order, payment_of, to_pay
+from flow.acts import BEEF, MILK, deliver, order, payment_of, set_clock, to_pay
 from flow.invariants import check
 from flow.process import process
+from quickcommerce import events
 from quickcommerce.coupon.flow import Issuing
 from quickcommerce.coupon.model import DiscountType, PolicyDraft
 from quickcommerce.kit.auth import Role
-from quickcommerce.kit.clock import SECOND_US, rfc3339
+from quickcommerce.kit.clock import SECOND_US, from_rfc3339, rfc3339
+from quickcommerce.kit.ids import OrderId, PaymentId
+from quickcommerce.kit.outbox import Message
 from world import World
 
 TIMES: dict[str, Any] = {"payment_window_s": 30, "unknown_hold_s": 120}
@@ -168,3 +171,29 @@ async def coupon_of(w: World, user: int, *, value: int = 1_000) -> int:
     [issued] = await coupons.issue([Issuing(policy.policy_id, user)])
     assert not isinstance(issued, Exception)
     return issued.coupon.coupon_id
+
+
+async def test_of_late_payments_that_come_together_those_that_fit_buy_again(tmp_path: Path) -> None:
+    """Three pieces of beef are left for two buyers of two each; nothing is kept of what does not fit."""
+    async with process(tmp_path, loops=False) as w:
+        await order(w, [(BEEF, 2)], user=8)
+        placed = []
+        for user in (1, 2):
+            coupon = await coupon_of(w, user)
+            lines = [{"product_id": MILK, "quantity": 1, "coupon_id": coupon}, {"product_id": BEEF, "quantity": 1}]
+            answer = await w.http.post("/v1/orders", json={"lines": lines}, headers=w.auth(user))
+            placed.append(answer.json())
+        set_clock(w, from_rfc3339(placed[-1]["expires_at"]) + 1)
+        await deliver(w)
+        await w.app.flows.orders.expire()
+        await order(w, [(BEEF, 4)], user=8)
+        told = []
+        for each in placed:
+            facts = (PaymentId("pay_0"), OrderId(each["order_id"]), 1, each["payable"])
+            data = events.encode(events.PaymentSettled(*facts))
+            told.append(Message(w.app.flows.ids.event(), "PaymentSettled", "payment", facts[1], w.clock(), "", data))
+        await w.app.stores.shop.run(lambda tx: w.app.flows.settlement.settled(tx, told))
+        assert [await w.status(each["order_id"]) for each in placed] == ["PAID", "EXPIRED"]
+        assert (await w.stock(MILK), await w.stock(BEEF)) == ((1_000, 0, 1), (5, 4, 1))
+        spent = [(await w.get("/v1/coupons", user=user))["items"][0]["order_id"] for user in (1, 2)]
+        assert spent == [placed[0]["order_id"], None]

@@ -175,6 +175,10 @@ async def test_a_refund_that_was_promised_and_fails_is_told_to_its_buyer(tmp_pat
         assert (last["what"], last["from"], last["to"]) == ("refund failed", "PAID", "PAID")
         assert "1000 won" in last["cause"]
         assert last["cause"].endswith("NOT_CANCELABLE_PAYMENT")
+        for language, text in (("en", "we are looking into it"), ("ko", "확인하고 있어요")):
+            accepts = {"Accept": "text/html", "Accept-Language": language}
+            page = await w.http.get(f"/orders/{payment['order_id']}", headers=w.auth() | accepts)
+            assert text in page.text, "the buyer's page says nothing of it"
         mine = {"order_id": payment["order_id"], "user_id": 7}
         assert (await payment_of(w, mine))["refunded"] == 0
         assert (await w.get(f"/v1/orders/{payment['order_id']}"))["version"] == 3, "the order itself has not changed"

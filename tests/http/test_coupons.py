@@ -285,3 +285,13 @@ async def test_more_who_ask_than_may_wait_are_told_at_once_and_can_ask_again(tmp
         assert {refused(answers[user - 1]) for user in turned_away} == {"unavailable"}
         assert await counted(w, policy_id) == (1_500 - len(turned_away),) * 3
         assert (await ask(w, policy_id, turned_away[0])).status_code == 201
+
+
+async def test_goods_that_are_not_there_and_other_prices_are_told_before_a_coupon(tmp_path: Path) -> None:
+    """A buyer who is told of the coupon would come back without it, and be refused again."""
+    async with shop(tmp_path, loops=False) as w:
+        for line, code in (({"product_id": 12_345}, "not-found"), ({"expected_price": 1}, "price-changed")):
+            bad = {"product_id": 1, "quantity": 1, "coupon_id": 999}
+            lines = [bad, line | {"quantity": 1}] if "product_id" in line else [bad | line]
+            answer = await w.http.post("/v1/orders", json={"lines": lines}, headers=w.auth())
+            assert refused(answer) == code

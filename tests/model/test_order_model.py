@@ -20,7 +20,7 @@ from quickcommerce.order.model import (
     Status,
     Want,
 )  # fmt: skip
-from quickcommerce.order.pricing import Moved, Priced, Short, Unknown, Unusable, decide
+from quickcommerce.order.pricing import Moved, Priced, Short, Unknown, Unusable, decide, stale
 
 MIN = 100
 OFFERS = {
@@ -36,7 +36,7 @@ def outcome(
     """The decision, and what it took out of ten of each."""
     before = {1: 10, 2: 10, 3: 10} | (available or {})
     after = dict(before)
-    decision = decide(wants, OFFERS, after, discounts or {}, payable_min=MIN)
+    decision = stale(wants, OFFERS) or decide(wants, OFFERS, after, discounts or {}, payable_min=MIN)
     return decision, {
         product: before[product] - after[product] for product in before if before[product] != after[product]
     }
@@ -149,7 +149,7 @@ def test_no_sequence_of_baskets_oversells_and_what_is_taken_is_what_was_accepted
             if want.product_id in prices and at % 2
         }
         before = dict(available)
-        decision = decide(wants, offers, available, discounts, payable_min=MIN)
+        decision = stale(wants, offers) or decide(wants, offers, available, discounts, payable_min=MIN)
         if not isinstance(decision, Priced):
             assert available == before
             continue

@@ -94,9 +94,9 @@ class Coupons:
         await store.add(tx, new)
         return answers
 
-    async def of(self, tx: Tx, coupon_ids: Collection[int], *, locked: bool) -> Mapping[int, Coupon]:
-        """Coupons by id, as they are now; those that do not exist are left out."""
-        return await store.of(tx, coupon_ids, self.clock(), locked=locked)
+    async def of(self, tx: Tx, coupon_ids: Collection[int], at_us: int, *, locked: bool) -> Mapping[int, Coupon]:
+        """Coupons by id, as they are at this time; those that do not exist are left out."""
+        return await store.of(tx, coupon_ids, at_us, locked=locked)
 
     async def spend(self, tx: Tx, spent: Mapping[int, str]) -> bool:
         """Spend coupons (coupon id -> order id), all or none: False means the transaction must be undone."""

@@ -137,7 +137,7 @@ class Place:
         if not wants:
             return {}
         coupon_ids = sorted({want.coupon_id for want in wants if want.coupon_id is not None})
-        coupons = await self.coupons.of(tx, coupon_ids, locked=locked) if coupon_ids else {}
+        coupons = await self.coupons.of(tx, coupon_ids, now, locked=locked) if coupon_ids else {}
         products = sorted({want.product_id for want in wants})
         offers = await self.prices.offers(tx, products, now, locked=locked)
         available = pricing.on_offer(await self.reservations.available(tx, products), offers)
@@ -145,11 +145,13 @@ class Place:
         spent: set[int] = set()
         for at in todo:
             basket, user_id = requests[at].basket, requests[at].user_id
-            off = pricing.discounts(basket.lines, offers, coupons, spent, user_id)
+            off = pricing.stale(basket.lines, offers) or pricing.discounts(
+                basket.lines, offers, coupons, spent, user_id
+            )
             decision: Priced | Refusal = (
-                off
-                if isinstance(off, pricing.Unusable)
-                else pricing.decide(basket.lines, offers, available, off, payable_min=self.payable_min)
+                pricing.decide(basket.lines, offers, available, off, payable_min=self.payable_min)
+                if isinstance(off, dict)
+                else off
             )
             if isinstance(decision, Priced):
                 priced[at] = (decision, offers)

@@ -29,8 +29,8 @@ class Reservations(Protocol):
         """Reserve (units, price version) by product; False means that the transaction must be undone."""
         ...
 
-    async def hold_again(self, tx: Tx, order_id: str, units: Mapping[int, int]) -> bool:
-        """Reserve what an order that has ended had held, all or none; False: nothing was written."""
+    async def hold_again(self, tx: Tx, wanted: Sequence[tuple[str, Mapping[int, int]]]) -> set[str]:
+        """Reserve what orders that have ended had held, for each of them all or none. Returns those that have it."""
         ...
 
     async def give_back_and_sell(
@@ -59,8 +59,8 @@ class Sales(Protocol):
 class Coupons(Protocol):
     """What coupons do for an order."""
 
-    async def of(self, tx: Tx, coupon_ids: Collection[int], *, locked: bool) -> Mapping[int, Coupon]:
-        """Coupons by id, as they are now; those that do not exist are left out."""
+    async def of(self, tx: Tx, coupon_ids: Collection[int], at_us: int, *, locked: bool) -> Mapping[int, Coupon]:
+        """Coupons by id, as they are at this time; those that do not exist are left out."""
         ...
 
     async def spend(self, tx: Tx, spent: Mapping[int, str]) -> bool:

@@ -113,17 +113,30 @@ def on_offer(available: Mapping[int, int], offers: Mapping[int, Offer]) -> dict[
     return {product_id: min(units, sales.get(product_id, units)) for product_id, units in available.items()}
 
 
+def stale(wants: Sequence[Want], offers: Mapping[int, Offer]) -> Unknown | Moved | None:
+    """Why a basket has to be looked at again before its coupons matter: goods that are not there, other prices."""
+    unknown = [at for at, want in enumerate(wants) if want.product_id not in offers]
+    if unknown:
+        return Unknown(unknown)
+    moved = [
+        (at, offers[want.product_id].price)
+        for at, want in enumerate(wants)
+        if want.expected_price not in (None, offers[want.product_id].price)
+    ]
+    return Moved(moved) if moved else None
+
+
 def discounts(
     wants: Sequence[Want], offers: Mapping[int, Offer], coupons: Mapping[int, Coupon], spent: Collection[int], user: int
 ) -> dict[int, int] | Unusable:
     """The won that coupons take off, by line, or the first line whose coupon this user cannot use there.
 
-    `coupons` are those that exist, `spent` those that other baskets of the same list use.
+    Of a basket that is not `stale`. `coupons` are those that exist, `spent` those that other baskets of the list use.
     """
     taken: dict[int, int] = {}
     used = set(spent)
     for at, want in enumerate(wants):
-        if want.coupon_id is None or want.product_id not in offers:
+        if want.coupon_id is None:
             continue
         coupon = coupons.get(want.coupon_id)
         if coupon is None or coupon.user_id != user:
@@ -145,24 +158,14 @@ def decide(
     discounts: Mapping[int, int],
     *,
     payable_min: int,
-) -> Priced | Refusal:
-    """Serve a basket whole, taking its units out of `available`, or refuse it and take nothing.
+) -> Priced | Short | Unusable:
+    """Serve a basket that is not `stale` whole, taking its units out of `available`, or refuse it and take nothing.
 
     `discounts` is by line, in won, already bounded by the line's amount. `payable_min` is the least a PG captures.
     Each product stands once in `wants` (`Basket.repeated`): two lines that fit alone may be too much together.
     """
     if len({want.product_id for want in wants}) < len(wants):
         raise AssertionError("a product stands in a basket once")
-    unknown = [at for at, want in enumerate(wants) if want.product_id not in offers]
-    if unknown:
-        return Unknown(unknown)
-    moved = [
-        (at, offers[want.product_id].price)
-        for at, want in enumerate(wants)
-        if want.expected_price not in (None, offers[want.product_id].price)
-    ]
-    if moved:
-        return Moved(moved)
     short = [
         (at, available[want.product_id]) for at, want in enumerate(wants) if want.quantity > available[want.product_id]
     ]

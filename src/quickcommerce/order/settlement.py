@@ -1,7 +1,10 @@
 """What the events of payments do to orders: paying, paid, open again, failed, refunded; and money that comes late."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+
+import msgspec
 
 from quickcommerce import events
 from quickcommerce.kit import outbox
@@ -16,6 +19,14 @@ from quickcommerce.order.model import CLOSED, HOLDING, REFUND_FAILED, Status
 
 LATE = "late payment"
 """What the timeline calls money for an order that has ended."""
+
+
+class _Late(msgspec.Struct, frozen=True):
+    """Money for an order that has ended: the order, the event, and how it came."""
+
+    row: store.Row
+    settled: events.PaymentSettled
+    message: Message
 
 
 @dataclass(frozen=True)
@@ -47,13 +58,24 @@ class Settlement:
         """PaymentSettled: paid."""
         told = [(each, events.decode(each.type, each.data)) for each in messages]
         rows = await _rows(tx, messages)
+        late = []
         for each, settled in told:
             row = rows[each.subject]
             if row.payable != settled.amount:
                 raise Poison(f"{settled.amount} won captured where {row.payable} were asked")
             if row.status in CLOSED:
-                await self._late(tx, row, settled, each)
+                late.append(_Late(row, settled, each))
+        again = await self._held_again(tx, [one.row for one in late if self._wanted(one)])
+        for one in late:
+            if one.row.order_id not in again:
+                await self._unclaimed(tx, one)
         await self._take(tx, messages, Status.PAID, "paid", if_in=HOLDING)
+        moves = [
+            Move(one.row.order_id, Status.PAID, "paid late", f"payment event {one.message.id}", one.message.trace)
+            for one in late
+            if one.row.order_id in again
+        ]
+        await self.changes.apply(tx, moves)
 
     async def refunded(self, tx: Tx, messages: list[Message]) -> None:
         """PaymentRefunded: some of the money went back, or all of it, and perhaps the goods came back too."""
@@ -101,41 +123,49 @@ class Settlement:
                 await store.heard(tx, row.order_id, version)
         await self.changes.apply(tx, moves)
 
-    async def _late(self, tx: Tx, row: store.Row, settled: events.PaymentSettled, message: Message) -> None:
-        """Money for an order that has ended. Of money that went back at the PG by itself nothing is to be done."""
+    def _wanted(self, late: _Late) -> bool:
+        """Whether late money may buy everything again."""
+        return self.hold_again and late.row.status is Status.EXPIRED and late.settled.left != 0
+
+    async def _unclaimed(self, tx: Tx, late: _Late) -> None:
+        """The shop has no use for this money. Of what went back at the PG by itself nothing is to be done."""
+        row, settled, now = late.row, late.settled, self.clock()
         if settled.left == 0:
-            await timeline_store.note(
-                tx, row, self.clock(), LATE, f"{settled.amount} won came, and went back at the PG"
-            )
+            await timeline_store.note(tx, row, now, LATE, f"{settled.amount} won came, and went back at the PG")
             return
-        if self.hold_again and row.status is Status.EXPIRED and await self._held_again(tx, row):
-            move = Move(row.order_id, Status.PAID, "paid late", f"payment event {message.id}", message.trace)
-            await self.changes.apply(tx, [move])
-            return
-        now = self.clock()
         reason = f"the order is {row.status}"
         notice = events.MoneyUnclaimed(row.order_id, settled.payment_id, settled.amount, reason)
         name, data = type(notice).__name__, events.encode(notice)
-        await outbox.append(tx, [Message(self.ids.event(), name, SOURCE, row.order_id, now, message.trace, data)])
+        await outbox.append(tx, [Message(self.ids.event(), name, SOURCE, row.order_id, now, late.message.trace, data)])
         await timeline_store.note(tx, row, now, LATE, f"{settled.amount} won are to go back: {reason}")
 
-    async def _held_again(self, tx: Tx, row: store.Row) -> bool:
-        """Hold again what an order had held, all or none."""
-        changes, taken = self.changes, dict[str, int]()
+    async def _held_again(self, tx: Tx, rows: Collection[store.Row]) -> set[OrderId]:
+        """Hold again what these orders had held, for each of them all or none. Returns those for which it could be.
 
-        async def undo() -> bool:
-            await changes.coupons.give_back(tx, [row.order_id])
-            await changes.sales.give_back(tx, taken)
-            return False
-
-        for coupon_id in sorted(row.coupons):
-            if not await changes.coupons.spend(tx, {coupon_id: row.order_id}):
-                return await undo()
-        for sale, units in sorted(row.quota.items()):
-            if not await changes.sales.take(tx, {sale: units}):
-                return await undo()
-            taken[sale] = units
-        return await changes.reservations.hold_again(tx, row.order_id, row.units) or await undo()
+        Coupons of all of them, then time sales, then goods: in the order in which rows are locked everywhere.
+        """
+        changes, short = self.changes, set[OrderId]()
+        taken: dict[tuple[OrderId, str], int] = {}
+        for coupon_id, order_id in sorted((coupon_id, row.order_id) for row in rows for coupon_id in row.coupons):
+            if order_id not in short and not await changes.coupons.spend(tx, {coupon_id: order_id}):
+                short.add(order_id)
+        for sale, order_id, units in sorted(
+            (sale, row.order_id, units) for row in rows for sale, units in row.quota.items()
+        ):
+            if order_id in short:
+                continue
+            if await changes.sales.take(tx, {sale: units}):
+                taken[order_id, sale] = units
+            else:
+                short.add(order_id)
+        wanted = [(row.order_id, row.units) for row in rows if row.order_id not in short]
+        held = {OrderId(order_id) for order_id in await changes.reservations.hold_again(tx, wanted)}
+        await changes.coupons.give_back(tx, [row.order_id for row in rows if row.order_id not in held])
+        unused: Counter[str] = Counter()
+        for (order_id, sale), units in taken.items():
+            unused[sale] += 0 if order_id in held else units
+        await changes.sales.give_back(tx, {sale: units for sale, units in unused.items() if units})
+        return held
 
 
 async def _rows(tx: Tx, messages: list[Message]) -> dict[str, store.Row]:

@@ -37,15 +37,27 @@ class Stock:
                 return False
         return True
 
-    async def hold_again(self, tx: Tx, order_id: str, units: Mapping[int, int]) -> bool:
-        """Reserve what an order that has ended had held, all or none; False: nothing was written."""
-        there = await store.available(tx, list(units), locked=True)
-        if any(there.get(product_id, 0) < quantity for product_id, quantity in units.items()):
-            return False
-        await store.record(tx, Kind.LATE_HOLD, [(order_id, units)], self.clock())
-        for product_id, quantity in sorted(units.items()):
+    async def hold_again(self, tx: Tx, wanted: Sequence[tuple[str, Mapping[int, int]]]) -> set[str]:
+        """Reserve what orders that have ended had held: lists of (order id, units by product), for each all or none.
+
+        Returns the orders that have it.
+        """
+        if not wanted:
+            return set()
+        there = await store.available(tx, {each for _, units in wanted for each in units}, locked=True)
+        held = []
+        for order_id, units in wanted:
+            if all(there.get(product_id, 0) >= quantity for product_id, quantity in units.items()):
+                held.append((order_id, units))
+                for product_id, quantity in units.items():
+                    there[product_id] -= quantity
+        await store.record(tx, Kind.LATE_HOLD, held, self.clock())
+        total: Counter[int] = Counter()
+        for _, units in held:
+            total.update(units)
+        for product_id, quantity in sorted(total.items()):
             await store.hold_again(tx, product_id, quantity)
-        return True
+        return {order_id for order_id, _ in held}
 
     async def take_back(self, tx: Tx, returned: Sequence[tuple[str, Mapping[int, int]]]) -> None:
         """Put units that were sold back on the shelf: lists of (order id, units by product)."""
