@@ -141,7 +141,6 @@ ROUTES = [
     ),
     Route("GET", "/static/{name}", page=True),
     Route("GET", "/", page=True, knows=("keyword", "category", "cursor", "all"), stores=("shop",)),
-    Route("HEAD", "/", page=True, knows=("keyword", "category", "cursor", "all"), stores=("shop",)),
     Route("GET", "/basket", page=True),
     Route("GET", "/coupons", page=True),
     Route("GET", "/sign-in", page=True, knows=("next",)),

@@ -139,11 +139,6 @@ async def test_a_defect_is_a_page_for_people(tmp_path: Path, monkeypatch: pytest
         assert "문제가 생겼어요" in is_page(await visit(w, "/orders", "owner"), 500)
 
 
-async def test_whoever_only_asks_whether_the_shop_is_there_is_told(tmp_path: Path) -> None:
-    async with shop(tmp_path, loops=False) as w:
-        assert (await w.http.head("/")).status_code == 200
-
-
 async def test_the_basket_says_how_long_goods_are_held(tmp_path: Path) -> None:
     for seconds, ko, en in (
         (600, "10분 동안", "for 10 minutes once"),

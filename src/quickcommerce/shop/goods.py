@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from litestar import HttpMethod, Response, get, route
+from litestar import Response, get
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
@@ -63,7 +63,7 @@ def card(product: Product, spoken: str) -> Card:
     )
 
 
-@route("/", http_method=[HttpMethod.GET, HttpMethod.HEAD], exception_handlers={Problem: on_problem})
+@get("/", exception_handlers={Problem: on_problem})
 async def goods(request: AnyRequest, state: State) -> Response[str]:
     """Goods: a shelf for each of some categories, or a page of what was looked for."""
     catalog: Catalog = state.catalog

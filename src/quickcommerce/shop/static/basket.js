@@ -283,6 +283,7 @@ function look() {
 }
 
 onChange(show);
+if (!read().key) again(); // a basket that was damaged
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
   setBusy(false);

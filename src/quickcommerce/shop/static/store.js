@@ -20,13 +20,15 @@ const isLine = (line) => Number.isSafeInteger(line?.product_id) && Number.isSafe
   && Number.isSafeInteger(line.price) && typeof line.name === "string";
 
 /** The basket: {lines: [{product_id, quantity, price, name, tile, picture, coupon_id}], key, sent}. What is no line is
- * left out. `sent`: it may have been ordered, and the answer is not known. */
+ * left out, and the key with it. `sent`: it may have been ordered, and the answer is not known. */
 export function read() {
   try {
     const text = localStorage.getItem(NAME);
     const found = text ? JSON.parse(text) : EMPTY;
     if (!Array.isArray(found?.lines)) return EMPTY;
-    return { lines: found.lines.filter(isLine), key: String(found.key ?? ""), sent: Boolean(found.sent) };
+    const lines = found.lines.filter(isLine);
+    const whole = lines.length === found.lines.length && typeof found.key === "string";
+    return { lines, key: whole ? found.key : "", sent: whole && Boolean(found.sent) };
   } catch {
     return kept ?? EMPTY;
   }
@@ -91,7 +93,7 @@ export function ordered(those) {
   write(basket, lines);
 }
 
-/** The order of this basket has ended long ago: the next is another one. */
+/** The next order is another one: that of this key has ended long ago, or there is no key. */
 export function again() {
   const basket = read();
   write({ ...basket, key: "" }, basket.lines);
