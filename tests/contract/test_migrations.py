@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from quickcommerce.app import MIGRATIONS
 from quickcommerce.kit import migrate
-from quickcommerce.kit.db import Database
+from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.migrate import Migration
 from stores import STORES
 
@@ -128,4 +129,8 @@ async def test_sales_of_before_gifts_are_kept_and_one_may_now_cost_nothing(db: D
     await db.run(lambda tx: tx.insert("time_sale", columns, [("sal_4", 4, 0, 10, 0, 5, 9, 1)]))
     for wrong in (("sal_5", 5, -1, 10, 0, 5, 9, 1), ("sal_6", 6, 1, 10, 11, 5, 9, 1), ("sal_7", 7, 1, 0, 0, 5, 9, 1)):
         with pytest.raises(Exception, match=r"(?i)constraint"):
-            await db.run(lambda tx, row=wrong: tx.insert("time_sale", columns, [row]))
+            await db.run(partial(_add_sale, columns, wrong))
+
+
+async def _add_sale(columns: str, row: tuple[object, ...], tx: Tx) -> None:
+    await tx.insert("time_sale", columns, [row])
