@@ -37,7 +37,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, SystemRandom
 from quickcommerce.kit.inbox import DeadLetters, Handler, Inbox
 from quickcommerce.kit.life import Loop, Supervisor
-from quickcommerce.kit.middleware import Drain, Shortcut, Telemetry
+from quickcommerce.kit.middleware import Drain, Head, Shortcut, Telemetry
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Problem
 from quickcommerce.kit.rate import UserRate
@@ -154,7 +154,7 @@ class App:
     @property
     def asgi(self) -> Drain:
         """The ASGI application, for a server that speaks lifespan."""
-        return Drain(Telemetry(Shortcut(self.routes, order_web.SHORTCUTS), self.flows.ids))
+        return Drain(Telemetry(Head(Shortcut(self.routes, order_web.SHORTCUTS)), self.flows.ids))
 
     async def start(self) -> None:
         """Start the emulator, if it is ours, and every loop."""

@@ -56,6 +56,7 @@ async def test_a_method_that_a_path_does_not_have_is_told_first(
     async with shop(tmp_path, loops=False) as w:
         at = await scene(w)
         there = {route.method for route in ROUTES if route.path == path}
+        there |= {"HEAD"} if "GET" in there else set()
         route = next(route for route in ROUTES if route.path == path)
         for method, who in product(set(METHODS) - there, people):
             wrong = Route(method, path, query=route.query)
