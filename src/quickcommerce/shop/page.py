@@ -13,6 +13,7 @@ from litestar import Response
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 
+from quickcommerce.events import Order
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller, Role
 from quickcommerce.kit.clock import SECOND_US, Clock
@@ -118,6 +119,18 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
         headers=pages.headers(widget=bool(values.get("widget"))) | refresh,
         cookies=[kept] if spoken in chosen else [],
     )
+
+
+def spoken(request: AnyRequest, row: Row) -> Order:
+    """An order as a page tells it: an English page has the English names of goods that have one."""
+    order = row.public()
+    if language(request) != "en":
+        return order
+    named = [
+        msgspec.structs.replace(line, name=name_en or line.name)
+        for line, name_en in zip(order.lines, row.names_en, strict=True)
+    ]
+    return msgspec.structs.replace(order, lines=named)
 
 
 def _but_language(request: AnyRequest, other: str) -> list[tuple[str, str]]:
