@@ -19,7 +19,7 @@ from quickcommerce.kit.clock import Clock, system_clock
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import SystemRandom
 from quickcommerce.kit.life import Supervisor
-from quickcommerce.kit.middleware import Drain, Shortcut, Telemetry
+from quickcommerce.kit.middleware import Drain, Head, Shortcut, Telemetry
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
 from quickcommerce.order import store as order_store
@@ -61,7 +61,7 @@ class App:
     @property
     def asgi(self) -> Drain:
         """The ASGI application, for a server that speaks lifespan."""
-        return Drain(Telemetry(Shortcut(self.routes, order_web.SHORTCUTS), self.flows.ids, HEADERS))
+        return Drain(Telemetry(Head(Shortcut(self.routes, order_web.SHORTCUTS)), self.flows.ids, HEADERS))
 
     async def start(self) -> None:
         """Start the emulator, if it is ours, and every loop."""

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from quickcommerce.kit import migrate
-from quickcommerce.kit.db import Database, Params, Tx
+from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.migrate import Migration
 from quickcommerce.parts import MIGRATIONS
 from stores import EMBEDDED, EVERY, STORES, kinds
@@ -140,9 +141,9 @@ async def test_sales_of_before_gifts_are_kept_and_one_may_now_cost_nothing(db: D
     assert await db.read(lambda tx: tx.all(sql)) == sales
     await db.run(lambda tx: tx.insert("time_sale", columns, [("sal_4", 4, 0, 10, 0, 5, 9, 1)]))
     for wrong in (("sal_5", 5, -1, 10, 0, 5, 9, 1), ("sal_6", 6, 1, 10, 11, 5, 9, 1), ("sal_7", 7, 1, 0, 0, 5, 9, 1)):
-
-        async def insert(tx: Tx, row: Params = wrong) -> None:
-            await tx.insert("time_sale", columns, [row])
-
         with pytest.raises(Exception, match=r"(?i)constraint"):
-            await db.run(insert)
+            await db.run(partial(_add_sale, columns, wrong))
+
+
+async def _add_sale(columns: str, row: tuple[object, ...], tx: Tx) -> None:
+    await tx.insert("time_sale", columns, [row])

@@ -385,6 +385,25 @@ async def test_a_scripted_answer_is_not_of_the_pgs_form_and_nothing_happens(pg: 
     assert (await pg.captures(), await pg.outcomes()) == (0, ["http:502", "http:204"])
 
 
+@pytest.mark.parametrize("body", [{"a": 1}, [], 5, None, {"code": "NO", "message": "아니요"}], ids=repr)
+async def test_a_scripted_answer_may_be_any_json(pg: Pg, body: object) -> None:
+    key = await pg.authenticate()
+    await pg.script(confirm=[{"kind": "http", "status": 500, "body": body}])
+    answer = await pg.confirm(key)
+    assert (answer.status_code, answer.json()) == (500, body)
+    assert answer.headers["content-type"].startswith("application/json")
+    assert (await pg.captures(), await pg.outcomes()) == (0, ["http:500"])
+
+
+async def test_whoever_opens_its_address_is_told_what_it_is_and_where_its_pages_are(pg: Pg) -> None:
+    about = await pg.http.get("/")
+    assert about.status_code == 200
+    assert "no real money" in about.json()["what"]
+    for entry in about.json()["for_tests"]:
+        method, path = entry.split(" ")
+        assert (await pg.http.request(method, path)).status_code not in (404, 405), entry
+
+
 async def test_a_script_is_used_up_call_by_call(pg: Pg) -> None:
     key = await pg.authenticate()
     bad = {"kind": "http", "status": 500}

@@ -54,6 +54,7 @@ KEYED = (PLACE, REFUND, RESTOCK)
 """Those that read an Idempotency-Key."""
 
 LESS = ("user", "seller")
+STAFF = ("seller", "master")
 ANYBODY = tuple(PEOPLE)
 LIMITED = tuple(who for who in PEOPLE if who not in ("nobody", "master"))
 
@@ -76,6 +77,7 @@ FIRST = (
     Rule(PROTECTED, NOBODY, "Who is nobody is told 401 before."),
     Rule(OPERATIONS, LESS, "Who may not do this is told 403 before."),
     Rule(SELLING, ("user",), "Who may not do this is told 403 before."),
+    Rule((ISSUE,), STAFF, "Who may not do this is told 403 before."),
 )
 """What decides before the body, the query and the state are looked at."""
 FOREIGN = Rule(OWNED, STRANGERS, "To a stranger it is not there: 404 before.")
@@ -109,6 +111,7 @@ MATRIX: dict[str, list[Rule]] = {
     "forbidden": [
         Rule(OPERATIONS, LESS, "test_auth.test_operations_are_for_a_master_only"),
         Rule(SELLING, ("user",), "test_auth.test_shelves_are_filled_by_sellers_only"),
+        Rule((ISSUE,), STAFF, "test_auth.test_coupons_are_issued_to_buyers_only"),
         FIRST[0],
         Rule(TAKING, ANYBODY, "test_session.test_a_session_serves_the_shops_own_pages_and_no_other_site"),
         Rule((REPLAY_FORM,), ("master",), "test_console.test_another_site_replays_nothing"),
@@ -148,7 +151,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((PRODUCT, REPLAY, ASSET, CHANGE, RESTOCK, STOCK), ANYBODY, "test_ids.test_what_is_no_id_names_nothing"),
         Rule((ANNOUNCE,), ("master",), "test_time_sales.test_a_sale_of_goods_that_are_not_there_is_not_found"),
         Rule((PUT_UP,), ANYBODY, "It names nothing that could be absent."),
-        Rule((ISSUE,), BUYERS, "test_coupons.test_a_coupon_that_nobody_made_is_not_found"),
+        Rule((ISSUE,), ("user",), "test_coupons.test_a_coupon_that_nobody_made_is_not_found"),
         Rule((POLICY,), ANYBODY, "It names nothing that could be absent."),
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_payment_that_is_not_there_is_not_found"),
         Rule((FAIL,), ANYBODY, "It says what the PG said, of whatever payment."),
@@ -177,7 +180,7 @@ MATRIX: dict[str, list[Rule]] = {
     "out-of-stock": placing("test_refusals.test_each_short_line_is_named_with_what_is_left"),
     "price-changed": placing("test_refusals.test_a_price_that_is_not_the_one_the_buyer_saw_is_told"),
     "coupon-not-usable": [
-        Rule((ISSUE,), BUYERS, "test_coupons.test_what_cannot_be_had_now_is_refused_with_the_reason"),
+        Rule((ISSUE,), ("user",), "test_coupons.test_what_cannot_be_had_now_is_refused_with_the_reason"),
         *placing("test_refusals.test_a_coupon_that_cannot_be_used_is_refused_with_the_reason"),
     ],
     "invalid-state": [
@@ -224,6 +227,7 @@ MATRIX: dict[str, list[Rule]] = {
     "unavailable": [
         Rule((PAY,), NOBODY, "test_unavailable.test_the_link_to_the_pay_page_says_later_while_a_store_is_down"),
         Rule(PROTECTED, NOBODY, "Without a token nothing is asked that could be down: 401."),
+        Rule((ISSUE,), STAFF, "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule(SELLING, ("user",), "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule(OPERATIONS, LESS, "test_tokens.test_a_key_server_that_is_down_is_no_reason_to_let_anybody_in"),
         Rule((CONSOLE,), ("master",), "What a store does not say is a gap on the page: it is needed most then."),

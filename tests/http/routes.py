@@ -106,7 +106,7 @@ ROUTES = [
     Route("GET", "/v1/time-sales", knows=("limit", "cursor"), stores=("shop",)),
     Route("POST", "/v1/coupons", (Role.MASTER,), 201, takes=True, stores=("shop",)),
     Route("GET", "/v1/coupons", EVERYBODY, knows=("limit", "cursor"), stores=("shop",)),
-    Route("POST", "/v1/coupons/{policy_id}/issue", EVERYBODY, 201, takes=True, stores=("shop",)),
+    Route("POST", "/v1/coupons/{policy_id}/issue", (Role.USER,), 201, takes=True, stores=("shop",)),
     Route("GET", "/v1/coupon-policies", knows=("limit", "cursor"), stores=("shop",)),
     Route(
         "GET", "/v1/history/orders", EVERYBODY, stores=("history",),

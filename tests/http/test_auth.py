@@ -6,7 +6,8 @@ import pytest
 
 from quickcommerce.kit.auth import Role
 
-from .routes import PROTECTED, PUBLIC, Route, find, scene, send, visited
+from .matrix import ISSUE, STAFF
+from .routes import PROTECTED, PUBLIC, Route, auth, find, scene, send, visited
 from .shop import counts, refused, shop
 
 SELLING = [route for route in PROTECTED if route.roles == (Role.SELLER, Role.MASTER)]
@@ -43,6 +44,15 @@ async def test_shelves_are_filled_by_sellers_only(tmp_path: Path, route: Route, 
         before = await counts(w)
         assert refused(await send(w, route, at, who)) == "forbidden"
         assert await counts(w) == before
+
+
+@pytest.mark.parametrize("who", STAFF)
+@pytest.mark.parametrize("route", [find(ISSUE)], ids=str)
+async def test_coupons_are_issued_to_buyers_only(tmp_path: Path, route: Route, who: str) -> None:
+    async with shop(tmp_path, loops=False) as w:
+        at = await scene(w)
+        assert refused(await send(w, route, at, who)) == "forbidden"
+        assert (await w.http.get("/v1/coupons", headers=auth(w, who))).json()["items"] == []
 
 
 @visited(PROTECTED, strangers=False)

@@ -114,3 +114,16 @@ async def test_goods_of_a_data_folder_of_before_are_found_after_the_upgrade(tmp_
         assert (await w.get("/v1/products?keyword=milk"))["items"] == []
     async with world(tmp_path) as w:
         assert [each["product_id"] for each in (await w.get("/v1/products?keyword=milk"))["items"]] == [1]
+
+
+async def test_english_goods_are_found_in_either_number(tmp_path: Path) -> None:
+    goods = [
+        Entry(1, "블루베리", 1, 1, "Blueberries"),
+        Entry(2, "달걀", 1, 1, "Egg 30"),
+        Entry(3, "달걀s", 1, 1, "Box"),
+    ]
+    async with shop(tmp_path, goods=goods, loops=False) as w:
+        found = {"blueberry": [1], "Blueberries": [1], "EGGS": [2], "egg 30": [2], "달걀": [2, 3], "달걀s": [3]}
+        for keyword, right in found.items():
+            items = (await w.http.get(f"/v1/products?keyword={quote(keyword)}")).json()["items"]
+            assert [item["product_id"] for item in items] == right, keyword

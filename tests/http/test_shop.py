@@ -279,3 +279,18 @@ async def test_a_pg_of_another_site_may_be_sent_a_form_and_nobody_else(tmp_path:
     async with shop(tmp_path, loops=False, pg_url="https://pg.example/v1") as w:
         policy = (await visit(w, "/")).headers["content-security-policy"]
         assert "form-action 'self' https://pg.example;" in policy
+
+
+async def test_an_english_page_names_the_goods_of_an_order_in_english(tmp_path: Path) -> None:
+    goods = [Entry(1, "우유 1L", 2_900, 10, "Milk 1L"), Entry(2, "두부", 1_900, 10)]
+    async with shop(tmp_path, goods=goods, loops=False) as w:
+        order = (await w.order([(1, 1), (2, 1)])).json()
+        for path in ("/orders", f"/orders/{order['order_id']}", order["checkout_url"].partition("?")[0]):
+            english = await w.http.get(path, headers=BROWSER | {"Accept-Language": "en"} | auth(w, "owner"))
+            text = is_page(english)
+            assert "Milk 1L" in text, path
+            assert "우유" not in text, path
+            assert path == "/orders" or "두부" in text, "goods without an English name have no name at all"
+            korean = is_page(await visit(w, path, "owner"))
+            assert "우유 1L" in korean
+            assert "Milk" not in korean

@@ -99,6 +99,8 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "role a list": {"role": ["ROLE_MASTER"]},
     "role an object": {"role": {}},
     "sub a number": {"sub": 7},
+    "no sub": {"sub": ...},
+    "sub empty": {"sub": ""},
 }
 
 

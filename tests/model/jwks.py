@@ -15,7 +15,7 @@ from quickcommerce.kit.clock import SECOND_US
 from stores import Clock
 
 SECRET = "the-secret-of-a-shop-that-is-long-enough"
-CLAIMS = {"id": 7, "role": "ROLE_USER", "exp": Clock().now_us // SECOND_US + 10_000}
+CLAIMS = {"sub": "kim", "id": 7, "role": "ROLE_USER", "exp": Clock().now_us // SECOND_US + 10_000}
 USER = Caller(7, Role.USER)
 
 

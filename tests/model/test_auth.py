@@ -17,7 +17,7 @@ from stores import Clock
 
 SECRET = "the-secret-of-a-shop-that-is-long-enough"
 NOW_S = Clock().now_us // SECOND_US
-CLAIMS: dict[str, Any] = {"id": 7, "role": "ROLE_USER", "exp": NOW_S + 600}
+CLAIMS: dict[str, Any] = {"sub": "kim", "id": 7, "role": "ROLE_USER", "exp": NOW_S + 600}
 
 
 @pytest.fixture

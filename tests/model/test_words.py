@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quickcommerce.events import Line, Order, OrderPlaced
 from quickcommerce.history.flow import WORD_MAX, document, words_of
 from quickcommerce.kit.ids import OrderId
-from quickcommerce.kit.text import fold
+from quickcommerce.kit.text import fold, forms
 
 DOTLESS = "\u0131"
 """The i of Turkish: its capital is that of another letter."""
@@ -104,3 +104,29 @@ def test_a_word_is_kept_as_far_as_its_column_reaches() -> None:
     found = document(told("x" * 150, names_en=[]))
     assert found.words == {"x" * WORD_MAX}
     assert WORD_MAX == 100
+
+
+NUMBERS = {
+    "berry": "berries", "strawberry": "strawberries", "egg": "eggs", "apple": "apples", "banana": "bananas",
+    "cookie": "cookies", "tomato": "tomatoes", "peach": "peaches", "box": "boxes",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "many"), NUMBERS.items())
+def test_an_english_word_is_found_in_either_number(one: str, many: str) -> None:
+    """A buyer who types "strawberry" means "Strawberries". What is looked for may stand inside a word."""
+    assert any(form in many for form in forms(one))
+    assert any(form in one for form in forms(many))
+
+
+@pytest.mark.parametrize(
+    "word", ["딸기", "우유s", "café", "1l", "kg", "a", "", "s", "ss", "grass", "day", "500g", "x_y", "30"]
+)
+def test_what_is_no_english_word_is_looked_for_as_it_is(word: str) -> None:
+    assert forms(word) == {word}
+
+
+@given(st.text(max_size=30))
+def test_a_word_is_always_looked_for_as_it_was_typed_and_in_few_other_forms(text: str) -> None:
+    assert text in forms(text)
+    assert len(forms(text)) <= 3

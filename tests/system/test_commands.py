@@ -309,3 +309,14 @@ def test_without_a_gate_there_is_none_to_rebuild(tmp_path: Path) -> None:
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout == "no gate is configured (QC_GATE_URL): nothing has to be rebuilt\n"
     assert not (tmp_path / "shop").exists(), "where there was nothing to do, a shop was made"
+
+
+@pytest.mark.parametrize("command", [["rebuild", "history"], ["dead-letters", "list"], ["dead-letters", "replay", "x"]])
+def test_where_no_shop_is_none_is_made_and_called_well(tmp_path: Path, command: list[str]) -> None:
+    """A mistyped folder: "0 orders", "no dead letters", and an empty shop beside the real one."""
+    refused = qc(tmp_path / "mistyped", *command)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert re.fullmatch(
+        r"qc: there is no shop: .*mistyped/shop.db does not exist; is --data-dir right\?\n", refused.stderr
+    )
+    assert not (tmp_path / "mistyped").exists()

@@ -6,8 +6,9 @@ import msgspec
 
 from quickcommerce.catalog.model import ID_MAX, Entry, NewProduct, Offer, Product, Sale
 from quickcommerce.kit.db import LOCK, Tx, marks
-from quickcommerce.kit.text import fold
+from quickcommerce.kit.text import fold, forms
 
+_HOLDS = "search_text LIKE ? ESCAPE '!'"
 _SHOWN = "product_id, name, name_en, category, price, on_hand - reserved - sold"
 
 
@@ -29,13 +30,17 @@ async def get(tx: Tx, product_id: int) -> Product | None:
 
 
 async def page(tx: Tx, words: Sequence[str], category: str | None, after: int, limit: int) -> list[Product]:
-    """Products in the order of their ids, behind `after`, whose search text holds every word; words are folded."""
-    where = " AND search_text LIKE ? ESCAPE '!'" * len(words)
+    """Products in the order of their ids, behind `after`, whose search text holds every word; words are folded.
+
+    An English word may stand there in its other number.
+    """
+    wanted = [sorted(forms(word)) for word in words]
+    where = "".join(f" AND ({' OR '.join([_HOLDS] * len(each))})" for each in wanted)
     of_category = [] if category is None else [category]
     rows = await tx.all(
         f"SELECT {_SHOWN} FROM product WHERE product_id > ? {where} {'AND category = ?' * len(of_category)}"
         " ORDER BY product_id LIMIT ?",
-        [after, *map(_contains, words), *of_category, limit],
+        [after, *(_contains(form) for each in wanted for form in each), *of_category, limit],
     )
     return [Product(*row) for row in rows]
 

@@ -23,6 +23,8 @@ from quickcommerce.kit.problem import CouponNotUsable, NotFound, Unavailable
 from quickcommerce.kit.web import AnyRequest
 
 MASTER = (Role.MASTER,)
+USER = (Role.USER,)
+"""Coupons are for buyers: those who run the shop are issued none."""
 _ID = re.compile(r"[1-9][0-9]{0,15}")
 
 
@@ -153,7 +155,7 @@ async def offered(request: AnyRequest, state: State) -> Response[bytes]:
     opt={
         "doc": Doc(
             "Be issued a coupon; asking again gives the same one",
-            EVERY_ROLE,
+            USER,
             takes=web.Nothing,
             gives={200: CouponView, 201: CouponView},
             problems=(NotFound, CouponNotUsable, Unavailable),
@@ -164,6 +166,7 @@ async def issue(request: AnyRequest, state: State, policy_id: FromPath[str]) -> 
     """Be issued a coupon: 201, or 200 with the one that the caller has already."""
     parts: Web = state.coupons_web
     caller = await web.caller(request)
+    caller.need(*USER)
     if not is_id("pol", policy_id):
         raise NotFound("there is no such coupon")
     await web.nothing(request)

@@ -87,8 +87,8 @@ class Claims(msgspec.Struct, frozen=True):
     exp: Seconds
     id: Annotated[int, msgspec.Meta(ge=1, lt=ID_MAX)]
     role: Role
+    sub: Annotated[str, msgspec.Meta(min_length=1)]
     nbf: Seconds = 0
-    sub: str = ""
 
 
 class _Hmac(HMACAlgorithm):

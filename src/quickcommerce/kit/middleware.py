@@ -70,6 +70,34 @@ _latency = cache(LATENCY.labels)
 """There are as many as there are routes, and finding one by its labels takes a lock."""
 
 
+class Head:
+    """ASGI middleware: HEAD is answered as GET is, without the body (RFC 9110 section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != ScopeType.HTTP or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        ended = False
+
+        async def sending(message: Message) -> None:
+            nonlocal ended
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not ended:
+                # A body may have no end: what follows is not waited for.
+                ended = True
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        as_get: Any = {**scope, "method": "GET"}
+        await self._app(as_get, receive, sending)
+        # Telemetry names the route by it.
+        scope["path_template"] = as_get.get("path_template", "")
+
+
 Handler = Callable[[Request[Any, Any, State]], Awaitable[Response[bytes]]]
 
 

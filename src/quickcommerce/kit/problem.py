@@ -22,7 +22,7 @@
 `Unavailable` is also how every part says "not now": a consumer waits for it, a request answers 503.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 TYPE_BASE = "/problems/"
@@ -108,7 +108,7 @@ class MethodNotAllowed(Problem):
 
     status, code, title = 405, "method-not-allowed", "This method is not allowed here"
 
-    def __init__(self, allowed: Sequence[str]) -> None:
+    def __init__(self, allowed: Collection[str]) -> None:
         """`allowed`: every method that the path has."""
         named = sorted(method for method in allowed if method != "OPTIONS")
         super().__init__(f"this address takes {', '.join(named)}")

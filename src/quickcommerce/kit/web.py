@@ -6,7 +6,7 @@ that order: `caller`, `Caller.need`, `body`, then its flow.
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -189,8 +189,14 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     if error.status_code == NotFound.status:
         return on_problem(request, NotFound("there is no such address"))
     if error.status_code == MethodNotAllowed.status:
-        return on_problem(request, MethodNotAllowed((error.headers or {})["allow"].split(", ")))
+        return on_problem(request, MethodNotAllowed(_with_head((error.headers or {})["allow"].split(", "))))
     return on_problem(request, InvalidRequest("the request cannot be read"))
+
+
+def _with_head(methods: Iterable[str]) -> set[str]:
+    """The methods of a path, with HEAD where it has GET."""
+    found = set(methods)
+    return found | {"HEAD"} if "GET" in found else found
 
 
 async def before_request(request: AnyRequest) -> Response[None] | None:
@@ -199,7 +205,7 @@ async def before_request(request: AnyRequest) -> Response[None] | None:
         return None
     path = request.scope["path_template"]
     routes = [route for route in request.app.routes if isinstance(route, HTTPRoute) and route.path_format == path]
-    methods = {method for route in routes for method in route.methods}
+    methods = _with_head(method for route in routes for method in route.methods)
     return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(methods))}, media_type=MediaType.TEXT)
 
 

@@ -15,7 +15,7 @@ from quickcommerce.kit.problem import Problem
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.order.model import HOLDING, NEXT, Status
 from quickcommerce.order.web import path_id
-from quickcommerce.shop.page import Pages, on_problem, render, signed_in
+from quickcommerce.shop.page import Pages, on_problem, render, signed_in, spoken
 
 LIST_MAX = 10
 REFUNDS = "/v1/payments/{payment_id}/refunds"
@@ -29,7 +29,9 @@ async def mine(request: AnyRequest, state: State) -> Response[str]:
     before = web.cursor(request, partial(is_id, "ord"))
     rows, last = web.paged(await pages.book.page(caller.user_id, before, LIST_MAX + 1), LIST_MAX)
     more = web.next_cursor((last.placed_us, last.order_id)) if last else None
-    return render(request, "orders.html", orders=[row.public() for row in rows], more=more, first=before is None)
+    return render(
+        request, "orders.html", orders=[spoken(request, row) for row in rows], more=more, first=before is None
+    )
 
 
 @get("/orders/{order_id:str}", exception_handlers={Problem: on_problem})
@@ -50,7 +52,7 @@ async def one(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     return render(
         request,
         "order.html",
-        order=row.public(),
+        order=spoken(request, row),
         entries=[(rfc3339(each.at_us), each.what, each.to_status) for each in changes],
         pay=pages.checkout.url(identity) if payable else None,
         cancel=row.status is Status.PLACED and payable,

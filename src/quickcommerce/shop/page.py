@@ -9,6 +9,7 @@ import msgspec
 from litestar import Response
 from litestar.exceptions import HTTPException
 
+from quickcommerce.events import Order
 from quickcommerce.kit import pages as kit_pages
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller, Role
@@ -90,6 +91,18 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
     return kit_pages.page(
         request, text, spoken, status, pages.headers(widget=bool(values.get("widget"))) | refresh, secure=secure
     )
+
+
+def spoken(request: AnyRequest, row: Row) -> Order:
+    """An order as a page tells it: an English page has the English names of goods that have one."""
+    order = row.public()
+    if language(request) != "en":
+        return order
+    named = [
+        msgspec.structs.replace(line, name=name_en or line.name)
+        for line, name_en in zip(order.lines, row.names_en, strict=True)
+    ]
+    return msgspec.structs.replace(order, lines=named)
 
 
 async def viewer(request: AnyRequest) -> Caller | None:

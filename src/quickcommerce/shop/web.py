@@ -33,7 +33,7 @@ from quickcommerce.payment.model import MONEY_TAKEN, UNDER_WAY
 from quickcommerce.payment.model import Status as PaymentStatus
 from quickcommerce.payment.store import Payment
 from quickcommerce.shop import assets, goods, orders, session, widget
-from quickcommerce.shop.page import Pages, on_problem, render, signed_in, viewer
+from quickcommerce.shop.page import Pages, on_problem, render, signed_in, spoken, viewer
 from quickcommerce.shop.texts import TEXTS
 
 KEY = re.compile(r"[!-~]{1,200}")
@@ -79,7 +79,7 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     if order is None or (caller and not caller.may_see(order.user_id)):
         raise NotFound("there is no such order")
     if order.status not in HOLDING or order.payable == 0:
-        return render(request, "ended.html", order=order.public())
+        return render(request, "ended.html", order=spoken(request, order))
     payment = await pages.payments.of_order(identity, caller)
     base = pages.base(request)
     query = {
@@ -97,7 +97,7 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     return render(
         request,
         "pay.html",
-        order=order.public(),
+        order=spoken(request, order),
         payment=payment,
         start=start,
         widget=key and widget.told(payment, key, pages.checkout.customer_key(order.user_id), base),

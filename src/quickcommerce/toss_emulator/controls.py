@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from litestar import get, post, put
@@ -93,6 +93,27 @@ class Desk:
         self.clock.ahead_us = ahead_us
 
 
+ABOUT: Final = {
+    "what": "An emulator of Toss Payments: it takes no real money.",
+    "api": ["/v1/payments/confirm", "/v1/payments/{paymentKey}", "/v1/payments/orders/{orderId}"],
+    "for_buyers": ["/emulator/checkout?orderId&amount&orderName&successUrl&failUrl"],
+    "for_tests": [
+        "GET /emulator/ledger",
+        "POST /emulator/authenticate",
+        "PUT /emulator/faults",
+        "POST /emulator/clock",
+        "POST /emulator/reset",
+    ],
+}
+"""What somebody is told who opens the emulator's address. Paths are below where it is."""
+
+
+@get("/")
+async def about() -> ASGIResponse:
+    """What answers here, and where its pages are."""
+    return _json(ABOUT)
+
+
 def control_routes(desk: Desk, *, controls: bool) -> list[HTTPRouteHandler]:
     """The JSON routes under `/emulator`; without `controls`, what would disturb other people's payments is refused."""
 
@@ -136,7 +157,7 @@ def control_routes(desk: Desk, *, controls: bool) -> list[HTTPRouteHandler]:
             raise ClientException(str(error)) from error
         return _json({"now": utc(desk.clock.now())})
 
-    return [authenticate, ledger, faults, reset, clock]
+    return [authenticate, ledger, faults, reset, clock, about]
 
 
 async def read(request: AnyRequest, shape: type[T]) -> T:

@@ -13,6 +13,7 @@ Scripted = Literal["confirm", "get", "cancel", "webhook"]
 """The kinds of call that can be scripted."""
 
 _MOST_ENTRIES: Final = 10_000
+_BODY_MAX_BYTES: Final = 30_000
 _ROUNDING: Final = 1e-9
 
 
@@ -32,13 +33,28 @@ class Error(_Fault, frozen=True, tag="error"):
 
 
 class Http(_Fault, frozen=True, tag="http"):
-    """Nothing happens and the answer is not one of the PG's: any status and any body, sent as text.
+    """Nothing happens and the answer is not one of the PG's: any status and any body, a text or JSON.
 
     Under an Idempotency-Key it is kept like any first answer.
     """
 
     status: Annotated[int, Meta(ge=200, le=599)]
-    body: Annotated[str, Meta(max_length=10_000)] = "Scripted by /emulator/faults.\n"
+    body: Any = "Scripted by /emulator/faults.\n"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a body that is too long."""
+        if len(self.content) > _BODY_MAX_BYTES:
+            raise ValueError(f"a body may have at most {_BODY_MAX_BYTES} bytes")
+
+    @property
+    def content(self) -> bytes:
+        """A text as it is, anything else as JSON."""
+        return self.body.encode() if isinstance(self.body, str) else msgspec.json.encode(self.body)
+
+    @property
+    def media_type(self) -> str:
+        """The type of the content."""
+        return "text/plain" if isinstance(self.body, str) else "application/json"
 
 
 class Slow(_Fault, frozen=True, tag="slow"):

@@ -173,7 +173,7 @@ class Gateway:
 
 def _act(books: Books, moment: Moment, work: Work, fault: Fault) -> Answer:
     if isinstance(fault, Http):
-        return Answer(fault.status, "text/plain", fault.body.encode(), f"http:{fault.status}")
+        return Answer(fault.status, fault.media_type, fault.content, f"http:{fault.status}")
     return work(books, moment, fault.code if isinstance(fault, Error) else None)
 
 
