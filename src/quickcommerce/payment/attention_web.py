@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import rfc3339
+from quickcommerce.kit.ids import is_id
 from quickcommerce.kit.openapi import Doc
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.web import AnyRequest
@@ -54,7 +55,7 @@ async def attention(request: AnyRequest, state: State) -> Response[bytes]:
     """Payments and refunds that the shop cannot end by itself, or has not for long."""
     attentions: Attentions = state.attentions
     (await web.caller(request)).need(Role.MASTER)
-    limit, after = web.page_limit(request), web.cursor(request)
+    limit, after = web.page_limit(request), web.cursor(request, lambda each: is_id("pay", each) or is_id("ref", each))
     found = await attentions.look(after, limit + 1)
     shown, last = web.paged(found.items, limit)
     views = [
