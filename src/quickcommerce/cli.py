@@ -47,7 +47,6 @@ cli.add_typer(catalog_cli, name="catalog")
 cli.add_typer(letters_cli, name="dead-letters")
 cli.add_typer(rebuild_cli, name="rebuild")
 cli.add_typer(bench_app, name="bench")
-SQLITE = "sqlite:///"
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -77,15 +76,6 @@ def _settings(**overrides: object) -> Settings:
 def _cells(*values: object) -> list[Text]:
     """A row of a table. What stands in brackets is part of the value, and no markup."""
     return [Text(str(value)) for value in values]
-
-
-def _there(settings: Settings) -> Settings:
-    """Raises BadSetting where a database of orders or payments is not there: the command would make an empty shop."""
-    for url in (settings.database_url, settings.payment_database_url):
-        path = Path(url.removeprefix(SQLITE))
-        if url.startswith(SQLITE) and not path.exists():
-            raise BadSetting(f"there is no shop: {path} does not exist; is --data-dir right?")
-    return settings
 
 
 def _once(settings: Settings, work: Callable[[App], Awaitable[T]]) -> T:
@@ -172,9 +162,11 @@ def token(
     ttl_s: Annotated[int, typer.Option(min=1, max=10**9, help="Seconds until it ends.")] = 3600,
 ) -> None:
     """Print a token to try the shop with; only in the profiles local and test."""
+    profile = os.environ.get("QC_PROFILE", "local")
+    if profile in ("dev", "prod"):
+        # Before anything else that is wrong there: it could not help to mend it.
+        raise BadSetting(f"tokens are not given out in the profile {profile}")
     settings = _settings()
-    if settings.profile not in ("local", "test"):
-        raise BadSetting(f"tokens are not given out in the profile {settings.profile}")
     sys.stdout.write(mint(settings.jwt_secret, user, role, now_us=system_clock(), ttl_s=ttl_s) + "\n")
 
 
@@ -207,7 +199,7 @@ def rebuild_history(data_dir: DataDir = None) -> None:
             done = await rebuild.run(lambda orders: progress.update(task, completed=orders))
         return done, await app.flows.index.count()
 
-    done, documents = _once(_there(_settings(data_dir=data_dir)), work)
+    done, documents = _once(checks.there(_settings(data_dir=data_dir)), work)
     changes = f"{done.added} documents added, {done.renewed} renewed, {done.removed} removed"
     out.print(f"{done.orders} orders: {changes}; there are {documents} documents")
 
@@ -222,7 +214,7 @@ def rebuild_gate(data_dir: DataDir = None) -> None:
 @letters_cli.command("list")
 def letters_list(data_dir: DataDir = None) -> None:
     """Those of all stores, the oldest first."""
-    letters = _once(_there(_settings(data_dir=data_dir)), lambda app: app.operations.all_dead_letters())
+    letters = _once(checks.there(_settings(data_dir=data_dir)), lambda app: app.operations.all_dead_letters())
     table = Table("id", "consumer", "event", "order", "reason", "tries", "failed at")
     for letter in letters:
         table.add_row(*_cells(*astuple(letter)))
@@ -232,7 +224,7 @@ def letters_list(data_dir: DataDir = None) -> None:
 @letters_cli.command("replay")
 def letters_replay(letter_id: Annotated[str, typer.Argument(help="As listed.")], data_dir: DataDir = None) -> None:
     """Handle one again, after what made it fail was mended."""
-    _once(_there(_settings(data_dir=data_dir)), lambda app: app.operations.replay(letter_id))
+    _once(checks.there(_settings(data_dir=data_dir)), lambda app: app.operations.replay(letter_id))
     out.print(f"handled {letter_id}", markup=False)
 
 
@@ -243,6 +235,8 @@ def emulator(
     data_dir: DataDir = None,
 ) -> None:
     """Serve the Toss emulator by itself."""
+    if os.environ.get("QC_PROFILE") == "prod":
+        raise BadSetting("the emulator takes no real money: it is not for the profile prod")
     settings = _settings(data_dir=data_dir)
     configure_logs(settings.log_level, machine=settings.log_format == "json")
     folders.make(Path(settings.data_dir))

@@ -17,8 +17,10 @@ from quickcommerce.kit.sqlite import SCHEME, path_of
 from quickcommerce.parts import migrations
 from quickcommerce.payment.attention import Attentions
 from quickcommerce.payment.model import Asked, Unreadable
-from quickcommerce.settings import Settings
+from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.emulator import LEDGER_FILE
+
+SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,15 @@ def examine(settings: Settings) -> list[Finding]:
     return [*folders.values(), *findings, *asyncio.run(looked)]
 
 
+def there(settings: Settings) -> Settings:
+    """Raises BadSetting where a file of orders or payments is missing: a command would make an empty shop of it."""
+    for url in (settings.database_url, settings.payment_database_url):
+        path = Path(url.removeprefix(SQLITE))
+        if url.startswith(SQLITE) and not path.exists():
+            raise BadSetting(f"there is no shop: {path} does not exist; is --data-dir right?")
+    return settings
+
+
 async def _examine(settings: Settings, present: set[str], ledger: Path | None) -> list[Finding]:
     app = build(settings)
     try:
@@ -79,7 +90,8 @@ def _folder(folder: Path) -> Finding:
         probe(folder)
     except Unavailable as unusable:
         return Finding("folder", False, unusable.detail)
-    return Finding("folder", True, f"{folder} can be written")
+    found = "can be written" if folder.exists() else "is not there, and can be made"
+    return Finding("folder", True, f"{folder} {found}")
 
 
 async def _database(name: str, database: Database) -> Finding:

@@ -110,9 +110,9 @@ BASKETS: dict[str, tuple[bytes, str]] = {
     "expected_price negative": (line(expected_price="-1"), "/lines/0/expected_price"),
     "expected_price a fraction": (line(expected_price="2900.0"), "/lines/0/expected_price"),
     "expected_price text": (line(expected_price='"2900"'), "/lines/0/expected_price"),
-    "an unknown member of a line": (line(price="1"), "/lines/0"),
-    "a price of the buyer's own": (line(unit_price="1"), "/lines/0"),
-    "a user of the buyer's own": (b'{"user_id":8,"lines":[{"product_id":1,"quantity":2}]}', ""),
+    "an unknown member of a line": (line(price="1"), "/lines/0/price"),
+    "a price of the buyer's own": (line(unit_price="1"), "/lines/0/unit_price"),
+    "a user of the buyer's own": (b'{"user_id":8,"lines":[{"product_id":1,"quantity":2}]}', "/user_id"),
     "a member twice": (b'{"lines":[{"product_id":1,"quantity":1}],"lines":[{"product_id":1,"quantity":2}]}', "/lines"),
     "a member of a line twice": (line(**{"quantity ": "1"}).replace(b"quantity ", b"quantity"), "/lines/0/quantity"),
     "a member twice, once escaped": (
@@ -245,10 +245,15 @@ async def test_json_may_say_its_charset_and_be_as_long_as_the_limit(tmp_path: Pa
             "Application/JSON",
             "application/json; charset=utf-8",
             "application/json ;x=y",
+            'application/json; Charset="UTF-8"',
         ):
             answer = await send(w, orders, at, "user", content=BASKET, headers={"Content-Type": kind})
             assert answer.status_code == 201, kind
         assert (await send(w, orders, at, "user", content=BASKET.ljust(MAX), headers=JSON)).status_code == 201
+        for other in ("utf-16", "latin1", "euc-kr", '"utf-32"', ""):
+            headers = {"Content-Type": f"application/json; charset={other}"}
+            answer = await send(w, orders, at, "user", content=BASKET, headers=headers)
+            assert refused(answer) == "unsupported-media-type", other
 
 
 async def test_a_basket_that_is_not_right_is_told_where(tmp_path: Path) -> None:

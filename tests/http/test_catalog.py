@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.auth import Role
 from quickcommerce.stock.restock import ON_HAND_MAX
 from world import World
@@ -163,3 +164,18 @@ async def test_categories_are_those_of_goods(tmp_path: Path) -> None:
         for query in ("category=" + "x" * 61, "category=%00", "category=dairy&category=meat"):
             assert refused(await w.http.get(f"/v1/products?{query}")) == "invalid-request", query
         assert set(SELLERS) == {Role.SELLER, Role.MASTER}
+
+
+async def test_a_category_is_one_in_whatever_case_it_is_written(tmp_path: Path) -> None:
+    """Two chips with one name, each with half of the goods."""
+    goods = [Entry(1, "사과", 1_000, 5, "Apple", "Fruit"), Entry(2, "배", 1_000, 5, "Pear", "fruit")]
+    async with shop(tmp_path, goods=goods, loops=False) as w:
+        new = {"name": "딸기", "price": 9_900, "stock": 5, "category": "FRUIT"}
+        assert (await w.http.post("/v1/products", json=new, headers=w.auth(1, Role.SELLER))).status_code == 201
+        assert (await w.http.get("/v1/categories")).json()["items"] == ["fruit"]
+        for written in ("fruit", "Fruit"):
+            assert len((await w.http.get(f"/v1/products?category={written}")).json()["items"]) == 3
+        sql = "UPDATE product SET category = 'Fruit' WHERE product_id = 1"
+        await w.app.stores.shop.run(lambda tx: tx.run(sql))
+        await w.app.flows.catalog.fold()
+        assert (await w.http.get("/v1/categories")).json()["items"] == ["fruit"], "goods of before"

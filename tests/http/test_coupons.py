@@ -117,9 +117,10 @@ async def test_what_cannot_be_had_now_is_refused_with_the_reason(tmp_path: Path,
         await ask(w, gone, 99)
         reasons = {
             await policy(w, starts_at=at(3_600)): "this coupon cannot be had yet",
-            await policy(w, starts_at=at(-7_200), ends_at=at(-3_600)): "this coupon cannot be had any more",
+            await policy(w, starts_at=at(-7_200), ends_at=at(1)): "this coupon cannot be had any more",
             gone: "all of these coupons are gone",
         }
+        w.clock.jump(2)
         for policy_id, reason in reasons.items():
             issue = find("POST /v1/coupons/{policy_id}/issue")
             answer = await send(w, issue, there, who, url=f"/v1/coupons/{policy_id}/issue")
@@ -198,7 +199,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "two times and a rate": (
         {"starts_at": "x", "ends_at": "", "discount_value": 999}, ["/discount_value", "/starts_at", "/ends_at"],
     ),
-    "more than it has": ({"issued": 5}, [""]),
+    "more than it has": ({"issued": 5}, ["/issued"]),
+    "over before it began": (
+        {"starts_at": "2025-01-01T00:00:00Z", "ends_at": "2025-12-31T23:59:59Z"}, ["/ends_at"],
+    ),
 }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Bodies read strictly: what the library that decodes them would let pass, and where it stands."""
 
+from typing import Annotated
+
 import msgspec
 import pytest
 
@@ -45,3 +47,40 @@ def test_a_body_of_repetitions_is_not_answered_with_all_of_them() -> None:
     with pytest.raises(InvalidRequest) as told:
         decode(b"{" + b",".join([b'"text":""'] * 5_000) + b"}", Note)
     assert len(told.value.errors) == FAULTS_MAX
+
+
+class Line(msgspec.Struct, forbid_unknown_fields=True):
+    product_id: Annotated[int, msgspec.Meta(ge=1)]
+    coupon_id: int | None = None
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z]+$", max_length=3)] = "a"
+
+
+class Basket(msgspec.Struct, forbid_unknown_fields=True):
+    lines: list[Line]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        ('{"lines":[{"product_id":1,"prodct":2}]}', "/lines/0/prodct", "there is no such field"),
+        ('{"lines":[],"a/b":1}', "/a~1b", "there is no such field"),
+        ('{"lines":[{"product_id":"1"}]}', "/lines/0/product_id", "Expected a whole number, got text"),
+        ('{"lines":[{"product_id":0}]}', "/lines/0/product_id", "Expected a whole number >= 1"),
+        (
+            '{"lines":[{"product_id":1,"coupon_id":"x"}]}', "/lines/0/coupon_id",
+            "Expected a whole number or null, got text",
+        ),
+        ('{"lines":5}', "/lines", "Expected a list, got a whole number"),
+        ("[]", "", "Expected an object, got a list"),
+        (
+            '{"lines":[{"product_id":1,"name":"A"}]}', "/lines/0/name",
+            "this text is not of the form that is taken here",
+        ),
+        ('{"lines":[{"product_id":1,"name":"abcd"}]}', "/lines/0/name", "Expected text of length <= 3"),
+        ('{"lines":[{}]}', "/lines/0", "Object missing required field `product_id`"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_told_in_words_that_need_no_python(body: str, pointer: str, detail: str) -> None:
+    with pytest.raises(InvalidRequest) as told:
+        decode(body.encode(), Basket)
+    assert told.value.errors == [{"pointer": pointer, "detail": detail}]

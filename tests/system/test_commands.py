@@ -24,6 +24,7 @@ def test_doctor_finds_a_new_and_a_migrated_shop_fit_and_masks_secrets(tmp_path: 
     new = qc(folder, "doctor", jwt_secret="a-secret-of-ours-that-nobody-may-see", pg_secret_key="another-secret")
     assert new.returncode == 0, new.stderr
     assert not folder.exists(), "looking at a shop made one"
+    assert f"{folder} is not there, and can be made" in new.stdout
     assert "of-ours" not in new.stdout + new.stderr
     assert "another-secret" not in new.stdout + new.stderr
     for name in set(Settings.__struct_fields__) - DERIVED:
@@ -36,6 +37,7 @@ def test_doctor_finds_a_new_and_a_migrated_shop_fit_and_masks_secrets(tmp_path: 
     migrated = qc(folder, "doctor")
     assert migrated.returncode == 0, migrated.stdout
     assert migrated.stdout.count("sound, up to date") == 3
+    assert f"{folder} can be written" in migrated.stdout
 
 
 @pytest.mark.parametrize("damage", ["no database at all", "a page is lost", "cut off"])
@@ -87,7 +89,8 @@ def test_doctor_finds_a_data_folder_that_can_hold_nothing_unfit(tmp_path: Path, 
     found = qc(tmp_path / place, "doctor")
     assert found.returncode == 1, found.stdout
     # A long path makes the table's cell go on in the next line.
-    assert re.search(rf"folder +│ NO .*cannot be used:[\s│]*(/.*)?{reason}", found.stdout), found.stdout
+    told = reason.replace(" ", r"[\s│]+")
+    assert re.search(rf"folder +│ NO .*cannot be used:[\s│]*(/.*)?{told}", found.stdout), found.stdout
     assert found.stderr == ""
 
 
@@ -320,3 +323,20 @@ def test_where_no_shop_is_none_is_made_and_called_well(tmp_path: Path, command: 
         r"qc: there is no shop: .*mistyped/shop.db does not exist; is --data-dir right\?\n", refused.stderr
     )
     assert not (tmp_path / "mistyped").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "profile", "said"),
+    [
+        (["token", "--user", 7], "dev", "tokens are not given out in the profile dev"),
+        (["token", "--user", 7], "prod", "tokens are not given out in the profile prod"),
+        (["emulator", "--port", 0], "prod", "the emulator takes no real money"),
+    ],
+)
+def test_what_a_profile_does_not_have_is_refused_for_that_reason(
+    tmp_path: Path, command: list[object], profile: str, said: str
+) -> None:
+    """Somebody told of a secret first would make one, and be refused again."""
+    refused = qc(tmp_path, *command, profile=profile)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"qc: {said}")

@@ -66,7 +66,9 @@ class Catalog:
         """Products in the order of their ids, whose names or category hold every word of `keyword`, in any case."""
 
         async def work(tx: Tx) -> list[Product]:
-            return await self._shown(tx, await store.page(tx, fold(keyword).split(), category, after, limit))
+            return await self._shown(
+                tx, await store.page(tx, fold(keyword).split(), category and fold(category), after, limit)
+            )
 
         return await self.db.scan(work)
 
@@ -95,7 +97,7 @@ class Catalog:
                 await self.shelf.put_in(tx, {product_id: new.stock}, "created")
 
         await self.db.run(work)
-        return Product(product_id, new.name, new.name_en, new.category, new.price, new.stock)
+        return Product(product_id, new.name, new.name_en, fold(new.category), new.price, new.stock)
 
     async def change(self, product_id: int, change: Change) -> Product:
         """Give a product another name or price; orders keep theirs. Raises NotFound."""

@@ -70,7 +70,7 @@ async def added(tx: Tx, product_id: int, name: str, now_us: int) -> bool:
 
 async def add(tx: Tx, product_id: int, new: NewProduct, now_us: int) -> None:
     """Store a product with nothing on hand yet. Raises Duplicate where the id is taken."""
-    await _insert(tx, [(product_id, new.price, new.name, new.name_en, new.category)], now_us)
+    await _insert(tx, [(product_id, new.price, new.name, new.name_en, fold(new.category))], now_us)
 
 
 async def lock(tx: Tx, product_id: int) -> Product | None:
@@ -104,7 +104,10 @@ def _contains(word: str) -> str:
 
 
 async def fold_old(tx: Tx) -> None:
-    """Give products of before there was a search text theirs."""
+    """Give products of before there was a search text theirs, and one spelling to those that are of one category."""
+    for category in await categories(tx):
+        if category != fold(category):
+            await tx.run("UPDATE product SET category = ? WHERE category = ?", (fold(category), category))
     for product_id, *texts in await tx.all(
         "SELECT product_id, name, name_en, category FROM product WHERE search_text = ''"
     ):
@@ -189,7 +192,7 @@ async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
     known = await _known(tx, sorted(entry.product_id for entry in entries))
     new = [entry for entry in entries if entry.product_id not in known]
     await _insert(
-        tx, [(one.product_id, one.price, one.name, one.name_en or "", one.category or "") for one in new], now_us
+        tx, [(one.product_id, one.price, one.name, one.name_en or "", fold(one.category or "")) for one in new], now_us
     )
     for one in entries:
         if one.product_id in known:
@@ -214,7 +217,7 @@ async def _insert(tx: Tx, products: Sequence[tuple[int, int, str, str, str]], no
 def _texts(entry: Entry, name_en: str, category: str) -> tuple[str, str, str, str]:
     """Name, English name, category and search text of an entry, where the last two arguments are known already."""
     name_en = name_en if entry.name_en is None else entry.name_en
-    category = category if entry.category is None else entry.category
+    category = category if entry.category is None else fold(entry.category)
     return entry.name, name_en, category, search_text(entry.name, name_en, category)
 
 

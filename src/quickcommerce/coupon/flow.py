@@ -50,6 +50,9 @@ class Coupons:
     async def create(self, draft: PolicyDraft) -> Policy:
         """Make a policy. Raises InvalidRequest with a pointer for each field that does not fit the others."""
         policy = _policy(self.ids.policy(), draft)
+        if policy.ends_us <= self.clock():
+            ended = {"pointer": "/ends_at", "detail": "must be in the future"}
+            raise InvalidRequest("ends_at: must be in the future", errors=[ended])
         await self.db.run(lambda tx: store.add_policy(tx, policy))
         return policy
 

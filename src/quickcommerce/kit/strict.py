@@ -1,6 +1,7 @@
 """Bodies read strictly: what msgspec's shapes cannot forbid is found here, each with its pointer."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, TypeVar
@@ -33,6 +34,15 @@ def decode(body: bytes, shape: type[T]) -> T:
     return value
 
 
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_WORDS = {
+    "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list",
+    "object": "an object", "null": "null", "any": "anything",
+}  # fmt: skip
+"""What msgspec names by Python's words, in those of whoever writes JSON."""
+_TYPES = re.compile(rf"`((?:{'|'.join(_WORDS)})(?: \| (?:{'|'.join(_WORDS)}))*)`")
+
+
 class _RepeatedKey(ValueError):
     """A key stands twice in one object."""
 
@@ -63,7 +73,7 @@ def _faults_of(value: Any, pointer: str) -> Iterator[dict[str, str]]:
         case _Members():
             seen: set[str] = set()
             for key, each in value:
-                at = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+                at = f"{pointer}/{_escaped(key)}"
                 if key in seen:
                     yield {"pointer": at, "detail": "this key stands twice in its object"}
                 seen.add(key)
@@ -74,8 +84,19 @@ def _faults_of(value: Any, pointer: str) -> Iterator[dict[str, str]]:
                 yield from _faults_of(each, f"{pointer}/{index}")
 
 
+def _escaped(key: str) -> str:
+    """A key as it stands in a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
 def _invalid(text: str) -> InvalidRequest:
     """Msgspec says `Expected ... - at `$.lines[0].quantity``; the contract wants a JSON pointer."""
     detail, _, path = text.partition(" - at `")
     pointer = path.rstrip("`").removeprefix("$").replace("[", "/").replace("]", "").replace(".", "/")
-    return InvalidRequest(UNFIT, errors=[{"pointer": pointer or "", "detail": detail}])
+    if unknown := _UNKNOWN.fullmatch(detail):
+        pointer, detail = f"{pointer}/{_escaped(unknown[1])}", "there is no such field"
+    elif " matching regex " in detail:
+        detail = "this text is not of the form that is taken here"
+    else:
+        detail = _TYPES.sub(lambda found: " or ".join(_WORDS[each] for each in found[1].split(" | ")), detail)
+    return InvalidRequest(UNFIT, errors=[{"pointer": pointer, "detail": detail}])

@@ -42,6 +42,8 @@ JSON = "application/json"
 HTML = "text/html"
 PROBLEM_JSON = "application/problem+json"
 ENCODING = "content-encoding"
+UTF_8 = frozenset({"charset=utf-8", 'charset="utf-8"', "charset=us-ascii"})
+"""What JSON may say of its characters: it has those of UTF-8 and no others (RFC 8259 section 8.1)."""
 FOREIGN_CURSOR = "cursor is not one that this list gave"
 _NUMBER = re.compile(r"[1-9][0-9]{0,15}")
 
@@ -97,9 +99,11 @@ async def raw_body(request: AnyRequest, limit: int = BODY_MAX_BYTES) -> bytes:
         more = message.get("more_body", False)
         if len(body) > limit:
             raise too_large
-    essence = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    essence, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
     if body and essence != JSON:
         raise UnsupportedMediaType("send Content-Type: application/json")
+    if body and any(each.startswith("charset=") and each not in UTF_8 for each in parameters):
+        raise UnsupportedMediaType("send JSON in UTF-8")
     if body and any(each.strip().lower() not in ("", "identity") for each in request.headers.getall(ENCODING, [])):
         raise UnsupportedMediaType("send the body as it is, without Content-Encoding")
     return body

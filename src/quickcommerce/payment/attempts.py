@@ -105,7 +105,11 @@ class Attempts:
         if (old.status in UNDER_WAY or old.status in MONEY_TAKEN) and not (over and idle):
             if old.payment_key == request.payment_key:
                 return Joined()
-            raise InvalidState(f"another payment of this order is {old.status}")
+            raise InvalidState(
+                "a capture with another payment_key is under way"
+                if old.status in UNDER_WAY
+                else "money was taken already, with another payment_key"
+            )
         if old.status in (Status.CLOSED, Status.FAILED):
             raise InvalidState(f"the payment is {old.status}")
         if over:

@@ -100,7 +100,7 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         order=spoken(request, order),
         payment=payment,
         start=start,
-        widget=key and widget.told(payment, key, pages.checkout.customer_key(order.user_id), base),
+        widget=key and widget.told(payment, key, widget.customer_key(pages.checkout.secret, order.user_id), base),
         checking=checking,
         waiting=checking or not left_s,
         left_s=left_s,

@@ -1,5 +1,8 @@
 """The PG's own payment widget in the pay page (Toss Payments, version 2 of its SDK)."""
 
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 
 import msgspec
@@ -20,13 +23,19 @@ HEADERS: Mapping[str, str] = {"Cross-Origin-Opener-Policy": "same-origin-allow-p
 """The windows of card issuers speak with the page that opened them."""
 
 
-def told(payment: Payment, client_key: str, customer_key: str, base: str) -> str:
+def customer_key(secret: bytes, user_id: int) -> str:
+    """The name under which the PG knows a buyer: the same each time, and nobody can tell or guess whose it is."""
+    digest = hmac.digest(secret, f"customer:{user_id}".encode(), hashlib.sha256)
+    return f"buyer-{urlsafe_b64encode(digest[:18]).decode()}"
+
+
+def told(payment: Payment, client_key: str, customer: str, base: str) -> str:
     """What `pay.js` must know to show the widget, as JSON. `base`: the shop's own address."""
     return msgspec.json.encode(
         {
             "script": SCRIPT,
             "clientKey": client_key,
-            "customerKey": customer_key,
+            "customerKey": customer,
             "amount": {"currency": "KRW", "value": payment.amount},
             "request": {
                 "orderId": payment.payment_id,
