@@ -32,7 +32,7 @@ DOORS = {
 FREE = ("toss_emulator/", "bench/")
 
 PURE = {
-    "msgspec", "quickcommerce.events", "quickcommerce.kit.ids", "quickcommerce.order.model",
+    "msgspec", "quickcommerce.events", "quickcommerce.kit.ids", "quickcommerce.kit.text", "quickcommerce.order.model",
     "quickcommerce.payment.model",
 }  # fmt: skip
 """What a model may import beside the standard library."""
