@@ -539,7 +539,7 @@ async def test_a_ledger_has_one_owner(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(store, "BUSY_MS", 0)
     first, second = emulator(tmp_path), emulator(tmp_path)
     await first.start()
-    with pytest.raises(store.LedgerError, match="locked"):
+    with pytest.raises(store.LedgerError, match="open in another process"):
         await second.start()
     await first.stop()
     await second.start()
