@@ -21,7 +21,7 @@ from flow.journeys import Buyer
 from flow.lives import run
 from flow.process import process
 from flow.truth import rest, rows, state
-from quickcommerce import app
+from quickcommerce import roles
 from quickcommerce.kit.telemetry import configure_logs
 from world import World
 
@@ -50,7 +50,7 @@ async def a_day(seed: int, folder: Path) -> dict[str, Any]:
     """Everything that came of it: rows, every event, the calls that the PG saw."""
     rng = random.Random(seed)
     # Nothing is pruned, so that every event can be seen.
-    with patch.object(app, "PRUNE_EVERY_S", 86_400.0):
+    with patch.object(roles, "PRUNE_EVERY_S", 86_400.0):
         async with process(folder, seed=seed, payment_window_s=120) as w:
             await w.faults(confirm=[{"mix": HABITS, "seed": seed}], get=[{"mix": {"drop-before": 0.3}, "seed": seed}])
             await asyncio.gather(*(visit(w, user, rng) for user in range(1, 31)))

@@ -10,7 +10,7 @@ from litestar.datastructures import State
 
 from flow.lives import run, shop_files
 from flow.process import LastingPg
-from quickcommerce import app
+from quickcommerce import parts, roles
 from quickcommerce.kit import openapi
 
 
@@ -45,8 +45,8 @@ def routes() -> Callable[..., Litestar]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, pg: LastingPg, routes: Callable[..., Litestar]) -> None:
     """Hundreds of processes, one after the other: what takes long to make is made once, or not at all."""
-    monkeypatch.setattr(app, "Emulator", pg.beside)
+    monkeypatch.setattr(parts, "Emulator", pg.beside)
     monkeypatch.setattr(app, "Litestar", routes)
     monkeypatch.setattr(openapi, "describe", lambda *_: {})
     # What happens wakes the loops at once; their looking by themselves only takes time here.
-    monkeypatch.setattr(app, "POLL_S", 10.0)
+    monkeypatch.setattr(roles, "POLL_S", 10.0)

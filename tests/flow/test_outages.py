@@ -14,7 +14,7 @@ from flow.invariants import check
 from flow.probe import Probe
 from flow.process import process
 from flow.truth import rest
-from quickcommerce import app
+from quickcommerce import roles
 from world import World
 
 
@@ -109,7 +109,7 @@ async def test_a_day_without_the_pg_ends_by_itself_and_does_not_flood_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One capture had happened, and its reply was lost; the other request never arrived."""
-    monkeypatch.setattr(app, "POLL_S", 60.0)
+    monkeypatch.setattr(roles, "POLL_S", 60.0)
     async with process(tmp_path, unknown_hold_s=2 * 86_400, payment_window_s=25 * 3600) as w:
         charged, first, first_key = await to_pay(w, [(MILK, 2)])
         never, second, second_key = await to_pay(w, [(EGGS, 1)])

@@ -143,6 +143,6 @@ async def test_what_a_route_does_not_read_cannot_be_wrong(tmp_path: Path, route:
         headers |= {} if route.takes or route.form else {"Content-Type": "text/plain"}
         query = "&".join(f"{name}=%00" for name in {"limit", "cursor", "amount", "from", "x"} - set(route.knows))
         url = at.url(route) + ("&" if route.query else "?") + query
-        may = next(who for who in ("master", "user") if route.admits(who))
-        answer = await send(w, route, at, may, url=url, headers=headers, **changes)
+        who = next(who for who in ("master", "user") if route.admits(who))
+        answer = await send(w, route, at, who, url=url, headers=headers, **changes)
         assert answer.status_code == route.status, answer.text

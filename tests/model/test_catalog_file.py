@@ -57,7 +57,7 @@ def test_quotes_keep_commas_and_quotes_in_a_name(path: Path) -> None:
 
 
 NUMBER = "a whole number from"
-PLAINLY = "characters, without tabs or line breaks"
+PLAINLY = "characters, without tabs, line breaks or others that are not seen"
 
 
 @pytest.mark.parametrize(

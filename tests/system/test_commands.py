@@ -199,8 +199,9 @@ def test_tokens_are_given_out_only_where_they_cannot_be_misused(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "settings", "said"),
     [
-        (["--role", "api"], {}, "--role api needs databases and a PG that processes can share"),
+        (["--role", "api"], {}, "--role api needs a PG that processes share"),
         (["--role", "api"], {}, "`qc emulator`"),
+        (["--role", "api"], {"pg_url": "http://127.0.0.1:9900"}, "set QC_DATABASE_URL to mariadb://"),
         (["--role", "cook"], {}, "--role cook is none of all, api"),
         ([], {"payment_window": 60}, "QC_PAYMENT_WINDOW is not a setting"),
         ([], {"payment_window_s": "ten"}, "QC_PAYMENT_WINDOW_S is wrong"),

@@ -79,7 +79,7 @@ async def coupons(folder: Path, faults: str) -> None:
 async def quota(folder: Path, faults: str) -> None:
     """Three hundred want a sale's fifty units: some at once, some of whom come too late or leave, some as it ends."""
     goods = [Entry(1, "한우 등심 200g", 25_900, 1_000)]
-    async with running(folder, faults, goods=goods, log_level="WARNING") as shop:
+    async with running(folder, faults, goods=goods, order_list_max=16, log_level="WARNING") as shop:
         sale = await made(shop, "/v1/time-sales", {"product_id": 1, "price": 9_900, "quota": 50} | window(0, 3))
         asks = [request("POST", "/v1/orders", shop.auth(user), basket([(1, 1)])) for user in range(1, 301)]
         early = await crowd(shop, asks[:60])
@@ -117,7 +117,7 @@ async def quota(folder: Path, faults: str) -> None:
 async def crossing(folder: Path, faults: str) -> None:
     """Two hundred want the last thirty of each of three things, half of them in the opposite order."""
     goods = [Entry(1, "우유 1L", 2_900, 30), Entry(2, "달걀 30구", 8_900, 40), Entry(3, "바나나", 3_900, 30)]
-    async with running(folder, faults, goods=goods, log_level="WARNING") as shop:
+    async with running(folder, faults, goods=goods, order_list_max=16, log_level="WARNING") as shop:
         wants = [[(1, 1), (2, 1), (3, 1)], [(3, 1), (2, 1), (1, 1)]]
         asks = [request("POST", "/v1/orders", shop.auth(user), basket(wants[user % 2])) for user in range(1, 201)]
         answers = await crowd(shop, asks)

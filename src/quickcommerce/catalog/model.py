@@ -4,29 +4,28 @@ from typing import Annotated
 
 import msgspec
 
+from quickcommerce.kit.text import PLAIN, VISIBLE
+
 PRICE_MAX = 10_000_000_000
 STOCK_MAX = 1_000_000_000
 ID_MAX = 2**53 - 1
 
 NAME_MAX, CATEGORY_MAX = 200, 60
 
-_PLAIN = r"[^\x00-\x1f\x7f]*"
-_PLAINLY = "characters, without tabs or line breaks"
+_PLAINLY = "characters, without tabs, line breaks or others that are not seen"
 Name = Annotated[
     str,
     msgspec.Meta(
         min_length=1,
         max_length=NAME_MAX,
-        pattern=rf"^{_PLAIN}[^\s\x00-\x1f\x7f]{_PLAIN}\Z",
+        pattern=VISIBLE,
         description=f"1 to {NAME_MAX} {_PLAINLY}",
     ),
 ]
-NameEn = Annotated[
-    str, msgspec.Meta(max_length=NAME_MAX, pattern=rf"^{_PLAIN}\Z", description=f"at most {NAME_MAX} {_PLAINLY}")
-]
+NameEn = Annotated[str, msgspec.Meta(max_length=NAME_MAX, pattern=PLAIN, description=f"at most {NAME_MAX} {_PLAINLY}")]
 Category = Annotated[
     str,
-    msgspec.Meta(max_length=CATEGORY_MAX, pattern=rf"^{_PLAIN}\Z", description=f"at most {CATEGORY_MAX} {_PLAINLY}"),
+    msgspec.Meta(max_length=CATEGORY_MAX, pattern=PLAIN, description=f"at most {CATEGORY_MAX} {_PLAINLY}"),
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from quickcommerce.kit.ids import PolicyId
+from quickcommerce.kit.text import VISIBLE
 
 NAME_MAX = 100
 WON_MAX = 10_000_000_000
@@ -14,10 +15,9 @@ RATE_MAX = 100
 TIME_MAX = 40
 """Characters of an RFC 3339 time; 32 are enough for microseconds and an offset."""
 
-_PLAIN = r"[^\x00-\x1f\x7f]*"
 Name = Annotated[
     str,
-    msgspec.Meta(min_length=1, max_length=NAME_MAX, pattern=rf"^{_PLAIN}[^\s\x00-\x1f\x7f]{_PLAIN}\Z"),
+    msgspec.Meta(min_length=1, max_length=NAME_MAX, pattern=VISIBLE),
 ]
 Time = Annotated[str, msgspec.Meta(max_length=TIME_MAX, extra_json_schema={"format": "date-time"})]
 
