@@ -30,8 +30,8 @@ async def test_a_method_that_nobody_knows_is_refused_as_any_other_and_the_connec
         for method in ("FOO", "get", "X-Y", "PROPFIND", "F" * 64):
             await line.send(request(method, "/v1/orders?limit=1", {}, {"lines": []}))
             answer = await line.answer()
-            assert problem(answer) == (405, "method-not-allowed", "this address takes GET, POST"), method
-            assert answer.headers["allow"] == "GET, OPTIONS, POST"
+            assert problem(answer) == (405, "method-not-allowed", "this address takes GET, HEAD, POST"), method
+            assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
             await line.send(request(method, "/nowhere", {}))
             assert problem(await line.answer()) == (404, "not-found", "there is no such address"), method
             await line.send(request("GET", "/healthz", {}))
@@ -39,7 +39,7 @@ async def test_a_method_that_nobody_knows_is_refused_as_any_other_and_the_connec
         head = request("FOO", "/healthz", {})
         await line.send(head[:20])
         await line.send(head[20:])
-        assert problem(await line.answer()) == (405, "method-not-allowed", "this address takes GET")
+        assert problem(await line.answer()) == (405, "method-not-allowed", "this address takes GET, HEAD")
         await line.send(request("POST", "/v1/orders", {}, {"FOO /healthz": "no method begins in a body"}))
         assert (await line.answer()).status == 401
         await line.close()
