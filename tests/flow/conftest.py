@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from flow.lives import run, shop_files
 from flow.process import LastingPg
 from quickcommerce import parts, roles
+from quickcommerce import routes as routes_module
 from quickcommerce.kit import openapi
 
 
@@ -46,7 +47,7 @@ def routes() -> Callable[..., Litestar]:
 def quick(monkeypatch: pytest.MonkeyPatch, pg: LastingPg, routes: Callable[..., Litestar]) -> None:
     """Hundreds of processes, one after the other: what takes long to make is made once, or not at all."""
     monkeypatch.setattr(parts, "Emulator", pg.beside)
-    monkeypatch.setattr(app, "Litestar", routes)
+    monkeypatch.setattr(routes_module, "Litestar", routes)
     monkeypatch.setattr(openapi, "describe", lambda *_: {})
     # What happens wakes the loops at once; their looking by themselves only takes time here.
     monkeypatch.setattr(roles, "POLL_S", 10.0)

@@ -55,7 +55,7 @@ BAD_CURSORS = {
     "deep": cursor("[" * 5_000),
     "an id of nothing": cursor('[1,"x"]'),
     "NUL in an id": cursor('[1,"\\u0000"]'),
-    "an id of something else": cursor('[1,"pay_01M8HJ2S2YXEA02YEN7FKYX0H4"]'),
+    "an id of something else": cursor('[1,"evt_01M8HJ2S2YXEA02YEN7FKYX0H4"]'),
     "half of one": cursor('[1767225600000000,"ord_')[:-3],
 }
 
