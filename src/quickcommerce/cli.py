@@ -206,9 +206,16 @@ def rebuild_history(data_dir: DataDir = None) -> None:
 
 @rebuild_cli.command("gate")
 def rebuild_gate(data_dir: DataDir = None) -> None:
-    """Make the gate's figures again, where there is a gate."""
-    if not _settings(data_dir=data_dir).gate_url:
+    """Empty the gate, where there is one: what it should know it learns from the next refusals."""
+    settings = _settings(data_dir=data_dir)
+    if not settings.gate_url:
         out.print("no gate is configured (QC_GATE_URL): nothing has to be rebuilt")
+        return
+
+    async def work(app: App) -> int:
+        return await app.flows.gate.empty() if app.flows.gate else 0
+
+    out.print(f"{_once(settings, work)} figures forgotten; the gate learns from the next refusals")
 
 
 @letters_cli.command("list")

@@ -53,6 +53,17 @@ async def test_figures_are_known_for_a_moment_and_only_those_that_were_told(
         await until("the figure has ended", lambda: knows(gate, 2, None))
 
 
+async def test_an_operator_empties_it_and_nothing_of_others(tmp_path: Path) -> None:
+    async with redis(tmp_path) as server, gated(server.url) as gate:
+        await gate.tell(dict.fromkeys(range(1_000), 0))
+        async with server.client() as client:
+            await client.set("another", "1")
+            assert await gate.empty() == 1_000
+            assert await gate.empty() == 0
+            assert await client.get("another") == "1"
+        assert await gate.figures(range(10)) == {}
+
+
 async def test_what_is_no_figure_is_not_believed(tmp_path: Path) -> None:
     async with redis(tmp_path) as server, gated(server.url) as gate:
         async with server.client() as client:

@@ -23,6 +23,8 @@ KNOWN_MS = 3_000
 """How long a figure is believed."""
 CALL_S = 0.1
 """How long a list of orders waits for the gate."""
+COMMAND_S = 5.0
+"""How long an operator's command waits for it."""
 REST_S = 1.0
 """How long the gate is left alone after a call that failed."""
 CONNECTIONS_MAX = 8
@@ -82,12 +84,12 @@ class RedisGate:
             await client.aclose()
 
     async def _sure(self, call: Callable[[], Awaitable[T]]) -> T:
-        answer = await self._ask(call, None)
+        answer = await self._ask(call, None, COMMAND_S)
         if answer is None:
             raise Unavailable("the gate does not answer")
         return answer
 
-    async def _ask(self, call: Callable[[], Awaitable[T]], otherwise: U) -> T | U:
+    async def _ask(self, call: Callable[[], Awaitable[T]], otherwise: U, within_s: float | None = None) -> T | U:
         """What a call gives, or `otherwise`.
 
         Nobody cancels a call that has begun: it would leave its connection with an answer that is another's. It ends
@@ -99,7 +101,7 @@ class RedisGate:
         asking = asyncio.ensure_future(call())
         self._calls.add(asking)
         asking.add_done_callback(self._ended)
-        done, _ = await asyncio.wait({asking}, timeout=CALL_S)
+        done, _ = await asyncio.wait({asking}, timeout=within_s or CALL_S)
         failure = asking.exception() if done else TimeoutError()
         if failure is None:
             CALLS.labels("answered").inc()
