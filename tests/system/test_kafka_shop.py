@@ -88,6 +88,7 @@ async def test_a_shop_whose_topics_are_missing_does_not_open_and_says_what_to_do
     assert (found.returncode, f"{prefix}orders of 16 partitions" in found.stdout) == (0, True)
 
 
+@pytest.mark.servers
 async def test_without_kafka_the_shop_opens_sells_and_takes_money_and_says_what_it_waits_for(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
