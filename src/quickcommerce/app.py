@@ -132,6 +132,10 @@ class App:
             await self.flows.catalog.fold()
         return applied
 
+    async def empty_gate(self) -> int:
+        """Forget every figure of the gate. Returns how many there were. Raises Unavailable."""
+        return await self.flows.gate.empty() if self.flows.gate else 0
+
     async def make_topics(self) -> list[str]:
         """Make what topics are missing. Returns which. Raises Unavailable."""
         if not self.parts.wire:

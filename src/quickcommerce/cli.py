@@ -208,14 +208,9 @@ def rebuild_history(data_dir: DataDir = None) -> None:
 def rebuild_gate(data_dir: DataDir = None) -> None:
     """Empty the gate, where there is one: what it should know it learns from the next refusals."""
     settings = _settings(data_dir=data_dir)
-    if not settings.gate_url:
-        out.print("no gate is configured (QC_GATE_URL): nothing has to be rebuilt")
-        return
-
-    async def work(app: App) -> int:
-        return await app.flows.gate.empty() if app.flows.gate else 0
-
-    out.print(f"{_once(settings, work)} figures forgotten; the gate learns from the next refusals")
+    emptied = _once(settings, App.empty_gate) if settings.gate_url else None
+    none = "no gate is configured (QC_GATE_URL): nothing has to be rebuilt"
+    out.print(none if emptied is None else f"{emptied} figures forgotten; the gate learns from the next refusals")
 
 
 @letters_cli.command("list")
