@@ -169,6 +169,21 @@ async def test_after_a_lost_connection_a_buyer_presses_again(tmp_path: Path, wha
         assert await someone.shop.status(order_id) == done
 
 
+async def test_a_question_stays_while_the_page_hears_news_and_they_are_shown_after_it(tmp_path: Path) -> None:
+    async with buyer(tmp_path) as someone:
+        page = await someone.with_basket((1, 1))
+        order_id = await someone.order(page)
+        await someone.open(f"/orders/{order_id}", page)
+        await page.click("[data-ask=cancel]")
+        async with page.expect_response(f"**/orders/{order_id}"):
+            await someone.shop.ask("POST", f"/v1/orders/{order_id}/cancel")
+        async with page.expect_response(f"**/orders/{order_id}"):
+            pass  # asked for again, so what came before was looked at
+        await expect(page.locator("dialog[open]")).to_have_count(1)
+        await page.click("dialog[open] [data-keep]")
+        await expect(page.locator("[data-order]")).to_have_attribute("data-status", "CANCELLED")
+
+
 async def test_a_page_that_could_not_be_taken_is_asked_for_again(tmp_path: Path) -> None:
     """The event came; the page that it announced did not, once as an error and once not at all."""
     async with buyer(tmp_path) as someone:

@@ -12,10 +12,13 @@ let wake = () => {};
 
 const version = () => Number(find("order").dataset.version);
 
-/** Take the place of what is shown. What others wrote stays text, and scripts do not run again. */
+/**
+ * Take the place of what is shown. What others wrote stays text, and scripts do not run again.
+ * Whoever is being asked is not interrupted: the page is taken when the question is closed.
+ */
 function put(fresh) {
   const old = find("order");
-  if (Number(fresh.dataset.version) < version()) return;
+  if (Number(fresh.dataset.version) < version() || old.querySelector("dialog[open]")) return;
   const stoodOn = old.contains(document.activeElement);
   const changed = fresh.dataset.status !== old.dataset.status;
   old.replaceWith(fresh);
@@ -92,7 +95,6 @@ async function post(button) {
   else if (!answer) toast(say("cut"));
   else if (answer.body.status === "PENDING") toast(say("refund_pending"));
   else if (answer.status >= 400) toast(say("failed"));
-  look();
 }
 
 document.addEventListener("click", (event) => {
@@ -103,6 +105,7 @@ document.addEventListener("click", (event) => {
   if (button.dataset.post && !button.disabled) post(button);
 });
 
+document.addEventListener("close", look, true); // of a dialog; it does not bubble
 addEventListener("pagehide", stop);
 addEventListener("pageshow", (event) => { if (event.persisted) look(); });
 addEventListener("online", look);
