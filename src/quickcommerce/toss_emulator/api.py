@@ -18,9 +18,10 @@ from quickcommerce.toss_emulator.cancel import (
     status_after,
 )  # fmt: skip
 from quickcommerce.toss_emulator.errors import REFUSED_BY_ISSUER
-from quickcommerce.toss_emulator.gateway import Answer, AnyRequest, Call, Gateway, Moment, Work, done, refused
+from quickcommerce.toss_emulator.gateway import Answer, AnyRequest, Call, Gateway, Moment, Work, done, listed, refused
 from quickcommerce.toss_emulator.ledger import Books
 from quickcommerce.toss_emulator.payment import Ask, known_order_id, known_payment_key, read_ask, refusal
+from quickcommerce.toss_emulator.transactions import Span, read_span, shown_transaction
 
 
 def payment_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
@@ -48,7 +49,11 @@ def payment_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
             request, Call("cancel", None, known), _cancel(known, read_cancel(await _body(request)))
         )
 
-    return [confirm, get_by_key, get_by_order, cancel]
+    @get("/v1/transactions")
+    async def transactions(request: AnyRequest) -> ASGIResponse:
+        return await gateway.answer(request, Call("transactions"), _transactions(read_span(request.query_params)))
+
+    return [confirm, get_by_key, get_by_order, cancel, transactions]
 
 
 async def _body(request: AnyRequest) -> bytes:
@@ -127,5 +132,18 @@ def _get(payment_key: str | None, order_id: str | None) -> Work:
         if payment is None:
             return refused("NOT_FOUND_PAYMENT", moment)
         return done(payment, books.cancels(payment.payment_key), moment)
+
+    return work
+
+
+def _transactions(span: Span | None) -> Work:
+    def work(books: Books, moment: Moment, scripted: str | None) -> Answer:
+        if scripted is not None or span is None:
+            return refused(scripted or "INVALID_REQUEST", moment)
+        after = 0 if span.after is None else books.place_of(span.after, span.from_us, span.before_us)
+        if after is None:
+            return refused("INVALID_TRANSACTION_KEY", moment)
+        found = books.transactions(span.from_us, span.before_us, after, span.limit)
+        return listed([shown_transaction(each) for each in found])
 
     return work

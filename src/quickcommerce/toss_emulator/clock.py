@@ -31,6 +31,11 @@ def seoul(at_us: int) -> str:
     return (_EPOCH + timedelta(microseconds=at_us)).astimezone(_SEOUL).isoformat(timespec="seconds")
 
 
+def seoul_us(local: datetime) -> int:
+    """A time of day in Seoul, without an offset of its own, in microseconds UTC."""
+    return (local.replace(tzinfo=_SEOUL) - _EPOCH) // timedelta(microseconds=1)
+
+
 def utc(at_us: int) -> str:
     """A time as the emulator's own pages write it: RFC 3339 with microseconds, `2026-01-31T09:00:00.000000Z`."""
     return (_EPOCH + timedelta(microseconds=at_us)).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

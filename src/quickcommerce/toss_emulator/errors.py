@@ -93,6 +93,7 @@ _TEXTS: Final = {
     ),
     "INVALID_IDEMPOTENCY_KEY": ("멱등키는 1자 이상 300자 이하입니다.", "An idempotency key has 1 to 300 characters."),
     "INVALID_REQUEST": ("잘못된 요청입니다.", "The request is invalid."),
+    "INVALID_TRANSACTION_KEY": ("잘못된 페이징 키 입니다.", "The paging key is not valid."),
     "NOT_CANCELABLE_AMOUNT": ("취소할 수 없는 금액입니다.", "This amount cannot be cancelled."),
     "NOT_CANCELABLE_PAYMENT": ("취소할 수 없는 결제입니다.", "This payment cannot be cancelled."),
     "NOT_FOUND": ("존재하지 않는 정보입니다.", "Not found."),

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from quickcommerce.toss_emulator.errors import CODE
 
-Scripted = Literal["confirm", "get", "cancel", "webhook"]
+Scripted = Literal["confirm", "get", "cancel", "transactions", "webhook"]
 """The kinds of call that can be scripted."""
 
 _MOST_ENTRIES: Final = 10_000

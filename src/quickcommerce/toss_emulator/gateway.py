@@ -70,6 +70,11 @@ def done(payment: Payment, cancels: Sequence[Cancel], moment: Moment) -> Answer:
     return Answer(200, "application/json", msgspec.json.encode(facts), "done", payment)
 
 
+def listed(items: Sequence[dict[str, Any]]) -> Answer:
+    """The call asked for a list, and this is it."""
+    return Answer(200, "application/json", msgspec.json.encode(items), "done")
+
+
 def refused(code: str, moment: Moment) -> Answer:
     """The call is refused with an error code."""
     body = error_body(code, text_of(code, english=moment.english))

@@ -9,6 +9,7 @@ import msgspec
 from quickcommerce.toss_emulator.cancel import Cancel
 from quickcommerce.toss_emulator.clock import utc
 from quickcommerce.toss_emulator.payment import Payment, status_at
+from quickcommerce.toss_emulator.transactions import Transaction
 
 Kind = Literal["confirm", "get", "cancel", "transactions", "webhook"]
 
@@ -123,6 +124,25 @@ class Books:
             "INSERT INTO cancel (transaction_key, reason, left_over) VALUES (?, ?, ?)",
             (cancel.transaction_key, cancel.reason, cancel.left),
         )
+
+    def place_of(self, transaction_key: str, from_us: int, before_us: int) -> int | None:
+        """Where a transaction of a span of time stands in the order in which all were booked."""
+        row = self._execute(
+            "SELECT rowid FROM movement WHERE transaction_key = ? AND at >= ? AND at < ?",
+            (transaction_key, from_us, before_us),
+        ).fetchone()
+        return int(row[0]) if row else None
+
+    def transactions(self, from_us: int, before_us: int, after: int, limit: int) -> list[Transaction]:
+        """So many transactions of a span of time behind a place, in the order in which they were booked."""
+        rows = self._execute(
+            "SELECT movement.transaction_key, payment_key, order_id, method, movement.amount, left_over, at"
+            " FROM movement JOIN payment USING (payment_key)"
+            " LEFT JOIN cancel ON cancel.transaction_key = movement.transaction_key"
+            " WHERE movement.rowid > ? AND at >= ? AND at < ? ORDER BY movement.rowid LIMIT ?",
+            (after, from_us, before_us, limit),
+        )
+        return [Transaction(*row) for row in rows]
 
     def abort(self, payment_key: str, code: str) -> None:
         """Close a payment that is in progress as refused for good."""

@@ -110,6 +110,11 @@ def method_of(method: Method) -> str:
     return next((name for name, shown in _SHOWN_METHOD.items() if shown == method), method)
 
 
+def shown_method(method: str) -> str:
+    """The method as the API shows it."""
+    return _SHOWN_METHOD[method]
+
+
 def shown(payment: Payment, now_us: int, left: int, *, english: bool = False) -> dict[str, Any]:
     """The Payment object of the API (version 2022-11-16), of which `left` won are not cancelled; its `cancels` are the
     caller's to fill in. What an emulated payment never has is null.
@@ -125,7 +130,7 @@ def shown(payment: Payment, now_us: int, left: int, *, english: bool = False) ->
         "orderName": payment.order_name,
         "mId": "emulator",
         "currency": "KRW",
-        "method": _SHOWN_METHOD[payment.method],
+        "method": shown_method(payment.method),
         "totalAmount": payment.amount,
         "balanceAmount": left,
         "suppliedAmount": left - vat,
