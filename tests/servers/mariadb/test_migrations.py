@@ -98,34 +98,43 @@ def test_a_change_that_could_not_be_made_twice_is_refused_before_it_is_made_once
                 assert migrate.repeatable(migrate.repeatable(statement)) == migrate.repeatable(statement)
 
 
+MANY_ORDERS = """
+    INSERT INTO orders (order_id, user_id, status, version, total, discount, payable, paid, refunded, placed_us,
+        expires_us, updated_us, lease_token, lease_until_us, trace, placed)
+    SELECT seq, seq % 500, IF(seq % 10, 'PAID', 'PLACED'), 1, 1, 0, 1, 0, 0, seq, seq, seq, '', 0, '', ''
+    FROM seq_1_to_20000"""
+MANY_EVENTS = """
+    INSERT INTO outbox (shard, event_id, type, source, subject, time_us, trace, data)
+    SELECT seq % 16, seq, '', '', seq, seq, '', '' FROM seq_1_to_20000"""
+MANY_PAYMENTS = """
+    INSERT INTO payment (payment_id, order_id, user_id, amount, title, status, version, captured, refunded, expires_us,
+        payment_key, attempt, tries, declines, unknown_us, due_us, lease_token, trace, created_us, updated_us)
+    SELECT seq, seq, 1, 1, '', IF(seq % 10, 'CAPTURED', 'UNKNOWN'), 1, 0, 0, 1, '', 1, 1, 0, 0, seq, '', '', 1, 1
+    FROM seq_1_to_20000"""
+MANY_REFUNDS = """
+    INSERT INTO refund (refund_id, payment_id, seq, amount, reason, restock, status, cause, asked_by, attempt, tries,
+        due_us, lease_token, claimed_us, answered, transaction_key, trace, created_us, updated_us)
+    SELECT seq, seq, 1, 1, '', 0, IF(seq % 10, 'DONE', 'PENDING'), seq, 1, 1, 1, seq, '', 0, '', '', '', 1, 1
+    FROM seq_1_to_20000"""
+
+
 @pytest.fixture
 async def stores(tmp_path: Path) -> AsyncIterator[tuple[MariaDb, MariaDb]]:
     """A shop and its payments with so many rows that an index matters."""
     app = built(tmp_path, 0)
-    await app.migrate()
-    shop, payment = app.stores.shop, app.stores.payment
-    assert isinstance(shop, MariaDb)
-    assert isinstance(payment, MariaDb)
-    schemas.sql(
-        "INSERT INTO outbox (shard, event_id, type, source, subject, time_us, trace, data)"
-        " SELECT seq % 16, seq, '', '', seq, seq, '', '' FROM seq_1_to_20000", schema=shop.name,
-    )  # fmt: skip
-    schemas.sql(
-        "INSERT INTO orders SELECT seq, seq % 500, IF(seq % 10, 'PAID', 'PLACED'), 1, 1, 0, 1, 0, 0, seq, seq, seq, '',"
-        " 0, '', '' FROM seq_1_to_20000", schema=shop.name,
-    )  # fmt: skip
-    schemas.sql(
-        "INSERT INTO payment SELECT seq, seq, 1, 1, '', IF(seq % 10, 'CAPTURED', 'UNKNOWN'), 1, 0, 0, 1, '', 1, 1, 0,"
-        " 0, seq, '', '', 1, 1, 0, 0 FROM seq_1_to_20000", schema=payment.name,
-    )  # fmt: skip
-    schemas.sql(
-        "INSERT INTO refund SELECT seq, seq, 1, 1, '', 0, IF(seq % 10, 'DONE', 'PENDING'), seq, 1, 1, 1, seq, '', 0,"
-        " '', '', '', '', '', 1, 1, 1 FROM seq_1_to_20000", schema=payment.name,
-    )  # fmt: skip
-    for database, tables in ((shop, "outbox, orders"), (payment, "payment, refund")):
-        schemas.sql(f"ANALYZE TABLE {tables}", schema=database.name)
-    yield shop, payment
-    await app.stop()
+    try:
+        await app.migrate()
+        shop, payment = app.stores.shop, app.stores.payment
+        assert isinstance(shop, MariaDb)
+        assert isinstance(payment, MariaDb)
+        for database, *filling in ((shop, MANY_ORDERS, MANY_EVENTS), (payment, MANY_PAYMENTS, MANY_REFUNDS)):
+            for statement in filling:
+                schemas.sql(statement, schema=database.name)
+        schemas.sql("ANALYZE TABLE outbox, orders", schema=shop.name)
+        schemas.sql("ANALYZE TABLE payment, refund", schema=payment.name)
+        yield shop, payment
+    finally:
+        await app.stop()
 
 
 async def examined(database: MariaDb, work: Any) -> int:
