@@ -111,6 +111,11 @@ def test_sql_stands_only_in_stores_and_the_kit() -> None:
         assert not statement.search(text), f"{name(path)} speaks SQL"
 
 
+def test_what_the_money_ledger_says_is_never_changed() -> None:
+    for path in FILES:
+        assert not re.search(r"(UPDATE|DELETE FROM|REPLACE INTO) ledger_entry", path.read_text("utf-8")), name(path)
+
+
 def test_nothing_in_the_repository_is_of_one_machine_or_of_one_package_host() -> None:
     """Paths of a machine and addresses of package hosts make a clone work in one place only."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -77,6 +77,55 @@ async def test_the_schema_of_each_store_is_applied_once(db: Database, name: str)
     assert await migrate.migrate(db, migrate.load(*folders, dialect=db.dialect)) == []
 
 
+async def test_money_that_moved_before_there_was_a_ledger_is_in_it(db: Database) -> None:
+    every = migrate.load(*MIGRATIONS["payment"], dialect=db.dialect)
+    at = [each.name for each in every].index("payment/0005_ledger")
+    await migrate.migrate(db, every[:at])
+    payment = "payment_id, order_id, user_id, amount, title, status, version, captured, refunded, expires_us, attempt,"
+    payment += " tries, declines, unknown_us, due_us, lease_token, trace, created_us, updated_us, captured_us"
+    refund = "refund_id, payment_id, seq, amount, reason, restock, status, cause, asked_by, attempt, tries, due_us,"
+    refund += " lease_token, claimed_us, answered, transaction_key, trace, created_us, updated_us"
+
+    async def fill(tx: Tx) -> None:
+        for name, status, captured, refunded in (("a", "READY", 0, 0), ("b", "PARTLY_REFUNDED", 900, 300)):
+            row = (
+                name,
+                name,
+                7,
+                900,
+                "",
+                status,
+                1,
+                captured,
+                refunded,
+                1,
+                1,
+                0,
+                0,
+                0,
+                0,
+                "",
+                "",
+                1,
+                1,
+                captured and 5,
+            )
+            await tx.insert("payment", payment, [row])
+        for seq, status, amount in ((1, "DONE", 300), (2, "PENDING", 200)):
+            owed = (f"r{seq}", "b", seq, amount, "", 0, status, f"r{seq}", 7, 1, 0, 0, "", 0, "", "", "", 1, 8)
+            await tx.insert("refund", refund, [owed])
+
+    await db.run(fill)
+    await migrate.migrate(db, every)
+    entries = await db.read(
+        lambda tx: tx.all("SELECT payment_id, posting, account, amount, at_us FROM ledger_entry ORDER BY 1, 2, 3")
+    )
+    assert entries == [
+        ("b", "b", "captured", -900, 5), ("b", "b", "receivable", 900, 5),
+        ("b", "r1", "receivable", -300, 8), ("b", "r1", "refunded", 300, 8),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("dialect", ["sqlite", "mariadb"])
 def test_each_dialect_gets_its_own_lines_and_no_other(dialect: str) -> None:
     for migration in migrate.load("events", "cursor", "shop", "payment", "history", dialect=dialect):

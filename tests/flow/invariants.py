@@ -29,6 +29,7 @@ async def always(w: World) -> Truth:
     _orders(truth)
     _attempts(truth)
     _refunds(truth)
+    _booked(truth)
     return truth
 
 
@@ -171,6 +172,23 @@ def _refunds(truth: Truth) -> None:
     made = Counter(key["resource"] for key in truth.refund_keys)
     assert set(made) <= {each["refund_id"] for refunds in truth.refunds.values() for each in refunds}, f"I5: {made}"
     assert not made or max(made.values()) == 1, f"I5: two keys name one refund: {made}"
+
+
+def _booked(truth: Truth) -> None:
+    """I7 of money at every instant: a posting for each capture and each refund that is done, debits beside credits."""
+    assert set(truth.booked) <= set(truth.payments), "I7: money of payments that do not exist"
+    for payment_id, payment in truth.payments.items():
+        due: Counter[tuple[str, str, int]] = Counter()
+        if payment["captured"]:
+            due.update(
+                {(payment_id, "receivable", payment["captured"]), (payment_id, "captured", -payment["captured"])}
+            )
+        for refund in truth.refunds[payment_id]:
+            if refund["status"] == RefundStatus.DONE:
+                name, amount = refund["refund_id"], refund["amount"]
+                due.update({(name, "refunded", amount), (name, "receivable", -amount)})
+        booked = [(each["posting"], each["account"], each["amount"]) for each in truth.booked[payment_id]]
+        assert Counter(booked) == due, f"I7: {payment} is booked as {booked}"
 
 
 def _money(truth: Truth) -> None:

@@ -33,6 +33,8 @@ class Truth(msgspec.Struct, frozen=True):
     captures: dict[str, list[tuple[str, int]]]
     refunds: dict[str, list[Row]]
     tries: dict[str, list[Row]]
+    booked: dict[str, list[Row]]
+    """The money ledger's entries of each payment."""
     cancels: dict[str, list[int]]
     refund_keys: list[Row]
     documents: dict[str, Row]
@@ -117,6 +119,7 @@ async def read(w: World) -> Truth:
     refund = "payment_id seq refund_id amount status restock attempt ended_us transaction_key"
     refunds = await rows(payment, refund, "refund")
     tries = await rows(payment, "refund_id attempt idempotency_key outcome ended_us", "refund_attempt")
+    booked = await rows(payment, "payment_id posting account amount", "ledger_entry")
     refund_keys = await rows(payment, "scoped_key resource", "idempotency")
     products = await rows(shop, "product_id on_hand reserved sold", "product")
     entries = await rows(shop, "cause product_id kind quantity", "stock_entry")
@@ -143,6 +146,7 @@ async def read(w: World) -> Truth:
         },
         _grouped(refunds, "payment_id"),
         _grouped(tries, "refund_id"),
+        _grouped(booked, "payment_id"),
         {each["orderId"]: [cancel["amount"] for cancel in each["cancels"]] for each in ledger if each["cancels"]},
         refund_keys,
         {each["order_id"]: each for each in await rows(history, "order_id version status body", "document")},
@@ -163,6 +167,7 @@ STORED = {
     "payment": {
         "payment": "order_id status version amount captured refunded attempt declines payment_key expires_us",
         "payment_attempt": "payment_key attempt outcome code",
+        "ledger_entry": "account amount",
         "refund": "payment_id seq amount status restock attempt code",
         "dead_letter": "subject consumer event_type reason",
     },

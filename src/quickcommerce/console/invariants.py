@@ -29,6 +29,7 @@ from quickcommerce.kit.telemetry import log
 from quickcommerce.order import audit as orders
 from quickcommerce.order import holds_audit as holds
 from quickcommerce.payment import audit as payments
+from quickcommerce.payment import ledger_store as ledger
 from quickcommerce.stock import audit as stock
 from quickcommerce.stock.store import Kind
 
@@ -56,7 +57,7 @@ NAMES = {
     "I4": "captured payments whose order is not paid, and paid orders without captured money",
     "I5": "Idempotency-Keys that name no order, or one that another key names",
     "I6": "orders without a payment or their document, and events out of order",
-    "I7": "units and sums in which entries, lines and totals differ",
+    "I7": "units and sums in which entries, lines and totals differ, and payments that are booked otherwise",
     "I8": "refunds beyond what was captured, or that payment, its refunds and its order tell differently",
     "I9": "orders and payments with an illegal step or status",
 }
@@ -113,7 +114,8 @@ class Audit:
                 "I3": await self.payment.scan(lambda tx: payments.captured_twice(tx, since)),
                 "I5": await self.shop.scan(lambda tx: orders.keys_astray(tx, now - LOOK_BACK_S * SECOND_US)),
                 "I6": sum([disordered(await each.scan(_waiting)) for each in (self.shop, self.payment)]),
-                "I7": await self.shop.scan(lambda tx: orders.unsummed(tx, since)),
+                "I7": await self.shop.scan(lambda tx: orders.unsummed(tx, since))
+                + await self.payment.scan(lambda tx: ledger.astray(tx, since, refunded_since)),
                 "I8": await self.payment.scan(lambda tx: payments.refunds_astray(tx, since, refunded_since)),
                 "I9": await self.shop.scan(lambda tx: orders.illegal(tx, since)),
             },

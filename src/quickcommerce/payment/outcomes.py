@@ -10,6 +10,7 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.policy import Backoff
+from quickcommerce.payment import ledger_store as ledger
 from quickcommerce.payment import refund_books, store
 from quickcommerce.payment.attempts import move, tell
 from quickcommerce.payment.model import (
@@ -104,10 +105,16 @@ class Outcomes:
             await store.end(tx, old.payment_id, attempt, change.ended, code, message, at_us)
         if change.told:
             await tell(tx, self.ids, change.new, change.told)
-        if isinstance(outcome, Captured) and outcome.back:
-            # Nobody has the goods yet: where all the money is back, they are for sale again.
-            await refund_books.foreign(tx, self.ids, change.new, outcome.back, at_us, restock=True)
+        if isinstance(outcome, Captured):
+            await self._book(tx, change.new, outcome, at_us)
         return Settled(outcome, mine=True)
+
+    async def _book(self, tx: Tx, payment: Payment, captured: Captured, at_us: int) -> None:
+        """The money that the PG took, and what of it went back before it became known."""
+        await ledger.capture(tx, payment.payment_id, payment.captured, at_us)
+        if captured.back:
+            # Nobody has the goods yet: where all the money is back, they are for sale again.
+            await refund_books.foreign(tx, self.ids, payment, captured.back, at_us, restock=True)
 
     def _change(self, old: Payment, outcome: Outcome) -> _Change:
         now = self.clock()

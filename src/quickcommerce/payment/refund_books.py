@@ -7,6 +7,7 @@ import msgspec
 from quickcommerce import events
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import Ids
+from quickcommerce.payment import ledger_store as ledger
 from quickcommerce.payment import refund_store
 from quickcommerce.payment.attempts import move, tell
 from quickcommerce.payment.model import Cancelled, Status
@@ -31,6 +32,7 @@ async def done(tx: Tx, ids: Ids, payment: Payment, refund: Refund, *, owed: int)
         updated_us=refund.updated_us,
     )
     await _must_move(tx, payment, new)
+    await ledger.refund(tx, new.payment_id, refund.refund_id, refund.amount, refund.updated_us)
     facts = (new.payment_id, new.order_id, new.version, new.amount, refunded)
     await tell(
         tx, ids, new, events.PaymentRefunded(*facts, restock=refund.restock and whole, refund_id=refund.refund_id)
