@@ -30,6 +30,7 @@ from quickcommerce.order.flow import Orders
 from quickcommerce.order.place import Place, Placed, Placing
 from quickcommerce.order.settlement import Settlement
 from quickcommerce.payment.attempts import Attempts
+from quickcommerce.payment.breaker import Sparing
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.opening import Openings
@@ -197,7 +198,8 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     runners = _runners(settings, stores.shop)
     emulator = _emulator(settings, clock, rng, inline=inline)
     toss = _toss(settings, emulator)
-    payments = _payments(settings, stores.payment, book, toss, ids, clock, rng)
+    pg = Sparing(toss, settings.pg_calls_per_s)
+    payments = _payments(settings, stores.payment, book, pg, ids, clock, rng)
     changes = Changes(stock, sales, coupons, clock, ids)
     place = Place(
         db=stores.shop,
@@ -228,7 +230,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         issuing=_grouped("coupons", coupons.issue, runners),
         payments=payments,
         captures=payments.captures,
-        refunding=_refunding(settings, stores, toss, clock, ids, rng),
+        refunding=_refunding(settings, stores, pg, clock, ids, rng),
         index=_index(settings, stores),
         live=Live(book),
         toss=toss,
@@ -264,14 +266,14 @@ def _grouped(
 
 
 def _payments(
-    settings: Settings, store: Database, book: OrderBook, toss: Toss, ids: Ids, clock: Clock, rng: random.Random
+    settings: Settings, store: Database, book: OrderBook, pg: Sparing, ids: Ids, clock: Clock, rng: random.Random
 ) -> Payments:
     """Payments on store B."""
     attempts = Attempts(store, clock, ids, settings.capture_lease_s)
     outcomes = Outcomes(store, clock, ids, rng, settings.unknown_hold_s)
     runners = _runners(settings, store)
     settling = _grouped("outcomes", outcomes.settle, runners)
-    captures = Captures(attempts, settling, toss, clock, settings.unknown_hold_s)
+    captures = Captures(attempts, settling, pg, clock, settings.unknown_hold_s)
     openings = Openings(store, clock, ids)
     return Payments(
         db=store,
@@ -314,10 +316,12 @@ def _emulator(settings: Settings, clock: Clock, rng: random.Random, *, inline: b
     )
 
 
-def _refunding(settings: Settings, stores: Stores, toss: Toss, clock: Clock, ids: Ids, rng: random.Random) -> Refunding:
+def _refunding(
+    settings: Settings, stores: Stores, pg: Sparing, clock: Clock, ids: Ids, rng: random.Random
+) -> Refunding:
     refunds = Refunds(stores.payment, clock, ids, settings.refund_window_s, settings.refund_claim_s)
     steps = RefundSteps(stores.payment, clock, ids, rng, settings.capture_lease_s)
-    return Refunding(refunds, steps, toss, settings.answer_within_s)
+    return Refunding(refunds, steps, pg, settings.answer_within_s)
 
 
 def _wire(settings: Settings, stores: Stores, readings: list[tuple[Source, Consumer]], ids: Ids, clock: Clock) -> Wire:

@@ -94,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payable_min_won: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 100
     pg_confirm_deadline_s: Deadline = 60
     pg_read_deadline_s: Deadline = 10
+    pg_calls_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 300.0
     answer_within_s: Deadline = 3
     idempotency_keep_s: Keep = 2 * DAY_S
     inbox_keep_s: Keep = 14 * DAY_S
@@ -113,8 +114,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def capture_lease_s(self) -> float:
-        """How long a capture in progress keeps others away: its call, the reading after it, and time to write."""
-        return self.pg_confirm_deadline_s + self.pg_read_deadline_s + 2
+        """How long a capture in progress keeps others away: its call and the reading after it, each behind its turn of
+        at most a second (`payment/breaker.py`), and time to write.
+        """
+        return self.pg_confirm_deadline_s + self.pg_read_deadline_s + 4
 
     @property
     def refund_claim_s(self) -> float:

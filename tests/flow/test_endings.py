@@ -54,7 +54,7 @@ async def test_after_its_hold_an_unknown_payment_lets_the_goods_go_and_late_mone
         async with kept(w, MILK, 2):
             await w.confirm(payment, key)
             await asyncio.sleep(110)
-        await w.until_status(order_id, "EXPIRED", within_s=10)
+        await w.until_status(order_id, "EXPIRED", within_s=25)
         assert await w.stock(MILK) == (1_000, 0, 0)
         assert (await payment_of(w, {"order_id": order_id, "user_id": 7}))["status"] == "UNKNOWN"
         await w.faults(get=[])
@@ -181,7 +181,7 @@ async def test_a_payment_that_a_cancel_was_granted_on_is_never_tried_again(tmp_p
         order_id, payment, key = await to_pay(w)
         await w.faults(confirm=[failing])
         assert (await w.confirm(payment, key)).status_code == 202
-    async with process(tmp_path, clock=clock, seed=2, payment_window_s=10, unknown_hold_s=82) as w:
+    async with process(tmp_path, clock=clock, seed=2, payment_window_s=10, unknown_hold_s=84) as w:
         await w.faults(confirm=[failing])
         await asyncio.sleep(120)
 

@@ -38,7 +38,7 @@ async def test_a_capture_that_a_reading_does_not_show_yet_is_not_called_declined
 async def test_an_order_whose_hold_has_passed_does_not_end_while_its_capture_is_being_asked_for(tmp_path: Path) -> None:
     slow_s = 19
     async with world(
-        tmp_path, payment_window_s=2, pg_confirm_deadline_s=slow_s + 1, pg_read_deadline_s=1, unknown_hold_s=25
+        tmp_path, payment_window_s=1, pg_confirm_deadline_s=slow_s + 0.5, pg_read_deadline_s=0.5, unknown_hold_s=25
     ) as w:
         order_id, payment = await placed(w)
         key = await w.authenticate(payment)

@@ -44,7 +44,7 @@ def test_the_environment_wins_over_the_profile_and_values_are_read_as_their_type
             "QC_DATA_DIR": "/srv/shop/",
             "QC_LOG_FORMAT": "json",
             "QC_REFUND_WINDOW_S": "60",
-            "QC_UNKNOWN_HOLD_S": "672",
+            "QC_UNKNOWN_HOLD_S": "674",
             "QC_ANSWER_WITHIN_S": "0.5",
             "QC_ALLOW_SQLITE": "true",
             "QC_PAYMENT_DATABASE_URL": "sqlite:///elsewhere/pay.db",
@@ -138,12 +138,12 @@ def test_what_a_setting_may_be_is_said_in_plain_words() -> None:
 def test_doubt_about_a_payment_holds_its_goods_for_as_long_as_it_may_come() -> None:
     """A shorter hold would sell the goods of an order that can still be paid."""
     times = {"QC_PAYMENT_WINDOW_S": "30", "QC_PG_CONFIRM_DEADLINE_S": "4.5", "QC_PG_READ_DEADLINE_S": "1"}
-    assert load(times | {"QC_UNKNOWN_HOLD_S": "38"}).unknown_hold_s == 38
-    text = refusal(times | {"QC_UNKNOWN_HOLD_S": "37"})
+    assert load(times | {"QC_UNKNOWN_HOLD_S": "40"}).unknown_hold_s == 40
+    text = refusal(times | {"QC_UNKNOWN_HOLD_S": "39"})
     assert text == (
-        "QC_UNKNOWN_HOLD_S is 37; it must be at least 38: QC_PAYMENT_WINDOW_S and the 7.5 s that a capture may take"
+        "QC_UNKNOWN_HOLD_S is 39; it must be at least 40: QC_PAYMENT_WINDOW_S and the 9.5 s that a capture may take"
     )
-    assert "at least 2592072: QC_PAYMENT_WINDOW_S" in refusal({"QC_PAYMENT_WINDOW_S": "2592000"})
+    assert "at least 2592074: QC_PAYMENT_WINDOW_S" in refusal({"QC_PAYMENT_WINDOW_S": "2592000"})
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ TAKEN = frozenset({"ALREADY_PROCESSED_PAYMENT"})
 """The payment is paid, under this key or another: read back by its order id."""
 AT_WORK = frozenset({"IDEMPOTENT_REQUEST_PROCESSING", "FORBIDDEN_CONSECUTIVE_REQUEST"})
 """An earlier request for this payment is still being worked on: nothing is known yet."""
+_NO_CODE = "HTTP_"
+"""What the code begins with where an answer has none; its status follows."""
 REFUSALS = range(400, 500)
 """Of the statuses of an error, those with which the PG says no; any other may come from something before it."""
 
@@ -68,6 +70,20 @@ CANCEL: Mapping[str, Means] = {
 """What an error answer to a cancel says. A code that stands here nowhere is `Means.TRANSIENT`: read back."""
 
 
+TROUBLE = frozenset(
+    """
+    PROVIDER_ERROR CARD_PROCESSING_ERROR COMMON_ERROR UNKNOWN_PAYMENT_ERROR FAILED_INTERNAL_SYSTEM_PROCESSING
+    FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING FAILED_REFUND_PROCESS FAILED_PARTIAL_REFUND FAILED_METHOD_HANDLING_CANCEL
+    """.split()
+)
+"""The PG, or what stands behind it, could not do its work."""
+
+
+def trouble(code: str) -> bool:
+    """Whether an error says that the PG could not do its work; an answer without a code of its own is none of its."""
+    return code in TROUBLE or code.startswith(_NO_CODE)
+
+
 class TossError(msgspec.Struct):
     """Toss's error body."""
 
@@ -85,7 +101,7 @@ def classify(status: int, error: TossError) -> Reply:
     if refused and error.code in OURS:
         return Later(error.code, error.message, ours=True, sent=False)
     return Doubtful(
-        error.code or f"HTTP_{status}",
+        error.code or f"{_NO_CODE}{status}",
         error.message,
         absent=refused and error.code in ABSENT,
         taken=refused and error.code in TAKEN,
@@ -94,7 +110,7 @@ def classify(status: int, error: TossError) -> Reply:
 
 def classify_cancel(status: int, error: TossError) -> CancelReply:
     """What an error answer to a cancel means. A 5xx may come from something before the PG: it refuses nothing."""
-    code = error.code or f"HTTP_{status}"
+    code = error.code or f"{_NO_CODE}{status}"
     means = CANCEL.get(error.code, Means.TRANSIENT) if status in REFUSALS else Means.TRANSIENT
     match means:
         case Means.OURS:

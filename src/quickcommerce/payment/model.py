@@ -128,6 +128,11 @@ class Doubtful(msgspec.Struct, frozen=True):
     taken: bool = False
 
 
+NO_REPLY = "NO_ANSWER"
+"""The code where the PG was asked, and did not answer."""
+NOT_SENT = "NOT_SENT"
+"""The code where it could not be asked."""
+
 Outcome = Captured | Declined | Later | Unknown
 Reply = Outcome | Doubtful
 
@@ -190,7 +195,7 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
     Money counts only if payment, amount, currency and status all agree; whether the key is one that was asked for is
     for the attempts' journal to say.
     """
-    code, message = (answered.code, answered.message) if answered else ("NO_ANSWER", "the PG did not answer")
+    code, message = (answered.code, answered.message) if answered else (NO_REPLY, "the PG did not answer")
     match reading:
         case Unreadable(reason):
             return Unknown(code, reason)

@@ -6,6 +6,7 @@ import msgspec
 
 from quickcommerce.payment.model import (
     MISMATCH,
+    NO_REPLY,
     Asked,
     Cancelled,
     Found,
@@ -23,7 +24,7 @@ RUNS_S = 600
 wait for it, say): ten times what we wait for one. Until then no refusal of a later request is the last word."""
 
 
-NO_ANSWER = Unknown("NO_ANSWER", "the PG did not answer")
+NO_ANSWER = Unknown(NO_REPLY, "the PG did not answer")
 
 
 class RefundStatus(StrEnum):

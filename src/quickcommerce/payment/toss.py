@@ -14,6 +14,8 @@ import msgspec
 
 from quickcommerce.payment.codes import ABSENT, TossError, classify, classify_cancel
 from quickcommerce.payment.model import (
+    NO_REPLY,
+    NOT_SENT,
     Asked,
     Cancelled,
     Captured,
@@ -34,7 +36,7 @@ CONNECT_S = 5.0
 
 CONNECTIONS_MAX = 128
 """Connections to the PG, for captures and for readings each."""
-_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_NO_LINE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
 """What may stand in a path as a payment key. A buyer's client brings the key, and must not choose what is read."""
@@ -102,10 +104,10 @@ class Toss:
         try:
             async with asyncio.timeout(self._confirm_deadline_s):
                 answer = await self._http.post("/v1/payments/confirm", json=body, headers=headers)
-        except _NOT_SENT as error:
-            return Later("NOT_SENT", type(error).__name__, ours=False, sent=False)
+        except _NO_LINE as error:
+            return Later(NOT_SENT, type(error).__name__, ours=False, sent=False)
         except (httpx2.HTTPError, TimeoutError) as error:
-            return Unknown("NO_ANSWER", type(error).__name__)
+            return Unknown(NO_REPLY, type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
             # The answer is held to the same comparisons as any reading.
             outcome = conclude(_payment(answer.content), asked, answered=None)
@@ -121,10 +123,10 @@ class Toss:
         try:
             async with asyncio.timeout(self._confirm_deadline_s):
                 answer = await self._http.post(path, json=body, headers=headers)
-        except _NOT_SENT as error:
-            return Later("NOT_SENT", type(error).__name__, ours=False, sent=False)
+        except _NO_LINE as error:
+            return Later(NOT_SENT, type(error).__name__, ours=False, sent=False)
         except (httpx2.HTTPError, TimeoutError) as error:
-            return Unknown("NO_ANSWER", type(error).__name__)
+            return Unknown(NO_REPLY, type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
             outcome = conclude_cancel(_payment(answer.content), cancel, said=None)
             if isinstance(outcome, Refunded):

@@ -1,0 +1,102 @@
+"""The circuit breaker before the PG: when it holds calls back, and when it lets them through again."""
+
+import pytest
+
+from quickcommerce.payment.breaker import CALLS_MIN, REST_MAX_S, REST_S, WINDOW_S, Breaker, Turn
+
+
+class Now:
+    """A clock that a test moves, in seconds."""
+
+    at_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+
+@pytest.fixture
+def now() -> Now:
+    return Now()
+
+
+@pytest.fixture
+def breaker(now: Now) -> Breaker:
+    return Breaker("read", now)
+
+
+def calls(breaker: Breaker, *, failed: bool, times: int = 1) -> None:
+    """Make calls, one after the other."""
+    for _ in range(times):
+        turn = breaker.turn()
+        assert turn is not Turn.HELD_BACK
+        breaker.ended(turn, failed=failed)
+
+
+def rests(breaker: Breaker) -> bool:
+    """Whether a call that comes now is held back."""
+    turn = breaker.turn()
+    breaker.ended(turn, failed=None)
+    return turn is Turn.HELD_BACK
+
+
+def test_a_few_calls_that_fail_hold_nobody_back(breaker: Breaker) -> None:
+    calls(breaker, failed=True, times=CALLS_MIN - 1)
+    assert not rests(breaker)
+
+
+def test_a_pg_that_answers_most_calls_is_asked_on(breaker: Breaker) -> None:
+    for _ in range(20):
+        calls(breaker, failed=False, times=2)
+        calls(breaker, failed=True)
+    assert not rests(breaker)
+
+
+def test_failures_of_long_ago_say_nothing_of_now(breaker: Breaker, now: Now) -> None:
+    calls(breaker, failed=True, times=CALLS_MIN - 1)
+    now.at_s += WINDOW_S + 1
+    calls(breaker, failed=True, times=CALLS_MIN - 1)
+    assert not rests(breaker)
+
+
+def test_after_a_rest_one_goes_first_and_the_others_follow_when_it_is_answered(breaker: Breaker, now: Now) -> None:
+    calls(breaker, failed=True, times=CALLS_MIN)
+    assert rests(breaker)
+    now.at_s += REST_S
+    first = breaker.turn()
+    assert first is Turn.FIRST
+    assert rests(breaker), "one at a time"
+    breaker.ended(first, failed=False)
+    calls(breaker, failed=True, times=CALLS_MIN - 1)
+    assert not rests(breaker), "what failed before is forgotten"
+
+
+def test_a_first_call_that_fails_makes_the_rest_longer_up_to_a_bound(breaker: Breaker, now: Now) -> None:
+    calls(breaker, failed=True, times=CALLS_MIN)
+    waited = []
+    for _ in range(6):
+        began_s = now.at_s
+        while (turn := breaker.turn()) is Turn.HELD_BACK:
+            now.at_s += 0.25
+        waited.append(now.at_s - began_s)
+        breaker.ended(turn, failed=True)
+    assert waited == [REST_S, 2 * REST_S, 4 * REST_S, *[REST_MAX_S] * 3]
+
+
+def test_a_first_call_whose_caller_goes_away_leaves_its_place_to_another(breaker: Breaker, now: Now) -> None:
+    calls(breaker, failed=True, times=CALLS_MIN)
+    now.at_s += REST_S
+    breaker.ended(breaker.turn(), failed=None)
+    assert breaker.turn() is Turn.FIRST
+
+
+def test_what_was_under_way_before_the_rest_ends_it_only_with_an_answer(breaker: Breaker, now: Now) -> None:
+    early = [breaker.turn() for _ in range(3)]
+    calls(breaker, failed=True, times=CALLS_MIN)
+    breaker.ended(early[0], failed=True)
+    now.at_s += REST_S
+    first = breaker.turn()
+    breaker.ended(early[1], failed=True)
+    assert rests(breaker), "the first one is still under way"
+    breaker.ended(early[2], failed=False)
+    assert not rests(breaker), "the PG answers"
+    breaker.ended(first, failed=None)
