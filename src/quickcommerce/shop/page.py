@@ -9,7 +9,7 @@ import msgspec
 from litestar import Response
 from litestar.exceptions import HTTPException
 
-from quickcommerce.events import Order
+from quickcommerce.events import TITLE_MAX, Order
 from quickcommerce.kit import pages as kit_pages
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller, Role
@@ -83,6 +83,7 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
             "has": lambda path: any(route.path_format == path for route in request.app.routes),
             "here": request.url.path,
             "in_language": lambda other: kit_pages.in_language(request, other),
+            "title_of": lambda order: title(request, order),
             "now_ms": pages.clock() * 1000 // SECOND_US,
             "said": msgspec.json.encode(say.scripts()).decode(),
         }
@@ -103,6 +104,13 @@ def spoken(request: AnyRequest, row: Row) -> Order:
         for line, name_en in zip(order.lines, row.names_en, strict=True)
     ]
     return msgspec.structs.replace(order, lines=named)
+
+
+def title(request: AnyRequest, order: Order) -> str:
+    """A `spoken` order in a few words: the first good, and how many more; no longer than the PG takes."""
+    others = len(order.lines) - 1
+    more = " " + Say(TEXTS, language(request))("order_more", count=others) if others else ""
+    return order.lines[0].name[: TITLE_MAX - len(more)] + more
 
 
 async def viewer(request: AnyRequest) -> Caller | None:
