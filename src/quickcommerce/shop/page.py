@@ -37,6 +37,7 @@ class Pages:
     - `pg_checkout`: the address of the emulator's page for buyers
     - `pg_client_key`: of the real PG, whose widget is shown then; empty: the emulator's page
     - `payment_window_s`: how long an order may be paid, and its stock is held
+    - `payable_min`: the least that can be paid, in won, unless there is nothing to pay
     - `mint`: makes a token for a buyer's number and role; None where nobody may choose who they are
     """
 
@@ -49,6 +50,7 @@ class Pages:
     pg_client_key: str
     public_url: str
     payment_window_s: int
+    payable_min: int
     mint: Callable[[int, Role], str] | None
 
     def base(self, request: AnyRequest) -> str:

@@ -186,4 +186,7 @@ def _note(books: Books, call: Call, answer: Answer, at_us: int, *, lost: bool) -
     order_id, payment_key = call.order_id, call.payment_key
     if answer.payment is not None:
         order_id, payment_key = answer.payment.order_id, answer.payment.payment_key
+    elif order_id is None and payment_key is not None:
+        meant = books.payment(payment_key)
+        order_id = meant and meant.order_id
     books.note(call.kind, order_id, payment_key, "dropped-after" if lost else answer.outcome, at_us)
