@@ -59,7 +59,8 @@ def test_what_a_timeline_says_of_late_money_is_what_the_guide_says() -> None:
     part = GUIDE.partition("## Money that comes late")[2].partition("\n## ")[0]
     said = [each for each in re.findall(r"`([a-z ]+)`", part) if not each.startswith("qc")]
     assert {"paid late", "late payment", "late payment refunded"} <= set(said)
-    source = (ROOT / "src" / "quickcommerce" / "order" / "settlement.py").read_text("utf-8")
+    orders = ROOT / "src" / "quickcommerce" / "order"
+    source = "".join((orders / name).read_text("utf-8") for name in ("settlement.py", "model.py"))
     assert [each for each in said if f'"{each}"' not in source] == []
     assert "Nobody has to do anything" in part
 

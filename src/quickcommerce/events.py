@@ -25,10 +25,14 @@ class Line(msgspec.Struct, frozen=True):
     coupon_id: int | None
 
 
+TITLE_MAX = 100
+"""How long a title may be at the PG, in characters."""
+
+
 def title(lines: list[Line]) -> str:
-    """An order in a few words, as the PG shows it: the first good, and how many more; at most 100 characters."""
+    """An order in a few words: the first good, and how many more; at most `TITLE_MAX` characters."""
     more = f" 외 {len(lines) - 1}건" if len(lines) > 1 else ""
-    return lines[0].name[: 100 - len(more)] + more
+    return lines[0].name[: TITLE_MAX - len(more)] + more
 
 
 class Order(msgspec.Struct, frozen=True):

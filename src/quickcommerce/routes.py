@@ -90,6 +90,7 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
         pg_client_key=settings.pg_client_key,
         public_url=settings.public_url,
         payment_window_s=settings.payment_window_s,
+        payable_min=settings.payable_min_won,
         mint=partial(_demo_token, settings.jwt_secret, clock) if demo else None,
     )
     app.state.openapi = openapi.describe(app, version("quickcommerce"))

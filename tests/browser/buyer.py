@@ -12,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Request, async_p
 
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.auth import Role
-from quickcommerce.kit.clock import system_clock
+from quickcommerce.kit.clock import SECOND_US, system_clock
 from quickcommerce.kit.db import connect
 from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.inbox import DeadLetters
@@ -138,6 +138,12 @@ class Buyer:
         answer = await self.shop.ask("POST", "/v1/coupons", role=Role.MASTER, json=policy)
         assert answer.status_code == 201, answer.text
 
+    async def end_coupons(self) -> None:
+        """All coupons have ended a minute ago."""
+        store = connect(f"sqlite:///{self.shop.folder}/shop.db", rng=random.Random(0))
+        await store.run(lambda tx: tx.run("UPDATE coupon_policy SET ends_us = ?", (system_clock() - 60 * SECOND_US,)))
+        await store.close()
+
     async def sale(self, product: int, price: int, *, hours: float = 1) -> None:
         """A time sale that has begun."""
         window = {"starts_at": from_now(-1), "ends_at": from_now(hours)}
@@ -168,14 +174,18 @@ async def buyer(
     *,
     goods: Sequence[Entry] = GOODS,
     scripts: bool = True,
+    zone: str | None = None,
     **settings: object,
 ) -> AsyncIterator[Buyer]:
-    """A buyer at a screen, before an open shop. At the end no script may have failed, and nothing been blocked."""
+    """A buyer at a screen, before an open shop; `zone`: where the buyer's clocks are.
+
+    At the end no script may have failed, and nothing been blocked.
+    """
     width, height = SIZES[size]
     locale = {"ko": "ko-KR", "en": "en-US"}[language]
     async with running(folder, goods=goods, **settings) as shop, chromium() as browser:
         context = await browser.new_context(
-            viewport={"width": width, "height": height}, locale=locale, java_script_enabled=scripts
+            viewport={"width": width, "height": height}, locale=locale, java_script_enabled=scripts, timezone_id=zone
         )
         someone = Buyer(context, shop)
         yield someone

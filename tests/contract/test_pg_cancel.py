@@ -1,6 +1,7 @@
 """Money going back, as the shop's client sees it at the PG: in process and over real TCP."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,26 @@ async def test_a_scripted_error_moves_nothing(pg: Pg, code: str, status: int) ->
     assert (await cancel(pg, key)).status_code == 502
     assert await cancelled(pg) == []
     assert (await pg.outcomes())[1:] == [f"error:{code}", "http:502"]
+
+
+@pytest.mark.parametrize("kind", ["error", "http", "drop-before", "drop-after"])
+@pytest.mark.parametrize("call", ["cancel", "get"])
+async def test_the_journal_names_the_order_of_a_call_by_key_whatever_goes_wrong_with_it(
+    pg: Pg, call: str, kind: str
+) -> None:
+    key = await captured(pg)
+    more: dict[str, dict[str, Any]] = {"error": {"code": "REFUND_REJECTED"}, "http": {"status": 502}}
+    await pg.script(**{call: [{"kind": kind} | more.get(kind, {})]})
+    with suppress(httpx2.HTTPError):
+        await (cancel(pg, key) if call == "cancel" else pg.get(key))
+    noted = (await pg.ledger())["calls"][-1]
+    assert (noted["kind"], noted["orderId"], noted["paymentKey"]) == (call, ORDER, key)
+
+
+async def test_the_journal_names_no_order_for_a_key_that_is_nobodys(pg: Pg) -> None:
+    assert (await cancel(pg, "unknown")).status_code == 404
+    noted = (await pg.ledger())["calls"][-1]
+    assert (noted["kind"], noted["orderId"], noted["paymentKey"]) == ("cancel", None, "unknown")
 
 
 @pytest.mark.parametrize(("kind", "moved"), [("drop-before", []), ("drop-after", [100])])

@@ -64,6 +64,7 @@ async def test_a_list_price_that_falls_below_the_sale_is_what_buyers_pay(tmp_pat
         changed = await w.http.patch("/v1/products/1", json={"price": 1_500}, headers=w.auth(1, Role.SELLER))
         assert (changed.status_code, (await milk(w))["price"], await prices(w)) == (200, 1_500, 1_500)
         assert (await milk(w))["time_sale"]["left"] == 2, "it is sold in the sale all the same"
+        assert (await milk(w))["time_sale"]["price"] == 1_500, "one page says two prices"
 
 
 async def test_the_window_begins_and_ends_to_the_microsecond(tmp_path: Path) -> None:

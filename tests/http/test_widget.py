@@ -43,7 +43,7 @@ async def test_with_a_client_key_the_buyer_pays_at_the_real_pg(tmp_path: Path, l
             "amount": {"currency": "KRW", "value": 9_700},
             "request": {
                 "orderId": payment["payment_id"],
-                "orderName": "우유 1L 외 1건",
+                "orderName": {"ko": "우유 1L 외 1건", "en": "Milk 1L and 1 more"}[language],
                 "successUrl": "https://shop.example/pay/success",
                 "failUrl": "https://shop.example/pay/fail",
             },

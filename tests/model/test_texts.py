@@ -45,7 +45,11 @@ def test_no_text_is_empty_or_holds_markup(table: Texts) -> None:
 @pytest.mark.parametrize(
     ("package", "table", "made"),
     [
-        (shop, texts.TEXTS, ("status_", "note_", "what_", "cat_", "role_", "problem_", "language_", "problem", "pg_")),
+        (
+            shop,
+            texts.TEXTS,
+            ("status_", "note_", "ended_", "what_", "cat_", "role_", "problem_", "language_", "problem", "pg_"),
+        ),
         (console, page.TEXTS, ("invariant_", "count_", "loop_", "why_", "told_", "problem", "language_")),
     ],
     ids=["shop", "console"],

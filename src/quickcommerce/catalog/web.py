@@ -54,14 +54,14 @@ class Categories(msgspec.Struct):
     items: list[str]
 
 
-def _sale(sale: Sale) -> SaleView:
+def _sale(sale: Sale, list_price: int) -> SaleView:
     starts, ends = rfc3339(sale.starts_us), rfc3339(sale.ends_us)
-    return SaleView(sale.time_sale_id, sale.price, starts, ends, sale.quota, sale.left)
+    return SaleView(sale.time_sale_id, sale.price_of(list_price), starts, ends, sale.quota, sale.left)
 
 
 def view(product: Product) -> ProductView:
     """A product as shown."""
-    sale = product.sale and _sale(product.sale)
+    sale = product.sale and _sale(product.sale, product.list_price)
     return ProductView(
         product.product_id, product.name, product.price, product.list_price, product.available, sale or None
     )

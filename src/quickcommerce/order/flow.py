@@ -59,6 +59,8 @@ class Orders:
             row = await self.book.get(order_id, caller)
             if row.status in HOLDING and not closed:
                 raise InvalidState("a payment of this order is under way", retry_after_s=BUSY_RETRY_AFTER_S)
+        if row.status is Status.PAID and row.payable == 0:
+            raise InvalidState("the order is final: there was nothing to pay, so there is nothing to refund")
         if row.status in (Status.PAID, Status.REFUNDED):
             raise InvalidState("the order is paid; ask for a refund instead")
         if row.status is not Status.CANCELLED:

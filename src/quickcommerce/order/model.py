@@ -52,7 +52,16 @@ CLOSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
 
 REFUND_FAILED = "refund failed"
-"""What the timeline calls a refund that will not be made: the one note that buyers see too."""
+"""What the timeline calls a refund that will not be made."""
+
+LATE = "late payment"
+"""What the timeline calls money for an order that has ended."""
+
+LATE_BACK = "late payment refunded"
+"""What the timeline calls such money that went back."""
+
+TOLD = (REFUND_FAILED, LATE, LATE_BACK)
+"""The notes of the timeline that buyers see too: they are about the buyer's money."""
 
 
 class Want(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,10 +15,7 @@ from quickcommerce.kit.inbox import Poison
 from quickcommerce.kit.outbox import Message
 from quickcommerce.order import store, timeline_store
 from quickcommerce.order.changes import SOURCE, Changes, Move
-from quickcommerce.order.model import CLOSED, HOLDING, REFUND_FAILED, Status
-
-LATE = "late payment"
-"""What the timeline calls money for an order that has ended."""
+from quickcommerce.order.model import CLOSED, HOLDING, LATE, LATE_BACK, REFUND_FAILED, Status
 
 
 class _Late(msgspec.Struct, frozen=True):
@@ -90,7 +87,7 @@ class Settlement:
                 if not await timeline_store.noted(tx, row.order_id, LATE):
                     # Its PaymentSettled is a dead letter: replayed after this, it would sell goods for no money.
                     raise Poison(f"{event.refunded} won went back, and the order does not know yet that they came")
-                await timeline_store.note(tx, row, self.clock(), "late payment refunded", f"payment event {each.id}")
+                await timeline_store.note(tx, row, self.clock(), LATE_BACK, f"payment event {each.id}")
             elif event.refunded > row.refunded:
                 to = Status.REFUNDED if event.refunded == row.paid else Status.PAID
                 what = "refunded" if to is Status.REFUNDED else "partly refunded"

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from quickcommerce.kit.db import Tx
+from quickcommerce.kit.db import Tx, marks
 from quickcommerce.kit.ids import OrderId
-from quickcommerce.order.model import REFUND_FAILED
+from quickcommerce.order.model import TOLD
 from quickcommerce.order.store import Row
 
 
@@ -52,9 +52,10 @@ async def noted(tx: Tx, order_id: OrderId, what: str) -> bool:
 
 async def timeline(tx: Tx, order_id: OrderId, *, notes: bool) -> list[Change]:
     """What happened to an order, in order; with `notes`, also what only operators see."""
+    public = "" if notes else f"AND (step = 0 OR what IN ({marks(TOLD)}))"
     rows = await tx.all(
         f"SELECT {', '.join(Change.__struct_fields__)} FROM order_change"
-        f" WHERE order_id = ? {'' if notes else 'AND (step = 0 OR what = ?)'} ORDER BY version, step",
-        (order_id,) if notes else (order_id, REFUND_FAILED),
+        f" WHERE order_id = ? {public} ORDER BY version, step",
+        (order_id,) if notes else (order_id, *TOLD),
     )
     return [Change(*row) for row in rows]

@@ -62,6 +62,10 @@ class Payments:
             raise NotFound("this order has no payment")
         return found
 
+    async def known(self, order_ids: Collection[OrderId]) -> dict[OrderId, Payment]:
+        """The payments that there are of these orders; none is made."""
+        return await self.db.read(lambda tx: store.of_orders(tx, order_ids))
+
     async def attempts(self, payment: Payment) -> list[Attempt]:
         """The attempts of a payment, in order."""
         return await self.db.read(lambda tx: store.attempts(tx, payment.payment_id)) if payment.attempt else []

@@ -16,7 +16,7 @@ from quickcommerce.kit.problem import InvalidRequest, Problem
 from quickcommerce.kit.texts import Say, language
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.shop import pictures
-from quickcommerce.shop.page import on_problem, render, viewer
+from quickcommerce.shop.page import Pages, on_problem, render, viewer
 from quickcommerce.shop.texts import TEXTS
 from quickcommerce.shop.window import Window
 
@@ -107,7 +107,9 @@ def category_name(category: str, spoken: str) -> str:
 async def basket(request: AnyRequest, state: State) -> Response[str]:
     """The basket, which a script fills from the browser's own store."""
     await viewer(request)
-    return render(request, "basket.html", held=_span(state.pages.payment_window_s, Say(TEXTS, language(request))))
+    pages: Pages = state.pages
+    held = _span(pages.payment_window_s, Say(TEXTS, language(request)))
+    return render(request, "basket.html", held=held, minimum=pages.payable_min)
 
 
 def _span(seconds: int, say: Say) -> str:

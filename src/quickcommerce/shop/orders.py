@@ -15,6 +15,7 @@ from quickcommerce.kit.problem import Problem
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.order.model import HOLDING, NEXT, Status
 from quickcommerce.order.web import path_id
+from quickcommerce.shop import money
 from quickcommerce.shop.page import Pages, on_problem, render, signed_in, spoken
 
 LIST_MAX = 10
@@ -29,9 +30,9 @@ async def mine(request: AnyRequest, state: State) -> Response[str]:
     before = web.cursor(request, partial(is_id, "ord"))
     rows, last = web.paged(await pages.book.page(caller.user_id, before, LIST_MAX + 1), LIST_MAX)
     more = web.next_cursor((last.placed_us, last.order_id)) if last else None
-    return render(
-        request, "orders.html", orders=[spoken(request, row) for row in rows], more=more, first=before is None
-    )
+    said = await money.of_closed(pages.payments, rows)
+    listed = [(spoken(request, row), said.get(row.order_id, money.NOTHING)) for row in rows]
+    return render(request, "orders.html", orders=listed, more=more, first=before is None)
 
 
 @get("/orders/{order_id:str}", exception_handlers={Problem: on_problem})
@@ -48,6 +49,7 @@ async def one(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         refunding = payment.refunding
         # The payment knows of money that is back before the order does.
         refundable = payment.captured - payment.refunded - refunding
+    said = (await money.of_closed(pages.payments, [row])).get(identity, money.NOTHING)
     payable = row.status in HOLDING and row.payable > 0
     return render(
         request,
@@ -60,6 +62,8 @@ async def one(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         rest=bool(payment and (payment.refunded or refunding)),
         refunding=refunding,
         refundable=refundable,
+        money=said,
+        again=said.under_way or refunding > 0,
         follow=bool(NEXT[row.status]),
         left_s=pages.left_s(row),
     )

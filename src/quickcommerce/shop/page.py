@@ -9,7 +9,7 @@ import msgspec
 from litestar import Response
 from litestar.exceptions import HTTPException
 
-from quickcommerce.events import Order
+from quickcommerce.events import TITLE_MAX, Order
 from quickcommerce.kit import pages as kit_pages
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller, Role
@@ -37,6 +37,7 @@ class Pages:
     - `pg_checkout`: the address of the emulator's page for buyers
     - `pg_client_key`: of the real PG, whose widget is shown then; empty: the emulator's page
     - `payment_window_s`: how long an order may be paid, and its stock is held
+    - `payable_min`: the least that can be paid, in won, unless there is nothing to pay
     - `mint`: makes a token for a buyer's number and role; None where nobody may choose who they are
     """
 
@@ -49,6 +50,7 @@ class Pages:
     pg_client_key: str
     public_url: str
     payment_window_s: int
+    payable_min: int
     mint: Callable[[int, Role], str] | None
 
     def base(self, request: AnyRequest) -> str:
@@ -83,6 +85,7 @@ def render(request: AnyRequest, template: str, status: int = 200, /, **values: A
             "has": lambda path: any(route.path_format == path for route in request.app.routes),
             "here": request.url.path,
             "in_language": lambda other: kit_pages.in_language(request, other),
+            "title_of": lambda order: title(request, order),
             "now_ms": pages.clock() * 1000 // SECOND_US,
             "said": msgspec.json.encode(say.scripts()).decode(),
         }
@@ -103,6 +106,13 @@ def spoken(request: AnyRequest, row: Row) -> Order:
         for line, name_en in zip(order.lines, row.names_en, strict=True)
     ]
     return msgspec.structs.replace(order, lines=named)
+
+
+def title(request: AnyRequest, order: Order) -> str:
+    """A `spoken` order in a few words: the first good, and how many more; no longer than the PG takes."""
+    others = len(order.lines) - 1
+    more = " " + Say(TEXTS, language(request))("order_more", count=others) if others else ""
+    return order.lines[0].name[: TITLE_MAX - len(more)] + more
 
 
 async def viewer(request: AnyRequest) -> Caller | None:

@@ -28,12 +28,14 @@ from quickcommerce.kit.telemetry import current_trace
 from quickcommerce.kit.texts import Say, language
 from quickcommerce.kit.web import HTML, AnyRequest
 from quickcommerce.order.model import HOLDING, Status
+from quickcommerce.order.store import Row
 from quickcommerce.order.web import path_id
 from quickcommerce.payment.model import MONEY_TAKEN, UNDER_WAY
 from quickcommerce.payment.model import Status as PaymentStatus
 from quickcommerce.payment.store import Payment
-from quickcommerce.shop import assets, goods, orders, session, widget
-from quickcommerce.shop.page import Pages, on_problem, render, signed_in, spoken, viewer
+from quickcommerce.shop import assets, goods, money, orders, session, widget
+from quickcommerce.shop.money import Money
+from quickcommerce.shop.page import Pages, on_problem, render, signed_in, spoken, title, viewer
 from quickcommerce.shop.texts import TEXTS
 
 KEY = re.compile(r"[!-~]{1,200}")
@@ -78,29 +80,30 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     order = (await pages.book.rows([identity])).get(identity)
     if order is None or (caller and not caller.may_see(order.user_id)):
         raise NotFound("there is no such order")
+    told = spoken(request, order)
     if order.status not in HOLDING or order.payable == 0:
-        return render(request, "ended.html", order=spoken(request, order))
+        said = (await money.of_closed(pages.payments, [order])).get(identity, money.NOTHING)
+        return render(request, "ended.html", order=told, money=said, waiting=said.under_way)
     payment = await pages.payments.of_order(identity, caller)
-    base = pages.base(request)
+    base, name = pages.base(request), title(request, told)
     query = {
         "orderId": payment.payment_id,
         "amount": payment.amount,
-        "orderName": payment.title,
+        "orderName": name,
         "successUrl": f"{base}/pay/success",
         "failUrl": f"{base}/pay/fail",
     }
     start = f"{pages.pg_checkout}?{urlencode(query)}"
     key = pages.pg_client_key
-    # The payment knows of its capture before the order does.
-    checking = order.status is Status.PAYING or payment.status in MONEY_TAKEN | UNDER_WAY
+    checking = order.status is Status.PAYING or money.of(order, payment) != money.NOTHING
     left_s = pages.left_s(order)
     return render(
         request,
         "pay.html",
-        order=spoken(request, order),
+        order=told,
         payment=payment,
         start=start,
-        widget=key and widget.told(payment, key, widget.customer_key(pages.checkout.secret, order.user_id), base),
+        widget=key and widget.told(payment, name, key, widget.customer_key(pages.checkout.secret, order.user_id), base),
         checking=checking,
         waiting=checking or not left_s,
         left_s=left_s,
@@ -145,23 +148,38 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
     except (PaymentDeclined, AmountMismatch, InvalidState) as refused:
         if not wants_html(request):
             raise
-        return _refused(request, pages, await pages.payments.get(identity), refused)
-    known = payment.status in MONEY_TAKEN
-    return _taken(request, pages, payment, 200 if known else 202, already=False)
+        return await _refused(request, pages, await pages.payments.get(identity), refused)
+    order = await _order(pages, payment)
+    said = money.of(order, payment)
+    if said.kind in money.TOO_LATE and not wants_html(request):
+        raise InvalidState("the order had ended when the money came; all of it goes back")
+    status = 202 if said.kind is Money.CHECKING else InvalidState.status if said.kind in money.TOO_LATE else 200
+    return _taken(request, pages, order, payment, status, already=False)
 
 
-def _taken(request: AnyRequest, pages: Pages, payment: Payment, status: int, *, already: bool) -> Response[str]:
+async def _order(pages: Pages, payment: Payment) -> Row:
+    """The order of a payment. Raises NotFound."""
+    order = (await pages.book.rows([payment.order_id])).get(payment.order_id)
+    if order is None:
+        raise NotFound("there is no such order")
+    return order
+
+
+def _taken(
+    request: AnyRequest, pages: Pages, order: Row, payment: Payment, status: int, *, already: bool
+) -> Response[str]:
     """Money was taken, or may be: then the page looks again by itself. `already`: by another visit to the PG."""
-    known = payment.status in MONEY_TAKEN
+    said = money.of(order, payment)
     see = _order_url(request, pages, payment)
-    values = {"payment": payment, "known": known, "waiting": not known, "already": already, "see": see}
+    already = already and said.kind is Money.TAKEN
+    values = {"order": spoken(request, order), "money": said, "waiting": said.under_way, "already": already, "see": see}
     return render(request, "paid.html", status, **values)
 
 
-def _refused(request: AnyRequest, pages: Pages, payment: Payment, refused: Problem) -> Response[Any]:
+async def _refused(request: AnyRequest, pages: Pages, payment: Payment, refused: Problem) -> Response[Any]:
     """This visit to the PG took no money. Another of the same payment may have, and the buyer must not pay again."""
     if payment.status in MONEY_TAKEN | UNDER_WAY:
-        return _taken(request, pages, payment, refused.status, already=True)
+        return _taken(request, pages, await _order(pages, payment), payment, refused.status, already=True)
     if not isinstance(refused, PaymentDeclined):
         return on_problem(request, refused, see=_order_url(request, pages, payment))
     reason = _reason(request, refused.extra["pg_code"], refused.extra["pg_message"])
@@ -216,7 +234,7 @@ async def fail(request: AnyRequest, state: State) -> Response[Any]:
         with suppress(NotFound):
             payment = await pages.payments.get(PaymentId(payment_id))
             if payment.status in MONEY_TAKEN | UNDER_WAY:
-                return _taken(request, pages, payment, 200, already=payment.status in MONEY_TAKEN)
+                return _taken(request, pages, await _order(pages, payment), payment, 200, already=True)
             return _not_paid(request, pages, payment, 200, _reason(request, code, message))
     # Anybody can write such a link: its words are shown only with a payment that is ours.
     return render(request, "declined.html", 200, reason="", again=None, see=None, payment=None)

@@ -29,7 +29,7 @@ def customer_key(secret: bytes, user_id: int) -> str:
     return f"buyer-{urlsafe_b64encode(digest[:18]).decode()}"
 
 
-def told(payment: Payment, client_key: str, customer: str, base: str) -> str:
+def told(payment: Payment, title: str, client_key: str, customer: str, base: str) -> str:
     """What `pay.js` must know to show the widget, as JSON. `base`: the shop's own address."""
     return msgspec.json.encode(
         {
@@ -39,7 +39,7 @@ def told(payment: Payment, client_key: str, customer: str, base: str) -> str:
             "amount": {"currency": "KRW", "value": payment.amount},
             "request": {
                 "orderId": payment.payment_id,
-                "orderName": payment.title,
+                "orderName": title,
                 "successUrl": f"{base}/pay/success",
                 "failUrl": f"{base}/pay/fail",
             },

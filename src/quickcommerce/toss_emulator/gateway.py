@@ -105,9 +105,7 @@ class Gateway:
         at_us = self._clock.now()
         fault = self._script.take(call.kind)
         if isinstance(fault, DropBefore):
-            await self._store.run(
-                lambda books: books.note(call.kind, call.order_id, call.payment_key, "dropped-before", at_us)
-            )
+            await self._store.run(lambda books: _note(books, call, None, "dropped-before", at_us))
             return CutResponse()
         scope, stop = self._admit(request)
         if scope is not None:
@@ -127,7 +125,8 @@ class Gateway:
                     answer = _act(books, moment, work, fault)
                 if scope is not None and kept is None and answer.outcome != _RUNNING:
                     books.keep_answer(scope, answer.status, answer.media_type, answer.body, moment.now_us)
-                _note(books, call, answer, at_us, lost=isinstance(fault, DropAfter))
+                outcome = "dropped-after" if isinstance(fault, DropAfter) else answer.outcome
+                _note(books, call, answer.payment, outcome, at_us)
                 return answer
 
             answer = await self._store.run(settle)
@@ -182,8 +181,9 @@ def _act(books: Books, moment: Moment, work: Work, fault: Fault) -> Answer:
     return work(books, moment, fault.code if isinstance(fault, Error) else None)
 
 
-def _note(books: Books, call: Call, answer: Answer, at_us: int, *, lost: bool) -> None:
-    order_id, payment_key = call.order_id, call.payment_key
-    if answer.payment is not None:
-        order_id, payment_key = answer.payment.order_id, answer.payment.payment_key
-    books.note(call.kind, order_id, payment_key, "dropped-after" if lost else answer.outcome, at_us)
+def _note(books: Books, call: Call, payment: Payment | None, outcome: str, at_us: int) -> None:
+    """Note a call with the payment that it is about; whoever names only a key means the order that the key is of."""
+    if payment is None and call.order_id is None and call.payment_key is not None:
+        payment = books.payment(call.payment_key)
+    about = (payment.order_id, payment.payment_key) if payment else (call.order_id, call.payment_key)
+    books.note(call.kind, *about, outcome, at_us)

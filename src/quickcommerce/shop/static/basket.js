@@ -1,6 +1,6 @@
 // The basket's page: its lines, what is wrong with them, and the order, which is placed once.
 
-import { ask, find, insist, say, signIn, toast, won } from "./kit.js";
+import { ask, ended, find, insist, say, signIn, toast, won } from "./kit.js";
 import { QUANTITY_MAX, again, change, onChange, order, ordered, read, sent } from "./store.js";
 
 const ENDED = ["EXPIRED", "CANCELLED", "FAILED"];
@@ -8,7 +8,8 @@ const button = find("order");
 const label = button.textContent;
 const notes = new Map(); // product id -> kind of problem -> {text, action, act}
 const limits = new Map(); // product id -> units that may be sold, as last heard
-let coupons = [];
+let had = []; // the buyer's coupons, all of them
+let coupons = []; // those that can be used
 let shown = ""; // the key of the basket that the buyer sees
 let busy = false;
 
@@ -177,13 +178,26 @@ function moved(line, price) {
   change(line.product_id, { price });
 }
 
+/** Why a coupon was taken off a line. */
+function why(line) {
+  const coupon = had.find((each) => each.coupon_id === line.coupon_id);
+  if (!coupon) return say("coupon");
+  if (coupon.status !== "ISSUED") return say("coupon_spent");
+  if (ended(coupon)) return say("coupon_over");
+  const { min_order_amount: least } = coupon;
+  return line.price * line.quantity < least ? say("coupon_short", { amount: won(least) }) : say("coupon");
+}
+
 function withoutCoupon(id) {
-  note(id, "coupon", say("coupon"));
+  const line = lineOf(id);
+  if (!line?.coupon_id) return; // it is off already
+  note(id, "coupon", why(line));
   change(id, { coupon_id: undefined });
 }
 
 /** Put each problem of an order beside the line it is about, and whatever else would be refused next. */
 async function explain(problem, basket) {
+  await loadCoupons(); // they tell why one cannot be used
   for (const error of problem.errors ?? []) {
     const line = basket.lines[Number(error.pointer?.split("/")[2])];
     if (!line) continue;
@@ -195,8 +209,11 @@ async function explain(problem, basket) {
     else if (problem.code === "coupon-not-usable") withoutCoupon(id);
     else if (problem.code === "not-found") gone(id);
   }
-  await Promise.all([refresh(), loadCoupons()]);
-  tell(notes.size ? say("look") : say("refused"));
+  await refresh();
+  // Of a coupon that is no line's: what is left to pay is more than nothing, and less than the PG takes.
+  const little = problem.code === "coupon-not-usable" && !problem.errors;
+  if (notes.size) tell(say("look"));
+  else tell(little ? say("minimum", { amount: won(Number(find("minimum").dataset.minimum)) }) : say("refused"));
 }
 
 /** Whether an answer that was kept is of an order that has ended: then this is the wish for another one. */
@@ -269,7 +286,8 @@ async function loadCoupons() {
   if (!document.body.dataset.coupons) return;
   const answer = await ask("GET", "/v1/coupons?limit=100");
   if (answer?.status !== 200) return;
-  coupons = answer.body.items.filter((each) => each.status === "ISSUED");
+  had = answer.body.items;
+  coupons = had.filter((each) => each.status === "ISSUED" && !ended(each));
   const usable = new Set(coupons.map((each) => each.coupon_id));
   const strange = (line) => line.coupon_id && !usable.has(line.coupon_id);
   if (!answer.body.next_cursor && !read().sent) read().lines.filter(strange).forEach((line) => withoutCoupon(line.product_id));

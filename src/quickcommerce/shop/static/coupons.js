@@ -1,6 +1,17 @@
 // The page of coupons: those that may be had, and those that the buyer has.
 
-import { ask, find, insist, say, signIn, toast, won } from "./kit.js";
+import { ask, ended, find, insist, say, signIn, toast, won } from "./kit.js";
+
+const may = find("policies").dataset.may; // buyers alone are given coupons
+
+const until = (coupon) => new Date(coupon.ends_at).toLocaleString(document.documentElement.lang, {
+  timeZone: "Asia/Seoul", dateStyle: "medium", timeStyle: "short",
+});
+
+function stateOf(coupon) {
+  if (coupon.status !== "ISSUED") return say("coupon_used");
+  return say(ended(coupon) ? "ended" : "coupon_have");
+}
 
 function row(coupon, state) {
   const item = find("coupon").content.firstElementChild.cloneNode(true);
@@ -12,7 +23,7 @@ function row(coupon, state) {
   item.querySelector("p").textContent = [
     coupon.min_order_amount ? say("coupon_min", { amount: won(coupon.min_order_amount) }) : "",
     rate && coupon.max_discount_amount ? say("coupon_max", { amount: won(coupon.max_discount_amount) }) : "",
-    coupon.ends_at ? say("coupon_until", { day: new Date(coupon.ends_at).toLocaleDateString(document.documentElement.lang) }) : "",
+    coupon.ends_at ? say("coupon_until", { time: until(coupon) }) : "",
   ].filter(Boolean).join(" · ");
   const button = item.querySelector("button");
   if (state) {
@@ -26,8 +37,9 @@ async function take(policy, button) {
   button.disabled = true;
   const answer = await insist("POST", `/v1/coupons/${encodeURIComponent(policy.policy_id)}/issue`, { body: "{}" });
   if (answer?.status === 401) return signIn();
-  const gone = answer?.body.code === "coupon-not-usable";
-  toast(answer && answer.status < 300 ? say("coupon_taken") : say(gone ? "coupon_gone" : "failed"));
+  const gone = ended(policy) ? "coupon_late" : "coupon_gone";
+  if (answer?.status < 300) toast(say("coupon_taken"));
+  else toast(say(answer?.body.code === "coupon-not-usable" ? gone : "failed"));
   return show();
 }
 
@@ -43,11 +55,12 @@ async function show() {
     const item = row(policy, had.has(policy.policy_id) ? say("coupon_have") : "");
     const button = item.querySelector("button");
     button.addEventListener("click", () => take(policy, button));
+    if (!may) button.remove();
     return item;
   }));
   if (!find("own")) return;
   find("none-own").hidden = mine.length > 0;
-  find("own").replaceChildren(...mine.map((each) => row(each, each.status === "ISSUED" ? say("coupon_have") : say("coupon_used"))));
+  find("own").replaceChildren(...mine.map((each) => row(each, stateOf(each))));
 }
 
 show();

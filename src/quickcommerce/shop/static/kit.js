@@ -15,6 +15,9 @@ export const say = (key, values = {}) =>
     (values.count === 1 && SAID[`${key}_one`]) || SAID[key],
   );
 
+/** Whether a coupon, or what gives it, has ended. */
+export const ended = (coupon) => Date.parse(coupon.ends_at) <= now();
+
 /** An amount of money. */
 export const won = (amount) => say("won", { amount: amount.toLocaleString("en-US") });
 

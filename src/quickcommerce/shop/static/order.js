@@ -4,11 +4,14 @@ import { find, insist, say, signIn, toast } from "./kit.js";
 
 const WAIT_MS = 500;
 const WAIT_MAX_MS = 15_000;
+const AGAIN_MS = 5_000;
+const SAYS = { status: "h1", money: "[data-told]" }; // where the page says what changed
 let connectAgainMs = 1_000;
 let source = null;
 let wanted = 0; // the newest version that was heard of
 let renewing = false;
 let wake = () => {};
+let later = 0; // when the page looks again by itself
 
 const version = () => Number(find("order").dataset.version);
 
@@ -18,12 +21,13 @@ const version = () => Number(find("order").dataset.version);
  */
 function put(fresh) {
   const old = find("order");
-  if (Number(fresh.dataset.version) < version() || old.querySelector("dialog[open]")) return;
+  if (Number(fresh.dataset.version) < version() || old.querySelector("dialog[open]") || fresh.isEqualNode(old)) return;
   const stoodOn = old.contains(document.activeElement);
-  const changed = fresh.dataset.status !== old.dataset.status;
+  const changed = ["status", "money"].find((each) => fresh.dataset[each] !== old.dataset[each]);
   old.replaceWith(fresh);
   if (stoodOn) fresh.querySelector("h1").focus();
-  if (changed) find("happened").textContent = fresh.querySelector("h1").textContent;
+  if (changed) find("happened").textContent = fresh.querySelector(SAYS[changed]).textContent;
+  again();
 }
 
 /** Take the page as the shop shows it now. Returns whether it is as new as what was heard of. */
@@ -49,6 +53,16 @@ async function renew() {
     await new Promise((resolve) => { wake = resolve; setTimeout(resolve, wait); });
   }
   renewing = false;
+}
+
+/** Money on its way makes no new version of the order: while there is some, look again by and by. */
+function again() {
+  clearTimeout(later);
+  if (!find("order").dataset.again) return;
+  later = setTimeout(async () => {
+    if (!document.hidden) await renew();
+    again();
+  }, AGAIN_MS);
 }
 
 function follow() {
@@ -110,3 +124,4 @@ addEventListener("pagehide", stop);
 addEventListener("pageshow", (event) => { if (event.persisted) look(); });
 addEventListener("online", look);
 follow();
+again();

@@ -1,0 +1,109 @@
+"""What became of the money of an order, as every page says it. Pure, but for the one read that `of_closed` makes."""
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+
+import msgspec
+
+from quickcommerce.kit.ids import OrderId
+from quickcommerce.order.model import CLOSED, Status
+from quickcommerce.order.store import Row
+from quickcommerce.payment.flow import Payments
+from quickcommerce.payment.model import MONEY_TAKEN, UNDER_WAY
+from quickcommerce.payment.model import Status as PaymentStatus
+from quickcommerce.payment.store import Payment
+
+
+class Money(StrEnum):
+    """What is known of the money of an order."""
+
+    NONE = "none"
+    """None came, and none is on its way."""
+    CHECKING = "checking"
+    """It may be there: the buyer must not pay again."""
+    TAKEN = "taken"
+    """It is there, and pays the order."""
+    GIVEN_BACK = "given_back"
+    """It paid the order, and all of it went back."""
+    LATE = "late"
+    """It came after the order had ended, and goes back."""
+    LATE_BACK = "late_back"
+    """It came after the order had ended, and all of it is back."""
+
+
+TOO_LATE = frozenset({Money.LATE, Money.LATE_BACK})
+_TITLES: Mapping[Money, str] = {
+    Money.CHECKING: "pay_checking",
+    Money.TAKEN: "paid_title",
+    Money.GIVEN_BACK: "status_REFUNDED",
+    Money.LATE: "money_late",
+    Money.LATE_BACK: "money_late_back",
+}
+_PICTURES: Mapping[Money, str] = {
+    Money.CHECKING: "status-paying.svg",
+    Money.TAKEN: "status-paid.svg",
+    Money.GIVEN_BACK: "status-refunded.svg",
+    Money.LATE: "status-expired.svg",
+    Money.LATE_BACK: "status-refunded.svg",
+}
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What the pages say of it: `won` came, of which `back` went back. `ended`: the order is closed."""
+
+    kind: Money
+    ended: bool = False
+    won: int = 0
+    back: int = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether there is more to be heard, so that a page looks again by itself."""
+        return self.kind in (Money.CHECKING, Money.LATE)
+
+    @property
+    def title(self) -> str:
+        """The text that says it in a few words."""
+        return _TITLES[self.kind]
+
+    @property
+    def picture(self) -> str:
+        """The picture beside it."""
+        return _PICTURES[self.kind]
+
+    @property
+    def note(self) -> str | None:
+        """The text that says it whole, with a place for the `amount` that came; None where there is nothing to add."""
+        if self.ended and self.kind is not Money.NONE:
+            return f"ended_{self.kind}"
+        return "pay_checking_note" if self.kind is Money.CHECKING else None
+
+
+NOTHING = Said(Money.NONE)
+
+
+def of(order: Row, payment: Payment | None) -> Said:
+    """What became of the money of an order, from what the order and its payment know of it.
+
+    The payment knows of money before its order does. Late money of an order that has expired may still buy everything
+    again, and none of it is owed back until that is decided: so long nobody can say more than that it is looked at.
+    """
+    if payment is None:
+        return NOTHING
+    ended = order.status in CLOSED
+    owed = payment.refunding + payment.refunded
+    undecided = order.status is Status.EXPIRED and payment.status is PaymentStatus.CAPTURED and not owed
+    if payment.status in UNDER_WAY or undecided:
+        return Said(Money.CHECKING, ended)
+    if payment.status not in MONEY_TAKEN:
+        return NOTHING
+    whole = payment.status is PaymentStatus.REFUNDED
+    part, all_of_it = (Money.LATE, Money.LATE_BACK) if ended else (Money.TAKEN, Money.GIVEN_BACK)
+    return Said(all_of_it if whole else part, ended, payment.captured, payment.refunded)
+
+
+async def of_closed(payments: Payments, orders: Collection[Row]) -> dict[OrderId, Said]:
+    """What became of the money of those of these orders that are closed: one read for all of them, none for none."""
+    closed = {order.order_id: order for order in orders if order.status in CLOSED}
+    found = await payments.known(closed) if closed else {}
+    return {order_id: of(order, found.get(order_id)) for order_id, order in closed.items()}
