@@ -11,13 +11,14 @@ import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
-from quickcommerce.toss_emulator.cancel import Cancel, left_of, shown_cancels
+from quickcommerce.toss_emulator.cancel import Cancel
 from quickcommerce.toss_emulator.clock import DAY_US, Clock
 from quickcommerce.toss_emulator.cut import CutResponse
 from quickcommerce.toss_emulator.errors import CODE, error_body, status_of, text_of
 from quickcommerce.toss_emulator.faults import DropAfter, DropBefore, Error, Fault, Http, Script, Slow
 from quickcommerce.toss_emulator.ledger import Books, Kind
-from quickcommerce.toss_emulator.payment import Payment, shown
+from quickcommerce.toss_emulator.payment import Payment
+from quickcommerce.toss_emulator.shown import shown
 from quickcommerce.toss_emulator.store import Store
 
 ANSWERS_KEPT_US: Final = 15 * DAY_US
@@ -63,10 +64,7 @@ Work = Callable[[Books, Moment, str | None], Answer]
 
 def done(payment: Payment, cancels: Sequence[Cancel], moment: Moment) -> Answer:
     """The call did what it was asked to do, and this is the payment now, with its cancels in order."""
-    facts = shown(payment, moment.now_us, left_of(payment, cancels), english=moment.english)
-    facts["cancels"] = shown_cancels(cancels)
-    if cancels:
-        facts["lastTransactionKey"] = cancels[-1].transaction_key
+    facts = shown(payment, cancels, moment.now_us, english=moment.english)
     return Answer(200, "application/json", msgspec.json.encode(facts), "done", payment)
 
 

@@ -1,12 +1,11 @@
-"""A payment as the PG knows it: what it is, what may be done with it, and how the API shows it."""
+"""A payment as the PG knows it: what it is, and what may be done with it."""
 
 import re
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
-from quickcommerce.toss_emulator.clock import MINUTE_US, seoul
-from quickcommerce.toss_emulator.errors import text_of
+from quickcommerce.toss_emulator.clock import MINUTE_US
 
 Status = Literal["IN_PROGRESS", "DONE", "PARTIAL_CANCELED", "CANCELED", "ABORTED", "EXPIRED"]
 Method = Literal["CARD", "CARD_REFUSED", "TRANSFER", "EASY_PAY", "카드", "계좌이체", "간편결제"]
@@ -113,72 +112,3 @@ def method_of(method: Method) -> str:
 def shown_method(method: str) -> str:
     """The method as the API shows it."""
     return _SHOWN_METHOD[method]
-
-
-def shown(payment: Payment, now_us: int, left: int, *, english: bool = False) -> dict[str, Any]:
-    """The Payment object of the API (version 2022-11-16), of which `left` won are not cancelled; its `cancels` are the
-    caller's to fill in. What an emulated payment never has is null.
-    """
-    done = payment.approved_at is not None
-    vat = (left + 5) // 11  # a tenth on top, so an eleventh of the whole, to the nearest won
-    failure = payment.failure_code
-    return {
-        "version": "2022-11-16",
-        "paymentKey": payment.payment_key,
-        "type": "NORMAL",
-        "orderId": payment.order_id,
-        "orderName": payment.order_name,
-        "mId": "emulator",
-        "currency": "KRW",
-        "method": shown_method(payment.method),
-        "totalAmount": payment.amount,
-        "balanceAmount": left,
-        "suppliedAmount": left - vat,
-        "vat": vat,
-        "taxFreeAmount": 0,
-        "taxExemptionAmount": 0,
-        "status": status_at(payment, now_us),
-        "requestedAt": seoul(payment.authenticated_at),
-        "approvedAt": seoul(payment.approved_at) if payment.approved_at is not None else None,
-        "useEscrow": False,
-        "cultureExpense": False,
-        "lastTransactionKey": payment.transaction_key,
-        "secret": payment.secret,
-        "country": "KR",
-        "isPartialCancelable": True,
-        "cancels": None,
-        "card": _card(payment, done=done) if payment.method in ("CARD", "CARD_REFUSED") else None,
-        "transfer": {"bankCode": "92", "settlementStatus": "INCOMPLETED"} if payment.method == "TRANSFER" else None,
-        "easyPay": _easy_pay(payment) if payment.method == "EASY_PAY" else None,
-        "virtualAccount": None,
-        "mobilePhone": None,
-        "giftCertificate": None,
-        "cashReceipt": None,
-        "cashReceipts": None,
-        "discount": None,
-        "metadata": None,
-        "receipt": None,
-        "checkout": None,
-        "failure": {"code": failure, "message": text_of(failure, english=english)} if failure else None,
-    }
-
-
-def _card(payment: Payment, *, done: bool) -> dict[str, Any]:
-    return {
-        "amount": payment.amount,
-        "issuerCode": "61",
-        "acquirerCode": "31",
-        "number": "94100000****000*",
-        "installmentPlanMonths": 0,
-        "approveNo": "00000000" if done else "",
-        "useCardPoint": False,
-        "cardType": "신용",
-        "ownerType": "개인",
-        "acquireStatus": "READY",
-        "isInterestFree": False,
-        "interestPayer": None,
-    }
-
-
-def _easy_pay(payment: Payment) -> dict[str, Any]:
-    return {"provider": "토스페이", "amount": payment.amount, "discountAmount": 0}

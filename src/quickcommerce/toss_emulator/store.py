@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from quickcommerce.toss_emulator.ledger import SCHEMA, Books
+from quickcommerce.toss_emulator.ledger import Books
+from quickcommerce.toss_emulator.schema import SCHEMA
 
 T = TypeVar("T")
 Operation = Callable[[Books], T]
