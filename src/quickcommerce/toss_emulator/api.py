@@ -83,10 +83,10 @@ def _confirm(ask: Ask) -> Work:
                 approved_at=moment.now_us,
                 transaction_key=_transaction_key(payment.payment_key, "capture"),
             )
-            books.capture(captured)
+            books.capture(captured, moment.now_us)
             return done(captured, [], moment)
         if verdict in REFUSED_BY_ISSUER:
-            books.abort(payment.payment_key, verdict)
+            books.abort(payment, verdict, moment.now_us)
         return refused(verdict, moment)
 
     return work

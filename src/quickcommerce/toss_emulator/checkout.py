@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
-from quickcommerce.toss_emulator.controls import Amount, Desk, OrderId
+from quickcommerce.toss_emulator.controls import Address, Amount, Desk, OrderId
 from quickcommerce.toss_emulator.errors import text_of
 from quickcommerce.toss_emulator.gateway import AnyRequest
 from quickcommerce.toss_emulator.payment import Method
@@ -37,9 +37,6 @@ _HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-
-# Visible ASCII only: it becomes a Location header.
-Address = Annotated[str, Meta(pattern=r"\A(?i:https?)://[!-~]+\Z", max_length=2000)]
 
 
 class Purchase(msgspec.Struct, frozen=True):

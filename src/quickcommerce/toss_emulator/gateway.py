@@ -80,7 +80,10 @@ def refused(code: str, moment: Moment) -> Answer:
 
 
 class Gateway:
-    """Answers the calls of all endpoints alike, and notes each in the ledger together with what it did."""
+    """Answers the calls of all endpoints alike, and notes each in the ledger together with what it did.
+
+    `moved`: told after each, since money may have moved.
+    """
 
     def __init__(
         self,
@@ -90,12 +93,14 @@ class Gateway:
         script: Script,
         secret_key: str,
         sleep: Callable[[float], Awaitable[None]],
+        moved: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._script = script
         self._secret_key = secret_key.encode()
         self._sleep = sleep
+        self._moved = moved
         self._running: set[bytes] = set()
 
     async def answer(self, request: AnyRequest, call: Call, work: Work) -> ASGIResponse:
@@ -129,6 +134,7 @@ class Gateway:
                 return answer
 
             answer = await self._store.run(settle)
+            self._moved()
         finally:
             if scope is not None:
                 self._running.discard(scope)

@@ -8,8 +8,10 @@ import msgspec
 
 from quickcommerce.toss_emulator.cancel import Cancel
 from quickcommerce.toss_emulator.clock import utc
-from quickcommerce.toss_emulator.payment import Payment, status_at
+from quickcommerce.toss_emulator.payment import CONFIRM_WITHIN_US, Payment, status_at
 from quickcommerce.toss_emulator.transactions import Transaction
+from quickcommerce.toss_emulator.webhook_store import Webhooks
+from quickcommerce.toss_emulator.webhooks import news
 
 Kind = Literal["confirm", "get", "cancel", "transactions", "webhook"]
 
@@ -17,10 +19,14 @@ _COLUMNS: Final = ", ".join(Payment.__struct_fields__)
 
 
 class Books:
-    """The ledger behind one open connection; times in microseconds UTC, amounts in won."""
+    """The ledger behind one open connection; times in microseconds UTC, amounts in won.
+
+    Whatever gives a payment a new status also enters the webhooks that tell of it.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
+        self.webhooks = Webhooks(connection)
 
     def payment(self, payment_key: str) -> Payment | None:
         """The payment with this key."""
@@ -46,9 +52,9 @@ class Books:
         statement = f"INSERT OR IGNORE INTO payment ({_COLUMNS}) VALUES ({places})"
         return self._execute(statement, msgspec.structs.astuple(payment)).rowcount == 1
 
-    def capture(self, captured: Payment) -> None:
+    def capture(self, captured: Payment, at_us: int) -> None:
         """Enter that a payment in progress was captured; it is given as it is now."""
-        key, at_us = captured.transaction_key, captured.approved_at
+        key = captured.transaction_key
         self._execute(
             "UPDATE payment SET status = ?, approved_at = ?, transaction_key = ? WHERE payment_key = ?",
             (captured.status, at_us, key, captured.payment_key),
@@ -57,6 +63,7 @@ class Books:
             "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, 'capture', ?, ?)",
             (key, captured.payment_key, captured.amount, at_us),
         )
+        self._tell(captured, at_us)
 
     def cancels(self, payment_key: str) -> list[Cancel]:
         """What went back of a payment, in order."""
@@ -78,6 +85,7 @@ class Books:
             "INSERT INTO cancel (transaction_key, reason, left_over) VALUES (?, ?, ?)",
             (cancel.transaction_key, cancel.reason, cancel.left),
         )
+        self._tell(cancelled, cancel.at)
 
     def place_of(self, transaction_key: str, from_us: int, before_us: int) -> int | None:
         """Where a transaction of a span of time stands in the order in which all were booked."""
@@ -98,11 +106,36 @@ class Books:
         )
         return [Transaction(*row) for row in rows]
 
-    def abort(self, payment_key: str, code: str) -> None:
+    def abort(self, payment: Payment, code: str, at_us: int) -> None:
         """Close a payment that is in progress as refused for good."""
+        aborted = msgspec.structs.replace(payment, status="ABORTED", failure_code=code)
         self._execute(
-            "UPDATE payment SET status = 'ABORTED', failure_code = ? WHERE payment_key = ?", (code, payment_key)
+            "UPDATE payment SET status = 'ABORTED', failure_code = ? WHERE payment_key = ?", (code, payment.payment_key)
         )
+        self._tell(aborted, at_us)
+
+    def expire(self, now_us: int) -> None:
+        """Enter the end of payments whose time has passed. `status_at` tells of it before it is entered."""
+        rows = self._execute(
+            f"SELECT {_COLUMNS} FROM payment WHERE status = 'IN_PROGRESS' AND authenticated_at <= ?"
+            " ORDER BY authenticated_at, rowid",
+            (now_us - CONFIRM_WITHIN_US,),
+        ).fetchall()
+        for row in rows:
+            expired = msgspec.structs.replace(Payment(*row), status="EXPIRED")
+            self._execute("UPDATE payment SET status = 'EXPIRED' WHERE payment_key = ?", (expired.payment_key,))
+            self._tell(expired, expired.authenticated_at + CONFIRM_WITHIN_US)
+
+    def next_expiry(self) -> int | None:
+        """When the next payment's time will have passed."""
+        row = self._execute("SELECT MIN(authenticated_at) FROM payment WHERE status = 'IN_PROGRESS'").fetchone()
+        return None if row[0] is None else int(row[0]) + CONFIRM_WITHIN_US
+
+    def _tell(self, payment: Payment, at_us: int) -> None:
+        """Enter the webhooks that tell of a payment's new status, if anybody wants them."""
+        if self.webhooks.target() is not None:
+            for each in news(payment, self.cancels(payment.payment_key), at_us):
+                self.webhooks.add(each, payment, at_us)
 
     def kept_answer(self, scope: bytes, since_us: int) -> tuple[int, str, bytes] | None:
         """The first answer given under an idempotency scope after a time: status, media type, body."""
@@ -136,7 +169,7 @@ class Books:
 
     def clear(self) -> None:
         """Forget everything."""
-        for table in ("cancel", "movement", "payment", "kept_answer", "call", "clock"):
+        for table in ("webhook", "webhook_target", "cancel", "movement", "payment", "kept_answer", "call", "clock"):
             self._execute(f"DELETE FROM {table}")
 
     def everything(self, now_us: int) -> dict[str, Any]:

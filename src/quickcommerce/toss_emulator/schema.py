@@ -17,6 +17,7 @@ SCHEMA: Final = (
         failure_code TEXT
     )""",
     "CREATE INDEX IF NOT EXISTS payment_order ON payment (order_id)",
+    "CREATE INDEX IF NOT EXISTS payment_status ON payment (status)",
     # Money that moved, appended and never changed: what the shop's books are checked against.
     """CREATE TABLE IF NOT EXISTS movement (
         transaction_key TEXT PRIMARY KEY,
@@ -46,5 +47,21 @@ SCHEMA: Final = (
         outcome TEXT NOT NULL,
         at INTEGER NOT NULL
     )""",
+    # News for the shop, written with what it tells of and kept after it was delivered.
+    """CREATE TABLE IF NOT EXISTS webhook (
+        id INTEGER PRIMARY KEY,
+        transmission_id TEXT NOT NULL UNIQUE,
+        event_type TEXT NOT NULL,
+        payment_key TEXT NOT NULL REFERENCES payment,
+        order_id TEXT NOT NULL,
+        status TEXT NOT NULL,
+        body BLOB NOT NULL,
+        created_at INTEGER NOT NULL,
+        due_at INTEGER NOT NULL,
+        tries INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('waiting', 'held', 'released', 'delivered', 'failed'))
+    )""",
+    "CREATE INDEX IF NOT EXISTS webhook_due ON webhook (state, due_at)",
+    "CREATE TABLE IF NOT EXISTS webhook_target (id INTEGER PRIMARY KEY CHECK (id = 1), url TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), ahead_us INTEGER NOT NULL)",
 )
