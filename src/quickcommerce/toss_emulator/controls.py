@@ -18,6 +18,7 @@ from quickcommerce.toss_emulator.gateway import AnyRequest
 from quickcommerce.toss_emulator.ledger import Books
 from quickcommerce.toss_emulator.payment import MAX_AMOUNT, ORDER_ID, Method, Payment, method_of
 from quickcommerce.toss_emulator.store import Store
+from quickcommerce.toss_emulator.virtual_account import VALID_HOURS, VALID_HOURS_MAX
 
 T = TypeVar("T")
 
@@ -28,11 +29,13 @@ Address = Annotated[str, Meta(pattern=r"\A(?i:https?)://[!-~]+\Z", max_length=20
 
 
 class Authentication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `POST /emulator/authenticate`; the amount in won."""
+    """The body of `POST /emulator/authenticate`; the amount in won. The last two are for virtual accounts."""
 
     orderId: OrderId  # noqa: N815 - the wire's name
     amount: Amount
     method: Method = "CARD"
+    customerName: Annotated[str, Meta(max_length=100)] = "김토스"  # noqa: N815 - the wire's name
+    validHours: Annotated[int, Meta(ge=1, le=VALID_HOURS_MAX)] = VALID_HOURS  # noqa: N815 - the wire's name
 
 
 class Advance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +65,7 @@ class Desk:
         if not self.controls:
             raise PermissionDeniedException("the emulator's controls are switched off here")
 
-    async def authenticate(self, order_id: str, amount: int, method: Method, order_name: str = "") -> str:
+    async def authenticate(self, buyer: Authentication, order_name: str = "") -> str:
         """Do what the payment window does once a buyer has authenticated; returns the new paymentKey."""
         now_us = self.clock.now()
 
@@ -70,13 +73,15 @@ class Desk:
             while True:
                 payment = Payment(
                     payment_key=f"tgen_{self.rng.getrandbits(128):032x}",
-                    order_id=order_id,
+                    order_id=buyer.orderId,
                     order_name=order_name,
-                    amount=amount,
-                    method=method_of(method),
+                    amount=buyer.amount,
+                    method=method_of(buyer.method),
                     status="IN_PROGRESS",
                     secret=f"ps_{self.rng.getrandbits(128):032x}",
                     authenticated_at=now_us,
+                    customer_name=buyer.customerName,
+                    valid_hours=buyer.validHours,
                 )
                 # A key is taken when a test starts twice from one seed on the same ledger.
                 if books.add(payment):
@@ -123,6 +128,7 @@ ABOUT: Final = {
         "GET /emulator/ledger",
         "POST /emulator/authenticate",
         "PUT /emulator/faults",
+        "POST /emulator/deposit",
         "PUT /emulator/webhook",
         "GET /emulator/webhook",
         "POST /emulator/clock",
@@ -144,7 +150,7 @@ def control_routes(desk: Desk) -> list[HTTPRouteHandler]:
     @post("/emulator/authenticate", status_code=200)
     async def authenticate(request: AnyRequest) -> ASGIResponse:
         body = await read(request, Authentication)
-        return answer({"paymentKey": await desk.authenticate(body.orderId, body.amount, body.method)})
+        return answer({"paymentKey": await desk.authenticate(body)})
 
     @get("/emulator/ledger")
     async def ledger() -> ASGIResponse:

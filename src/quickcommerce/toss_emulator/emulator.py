@@ -18,6 +18,7 @@ from quickcommerce.toss_emulator.checkout import PATH, checkout_routes, refused
 from quickcommerce.toss_emulator.clock import Clock
 from quickcommerce.toss_emulator.controls import Desk, control_routes
 from quickcommerce.toss_emulator.delivery import Delivery
+from quickcommerce.toss_emulator.deposits import deposit_routes
 from quickcommerce.toss_emulator.errors import error_body, text_of
 from quickcommerce.toss_emulator.faults import Script
 from quickcommerce.toss_emulator.gateway import AnyRequest, Gateway
@@ -88,6 +89,7 @@ class Emulator:
                 *payment_routes(gateway),
                 *control_routes(desk),
                 *webhook_routes(desk),
+                *deposit_routes(desk),
                 *checkout_routes(desk, prefix.rstrip("/"), shop_url),
             ],
             debug=False,

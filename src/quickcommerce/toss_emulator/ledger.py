@@ -8,13 +8,14 @@ import msgspec
 
 from quickcommerce.toss_emulator.cancel import Cancel
 from quickcommerce.toss_emulator.clock import utc
-from quickcommerce.toss_emulator.payment import CONFIRM_WITHIN_US, Payment, status_at
+from quickcommerce.toss_emulator.payment import CONFIRM_WITHIN_US, Payment, lapses_at, status_at
 from quickcommerce.toss_emulator.transactions import Transaction
 from quickcommerce.toss_emulator.webhook_store import Webhooks
 from quickcommerce.toss_emulator.webhooks import news
 
 Kind = Literal["confirm", "get", "cancel", "transactions", "webhook"]
 
+_WAITING: Final = "status = 'WAITING_FOR_DEPOSIT' AND due_at > ?"
 _COLUMNS: Final = ", ".join(Payment.__struct_fields__)
 
 
@@ -33,17 +34,20 @@ class Books:
         row = self._execute(f"SELECT {_COLUMNS} FROM payment WHERE payment_key = ?", (payment_key,)).fetchone()
         return Payment(*row) if row else None
 
-    def payment_of(self, order_id: str) -> Payment | None:
-        """The order's payment: the captured one, else the one authenticated last."""
+    def payment_of(self, order_id: str, now_us: int) -> Payment | None:
+        """The order's payment: the captured one, else one that waits for its deposit, else the last authenticated."""
         row = self._execute(
-            f"SELECT {_COLUMNS} FROM payment WHERE order_id = ? ORDER BY approved_at IS NULL, rowid DESC LIMIT 1",
-            (order_id,),
+            f"SELECT {_COLUMNS} FROM payment WHERE order_id = ?"
+            f" ORDER BY approved_at IS NULL, NOT ({_WAITING}), rowid DESC LIMIT 1",
+            (order_id, now_us),
         ).fetchone()
         return Payment(*row) if row else None
 
-    def order_paid(self, order_id: str) -> bool:
-        """Whether any payment of the order ever captured."""
-        row = self._execute("SELECT 1 FROM payment WHERE order_id = ? AND approved_at IS NOT NULL", (order_id,))
+    def order_paid(self, order_id: str, now_us: int) -> bool:
+        """Whether any payment of the order has captured, or waits for its deposit."""
+        row = self._execute(
+            f"SELECT 1 FROM payment WHERE order_id = ? AND (approved_at IS NOT NULL OR {_WAITING})", (order_id, now_us)
+        )
         return row.fetchone() is not None
 
     def add(self, payment: Payment) -> bool:
@@ -52,34 +56,53 @@ class Books:
         statement = f"INSERT OR IGNORE INTO payment ({_COLUMNS}) VALUES ({places})"
         return self._execute(statement, msgspec.structs.astuple(payment)).rowcount == 1
 
+    def open_account(self, issued: Payment) -> None:
+        """Enter that a payment in progress has a virtual account; it is given as it is now."""
+        self._execute(
+            "UPDATE payment SET status = ?, account_number = ?, due_at = ? WHERE payment_key = ?",
+            (issued.status, issued.account_number, issued.due_at, issued.payment_key),
+        )
+
     def capture(self, captured: Payment, at_us: int) -> None:
-        """Enter that a payment in progress was captured; it is given as it is now."""
-        key = captured.transaction_key
+        """Enter that a payment was captured, or a deposit made; it is given as it is now."""
+        self._move(captured, "capture", at_us)
+
+    def turn_around(self, waiting: Payment, at_us: int) -> None:
+        """Enter that a deposit was taken back; the payment is given as it is now."""
+        self._move(waiting, "reversal", at_us)
+
+    def moves(self, payment_key: str) -> int:
+        """How often money moved for a payment."""
+        row = self._execute("SELECT COUNT(*) FROM movement WHERE payment_key = ?", (payment_key,)).fetchone()
+        return int(row[0])
+
+    def _move(self, payment: Payment, kind: str, at_us: int) -> None:
         self._execute(
             "UPDATE payment SET status = ?, approved_at = ?, transaction_key = ? WHERE payment_key = ?",
-            (captured.status, at_us, key, captured.payment_key),
+            (payment.status, payment.approved_at, payment.transaction_key, payment.payment_key),
         )
         self._execute(
-            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, 'capture', ?, ?)",
-            (key, captured.payment_key, captured.amount, at_us),
+            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, ?, ?, ?)",
+            (payment.transaction_key, payment.payment_key, kind, payment.amount, at_us),
         )
-        self._tell(captured, at_us)
+        self._tell(payment, at_us)
 
     def cancels(self, payment_key: str) -> list[Cancel]:
         """What went back of a payment, in order."""
         rows = self._execute(
             "SELECT transaction_key, amount, reason, left_over, at FROM movement JOIN cancel USING (transaction_key)"
-            " WHERE payment_key = ? AND kind = 'cancel' ORDER BY movement.rowid",
+            " WHERE payment_key = ? ORDER BY movement.rowid",
             (payment_key,),
         )
         return [Cancel(*row) for row in rows]
 
     def cancel(self, cancelled: Payment, cancel: Cancel) -> None:
-        """Enter that money went back; the payment is given as it is after that."""
+        """Enter that money went back, or that none is to come; the payment is given as it is after that."""
+        kind = "void" if cancelled.approved_at is None else "cancel"
         self._execute("UPDATE payment SET status = ? WHERE payment_key = ?", (cancelled.status, cancelled.payment_key))
         self._execute(
-            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, 'cancel', ?, ?)",
-            (cancel.transaction_key, cancelled.payment_key, cancel.amount, cancel.at),
+            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, ?, ?, ?)",
+            (cancel.transaction_key, cancelled.payment_key, kind, cancel.amount, cancel.at),
         )
         self._execute(
             "INSERT INTO cancel (transaction_key, reason, left_over) VALUES (?, ?, ?)",
@@ -98,10 +121,10 @@ class Books:
     def transactions(self, from_us: int, before_us: int, after: int, limit: int) -> list[Transaction]:
         """So many transactions of a span of time behind a place, in the order in which they were booked."""
         rows = self._execute(
-            "SELECT movement.transaction_key, payment_key, order_id, method, movement.amount, left_over, at"
+            "SELECT movement.transaction_key, payment_key, order_id, method, kind, movement.amount, left_over, at"
             " FROM movement JOIN payment USING (payment_key)"
             " LEFT JOIN cancel ON cancel.transaction_key = movement.transaction_key"
-            " WHERE movement.rowid > ? AND at >= ? AND at < ? ORDER BY movement.rowid LIMIT ?",
+            " WHERE kind <> 'void' AND movement.rowid > ? AND at >= ? AND at < ? ORDER BY movement.rowid LIMIT ?",
             (after, from_us, before_us, limit),
         )
         return [Transaction(*row) for row in rows]
@@ -118,18 +141,27 @@ class Books:
         """Enter the end of payments whose time has passed. `status_at` tells of it before it is entered."""
         rows = self._execute(
             f"SELECT {_COLUMNS} FROM payment WHERE status = 'IN_PROGRESS' AND authenticated_at <= ?"
-            " ORDER BY authenticated_at, rowid",
-            (now_us - CONFIRM_WITHIN_US,),
+            " OR status = 'WAITING_FOR_DEPOSIT' AND due_at <= ? ORDER BY authenticated_at, rowid",
+            (now_us - CONFIRM_WITHIN_US, now_us),
         ).fetchall()
         for row in rows:
-            expired = msgspec.structs.replace(Payment(*row), status="EXPIRED")
+            lapsed = Payment(*row)
+            expired = msgspec.structs.replace(lapsed, status="EXPIRED")
             self._execute("UPDATE payment SET status = 'EXPIRED' WHERE payment_key = ?", (expired.payment_key,))
-            self._tell(expired, expired.authenticated_at + CONFIRM_WITHIN_US)
+            moved_us = self._execute(
+                "SELECT COALESCE(MAX(at), 0) FROM movement WHERE payment_key = ?", (expired.payment_key,)
+            ).fetchone()[0]
+            # A deposit may be taken back after the due date: it ends then, not before.
+            self._tell(expired, max(lapses_at(lapsed) or now_us, moved_us))
 
     def next_expiry(self) -> int | None:
         """When the next payment's time will have passed."""
-        row = self._execute("SELECT MIN(authenticated_at) FROM payment WHERE status = 'IN_PROGRESS'").fetchone()
-        return None if row[0] is None else int(row[0]) + CONFIRM_WITHIN_US
+        row = self._execute(
+            "SELECT MIN(CASE status WHEN 'IN_PROGRESS' THEN authenticated_at + ? ELSE due_at END) FROM payment"
+            " WHERE status IN ('IN_PROGRESS', 'WAITING_FOR_DEPOSIT')",
+            (CONFIRM_WITHIN_US,),
+        ).fetchone()
+        return None if row[0] is None else int(row[0])
 
     def _tell(self, payment: Payment, at_us: int) -> None:
         """Enter the webhooks that tell of a payment's new status, if anybody wants them."""
@@ -176,7 +208,12 @@ class Books:
         """The truth as `GET /emulator/ledger` shows it: payments with their movements, and every call."""
         moved: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for key, kind, amount, at in self._execute("SELECT payment_key, kind, amount, at FROM movement ORDER BY rowid"):
-            moved[key, kind].append({"amount": amount, "at": utc(at)})
+            if kind == "reversal":
+                # What was taken back was no capture, and is not to be counted as one.
+                mistaken = moved[key, "capture"].pop()
+                moved[key, kind].append({"amount": amount, "capturedAt": mistaken["at"], "at": utc(at)})
+            else:
+                moved[key, kind].append({"amount": amount, "at": utc(at)})
         payments = [Payment(*row) for row in self._execute(f"SELECT {_COLUMNS} FROM payment ORDER BY rowid")]
         calls = self._execute("SELECT kind, order_id, payment_key, outcome, at FROM call ORDER BY at, id")
         return {
@@ -189,6 +226,7 @@ class Books:
                     "captures": moved[payment.payment_key, "capture"],
                     "cancels": moved[payment.payment_key, "cancel"],
                 }
+                | ({"reversals": taken_back} if (taken_back := moved[payment.payment_key, "reversal"]) else {})
                 for payment in payments
             ],
             "calls": [

@@ -1,5 +1,6 @@
 """A payment as the PG knows it: what it is, and what may be done with it."""
 
+import hashlib
 import re
 from typing import Final, Literal
 
@@ -7,8 +8,10 @@ import msgspec
 
 from quickcommerce.toss_emulator.clock import MINUTE_US
 
-Status = Literal["IN_PROGRESS", "DONE", "PARTIAL_CANCELED", "CANCELED", "ABORTED", "EXPIRED"]
-Method = Literal["CARD", "CARD_REFUSED", "TRANSFER", "EASY_PAY", "카드", "계좌이체", "간편결제"]
+Status = Literal["IN_PROGRESS", "WAITING_FOR_DEPOSIT", "DONE", "PARTIAL_CANCELED", "CANCELED", "ABORTED", "EXPIRED"]
+Method = Literal[
+    "CARD", "CARD_REFUSED", "TRANSFER", "EASY_PAY", "VIRTUAL_ACCOUNT", "카드", "계좌이체", "간편결제", "가상계좌"
+]
 """How a buyer authenticated; `CARD_REFUSED` is a card that its issuer will refuse when the shop confirms."""
 
 CONFIRM_WITHIN_US: Final = 10 * MINUTE_US
@@ -22,9 +25,15 @@ PAYMENT_KEY: Final = r"\A[!-~]{1,200}\Z"
 _ORDER_ID: Final = re.compile(ORDER_ID)
 _PAYMENT_KEY: Final = re.compile(PAYMENT_KEY)
 
-_SHOWN_METHOD: Final = {"CARD": "카드", "CARD_REFUSED": "카드", "TRANSFER": "계좌이체", "EASY_PAY": "간편결제"}
-_MINIMUM_TRANSFER: Final = 200
-_MINIMUM: Final = 100
+_SHOWN_METHOD: Final = {
+    "CARD": "카드",
+    "CARD_REFUSED": "카드",
+    "TRANSFER": "계좌이체",
+    "EASY_PAY": "간편결제",
+    "VIRTUAL_ACCOUNT": "가상계좌",
+}
+_MINIMUM: Final = {"TRANSFER": 200, "VIRTUAL_ACCOUNT": 200}
+_MINIMUM_ELSE: Final = 100
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -41,6 +50,11 @@ class Payment(msgspec.Struct, frozen=True):
     approved_at: int | None = None
     transaction_key: str | None = None
     failure_code: str | None = None
+    customer_name: str = ""
+    valid_hours: int | None = None
+    """How long the virtual account will be open that confirming opens."""
+    account_number: str | None = None
+    due_at: int | None = None
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -79,17 +93,26 @@ def read_ask(raw: bytes) -> Ask:
     )
 
 
+def lapses_at(payment: Payment) -> int | None:
+    """When a payment expires that nobody confirms, or into whose virtual account nobody pays."""
+    match payment.status:
+        case "IN_PROGRESS":
+            return payment.authenticated_at + CONFIRM_WITHIN_US
+        case "WAITING_FOR_DEPOSIT":
+            return payment.due_at
+    return None
+
+
 def status_at(payment: Payment, now_us: int) -> Status:
-    """The status at a time: a payment that nobody confirmed in time has expired without anybody writing it down."""
-    if payment.status == "IN_PROGRESS" and now_us - payment.authenticated_at >= CONFIRM_WITHIN_US:
-        return "EXPIRED"
-    return payment.status
+    """The status at a time: a payment whose time has passed has expired without anybody writing it down."""
+    lapses_us = lapses_at(payment)
+    return "EXPIRED" if lapses_us is not None and now_us >= lapses_us else payment.status
 
 
 def refusal(payment: Payment, amount: int, *, order_paid: bool, now_us: int) -> str | None:
     """The error code with which the PG itself refuses to confirm, or None when it is for the buyer's bank to say.
 
-    `order_paid` says whether any payment of the same order has captured.
+    `order_paid` says whether any payment of the same order has captured, or waits for its deposit.
     """
     if payment.amount != amount:
         return "INVALID_REQUEST"
@@ -97,11 +120,17 @@ def refusal(payment: Payment, amount: int, *, order_paid: bool, now_us: int) -> 
         return "ALREADY_PROCESSED_PAYMENT"
     if payment.failure_code is not None:
         return payment.failure_code
-    if status_at(payment, now_us) == "EXPIRED":
-        return "NOT_FOUND_PAYMENT_SESSION"
-    if payment.amount < (_MINIMUM_TRANSFER if payment.method == "TRANSFER" else _MINIMUM):
+    status = status_at(payment, now_us)
+    if status != "IN_PROGRESS":
+        return "NOT_FOUND_PAYMENT_SESSION" if status == "EXPIRED" else "ALREADY_PROCESSED_PAYMENT"
+    if payment.amount < _MINIMUM.get(payment.method, _MINIMUM_ELSE):
         return "BELOW_MINIMUM_AMOUNT"
     return None
+
+
+def transaction_key(payment_key: str, movement: str) -> str:
+    """The key of one movement of a payment's money: unique as the payment's own key is."""
+    return hashlib.blake2s(f"{payment_key}/{movement}".encode(), digest_size=16).hexdigest().upper()
 
 
 def method_of(method: Method) -> str:

@@ -1,5 +1,6 @@
-"""The tables of the ledger's file."""
+"""The tables of the ledger's file, and how one of an earlier version comes to have them."""
 
+import sqlite3
 from typing import Final
 
 SCHEMA: Final = (
@@ -14,18 +15,24 @@ SCHEMA: Final = (
         authenticated_at INTEGER NOT NULL,
         approved_at INTEGER,
         transaction_key TEXT,
-        failure_code TEXT
+        failure_code TEXT,
+        customer_name TEXT NOT NULL DEFAULT '',
+        valid_hours INTEGER,
+        account_number TEXT,
+        due_at INTEGER
     )""",
     "CREATE INDEX IF NOT EXISTS payment_order ON payment (order_id)",
     "CREATE INDEX IF NOT EXISTS payment_status ON payment (status)",
-    # Money that moved, appended and never changed: what the shop's books are checked against.
+    # Money that moved, appended and never changed: what the shop's books are checked against. A reversal takes a
+    # deposit back; a void ends what no money was paid for, and so moves none.
     """CREATE TABLE IF NOT EXISTS movement (
         transaction_key TEXT PRIMARY KEY,
         payment_key TEXT NOT NULL REFERENCES payment,
-        kind TEXT NOT NULL CHECK (kind IN ('capture', 'cancel')),
+        kind TEXT NOT NULL CHECK (kind IN ('capture', 'cancel', 'reversal', 'void')),
         amount INTEGER NOT NULL CHECK (amount > 0),
         at INTEGER NOT NULL
     )""",
+    "CREATE INDEX IF NOT EXISTS movement_payment ON movement (payment_key)",
     # What a cancel says beside its movement: why, and what could be cancelled after it.
     """CREATE TABLE IF NOT EXISTS cancel (
         transaction_key TEXT PRIMARY KEY REFERENCES movement,
@@ -65,3 +72,33 @@ SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS webhook_target (id INTEGER PRIMARY KEY CHECK (id = 1), url TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), ahead_us INTEGER NOT NULL)",
 )
+
+_TO_ACCOUNTS: Final = (
+    "ALTER TABLE payment ADD COLUMN customer_name TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE payment ADD COLUMN valid_hours INTEGER",
+    "ALTER TABLE payment ADD COLUMN account_number TEXT",
+    "ALTER TABLE payment ADD COLUMN due_at INTEGER",
+    # A CHECK cannot be changed in place.
+    """CREATE TABLE movement_now (
+        transaction_key TEXT PRIMARY KEY,
+        payment_key TEXT NOT NULL REFERENCES payment,
+        kind TEXT NOT NULL CHECK (kind IN ('capture', 'cancel', 'reversal', 'void')),
+        amount INTEGER NOT NULL CHECK (amount > 0),
+        at INTEGER NOT NULL
+    )""",
+    """INSERT INTO movement_now (rowid, transaction_key, payment_key, kind, amount, at)
+        SELECT rowid, transaction_key, payment_key, kind, amount, at FROM movement""",
+    "DROP TABLE movement",
+    "ALTER TABLE movement_now RENAME TO movement",
+)
+"""From the version that knew no virtual accounts."""
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables that are missing, and bring those of an earlier version to the present one."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(payment)")}
+    if columns and "due_at" not in columns:
+        for statement in _TO_ACCOUNTS:
+            connection.execute(statement)
+    for statement in SCHEMA:
+        connection.execute(statement)

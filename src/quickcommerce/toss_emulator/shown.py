@@ -7,6 +7,7 @@ from quickcommerce.toss_emulator.cancel import Cancel, left_of, shown_cancels
 from quickcommerce.toss_emulator.clock import seoul
 from quickcommerce.toss_emulator.errors import text_of
 from quickcommerce.toss_emulator.payment import Payment, shown_method, status_at
+from quickcommerce.toss_emulator.virtual_account import shown_account
 
 
 def shown(payment: Payment, cancels: Sequence[Cancel], now_us: int, *, english: bool = False) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def shown(payment: Payment, cancels: Sequence[Cancel], now_us: int, *, english: 
     What an emulated payment never has is null.
     """
     left = left_of(payment, cancels)
+    status = status_at(payment, now_us)
     done = payment.approved_at is not None
     vat = (left + 5) // 11  # a tenth on top, so an eleventh of the whole, to the nearest won
     failure = payment.failure_code
@@ -33,7 +35,7 @@ def shown(payment: Payment, cancels: Sequence[Cancel], now_us: int, *, english: 
         "vat": vat,
         "taxFreeAmount": 0,
         "taxExemptionAmount": 0,
-        "status": status_at(payment, now_us),
+        "status": status,
         "requestedAt": seoul(payment.authenticated_at),
         "approvedAt": seoul(payment.approved_at) if payment.approved_at is not None else None,
         "useEscrow": False,
@@ -46,7 +48,7 @@ def shown(payment: Payment, cancels: Sequence[Cancel], now_us: int, *, english: 
         "card": _card(payment, done=done) if payment.method in ("CARD", "CARD_REFUSED") else None,
         "transfer": {"bankCode": "92", "settlementStatus": "INCOMPLETED"} if payment.method == "TRANSFER" else None,
         "easyPay": _easy_pay(payment) if payment.method == "EASY_PAY" else None,
-        "virtualAccount": None,
+        "virtualAccount": shown_account(payment, expired=status == "EXPIRED"),
         "mobilePhone": None,
         "giftCertificate": None,
         "cashReceipt": None,

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from quickcommerce.toss_emulator import schema
 from quickcommerce.toss_emulator.ledger import Books
-from quickcommerce.toss_emulator.schema import SCHEMA
 
 T = TypeVar("T")
 Operation = Callable[[Books], T]
@@ -156,6 +156,5 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")
-    for statement in SCHEMA:
-        connection.execute(statement)
+    schema.prepare(connection)
     connection.execute("COMMIT")
