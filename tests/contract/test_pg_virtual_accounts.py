@@ -90,7 +90,7 @@ async def test_a_deposit_is_told_by_both_events_with_the_secret_of_the_payment(t
     assert [each["eventType"] for each in await told.webhooks()] == ["DEPOSIT_CALLBACK", "PAYMENT_STATUS_CHANGED"]
 
 
-async def test_a_deposit_taken_back_is_no_capture_any_more_and_may_come_again(told: Told) -> None:
+async def test_a_deposit_taken_back_is_no_capture_any_more(told: Told) -> None:
     key = await deposited(told)
     first = (await told.get(key)).json()["lastTransactionKey"]
     await told.advance(90)
@@ -154,7 +154,7 @@ async def test_while_an_account_is_open_the_order_is_not_paid_in_another_way(pg:
     assert await pg.captures() == 1
 
 
-async def test_before_the_deposit_only_the_whole_is_cancelled_and_no_money_moves(told: Told) -> None:
+async def test_before_the_deposit_only_the_whole_is_cancelled(told: Told) -> None:
     key = await opened(told)
     partial = await cancel(told, key, cancelAmount=100)
     assert refusal(partial) == (403, "NOT_ALLOWED_PARTIAL_REFUND_WAITING_DEPOSIT")
