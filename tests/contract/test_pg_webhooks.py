@@ -440,7 +440,7 @@ async def test_without_controls_webhooks_stay_where_they_go() -> None:
             pass
 
 
-async def test_they_reach_a_shop_over_tcp() -> None:
+async def test_they_reach_a_shop_over_tcp_past_the_proxy_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     came = asyncio.Queue[Any]()
 
     @post("/webhooks/toss", status_code=200)
@@ -451,6 +451,9 @@ async def test_they_reach_a_shop_over_tcp() -> None:
     toss = emulator()
     await toss.start()
     async with listening(shop) as url, over_tcp(toss.asgi) as http:
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
         assert (await http.put("/emulator/webhook", json={"url": f"{url}/webhooks/toss"})).status_code == 200
         await captured(Pg(http))
         assert (await came.get())["data"]["totalAmount"] == AMOUNT
@@ -552,10 +555,16 @@ async def test_a_shop_in_the_same_process_is_told_without_a_network() -> None:
         data_dir=None, secret_key=SECRET, now_us=lambda: 1_767_225_600_000_000, rng=random.Random(1), inline=True,
         webhook_url=URL,
     )  # fmt: skip
-    toss.deliver_over(shop)
     await toss.start()
+    await toss.deliver_over(shop)
     async with in_process(toss.asgi) as http:
-        await Told(http, shop).pay()
-        await Told(http, shop).at_rest()
-        assert shop.news() == [(ORDER, "DONE")]
+        pg = Told(http, shop)
+        shop.open.clear()
+        await pg.pay()
+        while not shop.under_way:
+            await pg.now()
+        await toss.deliver_over(renewed := Shop())
+        await pg.at_rest()
+        assert (shop.under_way, shop.news(), renewed.news()) == (0, [(ORDER, "DONE")], [(ORDER, "DONE")])
+        assert renewed.ids() == shop.ids()
     await toss.stop()

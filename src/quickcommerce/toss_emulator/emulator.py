@@ -121,9 +121,9 @@ class Emulator:
         await self._delivery.stop()
         await self._store.close()
 
-    def deliver_over(self, network: httpx2.AsyncBaseTransport) -> None:
-        """Send webhooks this way, as of the next start or change of their address: to a shop in the same process."""
-        self._delivery.network = network
+    async def deliver_over(self, network: httpx2.AsyncBaseTransport) -> None:
+        """Send webhooks this way from now on: to a shop in the same process that was made after its PG."""
+        await self._delivery.send_over(network)
 
 
 def _mountable(app: Litestar) -> ASGIApp:
