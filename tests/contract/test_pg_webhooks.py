@@ -80,6 +80,7 @@ class Told(Pg):
 
     http: httpx2.AsyncClient
     shop: Shop
+    toss: Emulator
 
     async def webhooks(self) -> list[dict[str, Any]]:
         return list((await self.http.get("/emulator/webhook")).json()["webhooks"])
@@ -111,7 +112,7 @@ async def telling(shop: Shop, data_dir: Path | None = None, **more: Any) -> Asyn
     toss = emulator(data_dir, **options)
     await toss.start()
     async with in_process(toss.asgi) as http:
-        yield Told(http, shop)
+        yield Told(http, shop, toss)
     await toss.stop()
 
 
@@ -457,7 +458,7 @@ async def test_they_reach_a_shop_over_tcp_past_the_proxy_of_the_machine(monkeypa
         assert (await http.put("/emulator/webhook", json={"url": f"{url}/webhooks/toss"})).status_code == 200
         await captured(Pg(http))
         assert (await asyncio.wait_for(came.get(), 30))["data"]["totalAmount"] == AMOUNT
-        while "done" not in await Told(http, Shop()).heard():
+        while "done" not in await Told(http, Shop(), toss).heard():
             pass
         await toss.stop()
 
@@ -509,6 +510,28 @@ async def test_what_is_under_way_at_a_stop_comes_again_as_the_same_transmission(
         assert (await pg.heard(), len(shop.came), len(set(shop.ids()))) == (["done"], 2, 1)
 
 
+async def test_what_lapses_while_the_pg_is_away_is_told_to_those_who_had_asked_only(tmp_path: Path) -> None:
+    later = 1_777_225_600_000_000
+    async with telling(Shop(), tmp_path, webhook_url=None) as pg:
+        await pg.authenticate("order-before")
+    async with telling(Shop(), tmp_path, now_us=lambda: later) as pg:
+        await pg.authenticate("order-lapses")
+    async with telling(Shop(), tmp_path, now_us=lambda: 2 * later) as pg:
+        await pg.at_rest()
+        assert pg.shop.news() == [("order-lapses", "EXPIRED")]
+
+
+async def test_a_call_that_ends_late_does_not_wake_what_was_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    async with telling(Shop()) as pg:
+        await pg.pay()
+        await pg.at_rest()
+        toss = pg.toss
+    toss._delivery.wake()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (toss._delivery._task, caplog.records) == (None, [])
+
+
 async def test_after_days_away_it_starts_with_one_try_and_not_with_all_of_them(tmp_path: Path) -> None:
     shop = Shop(answers=[500] * 100)
     async with telling(shop, tmp_path) as pg:
@@ -558,7 +581,7 @@ async def test_a_shop_in_the_same_process_is_told_without_a_network() -> None:
     await toss.start()
     await toss.deliver_over(shop)
     async with in_process(toss.asgi) as http:
-        pg = Told(http, shop)
+        pg = Told(http, shop, toss)
         shop.open.clear()
         await pg.pay()
         while not shop.under_way:

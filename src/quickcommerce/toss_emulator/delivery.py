@@ -67,7 +67,7 @@ class Delivery:
 
         def begin(books: Books) -> str | None:
             if self._at_start is not None:
-                books.webhooks.set_target(self._at_start)
+                _turn(books, self._at_start, now_us)
             books.webhooks.catch_up(now_us)
             return books.webhooks.target()
 
@@ -75,7 +75,11 @@ class Delivery:
         self.wake()
 
     async def stop(self) -> None:
-        """Let go of what is under way: it is still to be sent, and whoever comes next sends it."""
+        """Let go of what is under way: it is still to be sent, and whoever comes next sends it.
+
+        Nothing wakes it any more before it has an address again.
+        """
+        self._target = None
         task, self._task = self._task, None
         if task is not None and not task.done():
             task.cancel()
@@ -84,21 +88,16 @@ class Delivery:
     async def send_to(self, url: str | None) -> None:
         """Where webhooks go from now on; None: nowhere, and what was still to be sent is forgotten."""
         now_us = self._clock.now()
-
-        def turn(books: Books) -> None:
-            # What lapsed before anybody wanted to be told of it is no news.
-            books.expire(now_us)
-            books.webhooks.set_target(url)
-
         await self.stop()
-        await self._store.run(turn)
+        await self._store.run(lambda books: _turn(books, url, now_us))
         self._target = url
         self.wake()
 
     async def send_over(self, network: httpx2.AsyncBaseTransport) -> None:
         """How they go there from now on. What is under way is cut off, and sent again."""
+        target = self._target
         await self.stop()
-        self._network = network
+        self._network, self._target = network, target
         self.wake()
 
     async def reset(self) -> None:
@@ -220,3 +219,9 @@ class Delivery:
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError):
             return "dropped-after"
         return "done" if answer.status_code == httpx2.codes.OK else f"http:{answer.status_code}"
+
+
+def _turn(books: Books, url: str | None, now_us: int) -> None:
+    # What lapsed while nobody wanted to be told of it is no news to whoever wants to be now.
+    books.expire(now_us)
+    books.webhooks.set_target(url)
