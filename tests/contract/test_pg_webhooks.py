@@ -433,6 +433,21 @@ async def test_a_reset_forgets_webhooks_and_goes_back_to_the_first_address(told:
     assert told.shop.news()[-1] == ("order-new", "DONE")
 
 
+async def test_an_address_that_was_put_stays_over_a_restart_unless_that_names_one(tmp_path: Path) -> None:
+    async def after(first: str | None) -> str | None:
+        async with telling(Shop(), tmp_path, webhook_url=first) as pg:
+            found: str | None = (await pg.http.get("/emulator/webhook")).json()["url"]
+            await pg.http.put("/emulator/webhook", json={"url": "http://put.test/"})
+        return found
+
+    assert [await after(first) for first in (None, None, URL, None)] == [
+        None,
+        "http://put.test/",
+        URL,
+        "http://put.test/",
+    ]
+
+
 async def test_without_controls_webhooks_stay_where_they_go() -> None:
     async with telling(Shop(), controls=False) as pg:
         assert refusal(await pg.http.put("/emulator/webhook", json={"url": None})) == (403, "FORBIDDEN_REQUEST")
