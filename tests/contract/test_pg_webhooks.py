@@ -353,6 +353,27 @@ async def test_all_out_of_order_they_change_places_two_by_two_and_none_is_lost(t
     assert [order_id[-1] for order_id, _ in told.shop.news()] == list("103254")
 
 
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_goes_wrong_at_once_every_news_is_heard_in_the_end(told: Told, seed: int) -> None:
+    mix = {"drop-before": 0.2, "drop-after": 0.1, "duplicate": 0.1, "out-of-order": 0.2, "http:500": 0.1}
+    await told.script(webhook=[{"mix": mix, "seed": seed}])
+    told.shop.answers = [500 if each % 5 == 0 else 200 for each in range(200)]
+    news = set()
+    for each in range(100):
+        order_id = f"order-{each:04}"
+        key = await told.pay(order_id)
+        await cancel(told, key, cancelAmount=100)
+        news |= {(order_id, "DONE"), (order_id, "PARTIAL_CANCELED")}
+        await told.advance(7)
+    await told.at_rest()
+    await told.script(webhook=[])
+    await told.advance(4 * 86_400)
+    await told.pay("order-last")
+    await told.at_rest()
+    assert set(told.shop.news()) == news | {("order-last", "DONE")}
+    assert (await told.states(), len(set(told.shop.ids()))) == (["delivered"] * 201, 201)
+
+
 @pytest.mark.parametrize("kind", ["confirm", "get", "cancel", "transactions"])
 @pytest.mark.parametrize("fault", ["duplicate", "out-of-order"])
 async def test_what_only_webhooks_do_is_no_script_for_calls(told: Told, kind: str, fault: str) -> None:
