@@ -20,17 +20,14 @@ from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
 from quickcommerce.bench.cli import bench_app
 from quickcommerce.catalog.file import BadFile, read_file
+from quickcommerce.emulate import emulate
 from quickcommerce.history.rebuild import Rebuild, Rebuilt, Upkeep
-from quickcommerce.kit import folders
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock
-from quickcommerce.kit.problem import Problem, Unavailable
-from quickcommerce.kit.telemetry import configure_logs
+from quickcommerce.kit.problem import Problem
 from quickcommerce.roles import ROLES
 from quickcommerce.serve import serve
 from quickcommerce.settings import BadSetting, Settings
-from quickcommerce.toss_emulator.server import serve as serve_emulator
-from quickcommerce.toss_emulator.store import LedgerError
 
 T = TypeVar("T")
 
@@ -235,15 +232,11 @@ def emulator(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 9900,
     data_dir: DataDir = None,
+    webhook_url: Annotated[
+        str | None, typer.Option(help="Where webhooks go, such as http://127.0.0.1:8080/webhooks/toss.")
+    ] = None,
 ) -> None:
     """Serve the Toss emulator by itself."""
     if os.environ.get("QC_PROFILE") == "prod":
         raise BadSetting("the emulator takes no real money: it is not for the profile prod")
-    settings = _settings(data_dir=data_dir)
-    configure_logs(settings.log_level, machine=settings.log_format == "json")
-    folders.make(Path(settings.data_dir))
-    controls = settings.profile in ("local", "test")
-    try:
-        serve_emulator(host, port, Path(settings.data_dir), settings.pg_secret_key, controls=controls)
-    except LedgerError as unusable:
-        raise Unavailable(str(unusable)) from unusable
+    emulate(_settings(data_dir=data_dir, pg_webhook_url=webhook_url), host, port)

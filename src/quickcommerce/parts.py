@@ -312,6 +312,7 @@ def _emulator(settings: Settings, clock: Clock, rng: random.Random, *, inline: b
         controls=settings.profile in ("local", "test"),
         prefix=EMULATOR_PREFIX,
         shop_url=settings.public_url,
+        webhook_url=settings.pg_webhook_url or None,
         inline=inline,
     )
 

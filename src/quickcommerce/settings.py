@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pg_client_key: Annotated[
         str, msgspec.Meta(pattern="^[!-~]{0,200}$", description="the key as the PG shows it, or empty")
     ] = ""
+    pg_webhook_url: str = ""
     jwt_secret: str = ""
     jwks_url: str = ""
     public_url: str = ""
@@ -222,7 +223,7 @@ def _check_secrets(settings: Settings) -> None:
 def _check_parts(settings: Settings) -> None:
     if settings.pg_url != EMULATOR and not is_http(settings.pg_url):
         raise BadSetting("QC_PG_URL must be emulator: or an http(s) address")
-    for name in ("jwks_url", "public_url"):
+    for name in ("jwks_url", "public_url", "pg_webhook_url"):
         url = getattr(settings, name)
         if url and not is_http(url):
             raise BadSetting(f"QC_{name.upper()} must be an http(s) address")

@@ -48,7 +48,7 @@ class Pg:
         self.http = http
         self.gate = gate or Gate()
 
-    async def authenticate(self, order_id: str = ORDER, amount: int = AMOUNT, **more: str) -> str:
+    async def authenticate(self, order_id: str = ORDER, amount: int = AMOUNT, **more: Any) -> str:
         body = {"orderId": order_id, "amount": amount, **more}
         answer = await self.http.post("/emulator/authenticate", json=body, auth=NOBODY)
         assert answer.status_code == 200, answer.text

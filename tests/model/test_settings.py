@@ -164,6 +164,7 @@ def test_doubt_about_a_payment_holds_its_goods_for_as_long_as_it_may_come() -> N
         ("QC_PG_URL", "https://pg:99999999"),
         ("QC_JWKS_URL", "keys.test"),
         ("QC_PUBLIC_URL", "javascript:x"),
+        ("QC_PG_WEBHOOK_URL", "shop.test/webhooks"),
         ("QC_BUS_URL", "rabbit://host"),
         ("QC_BUS_URL", "kafka://broker"),
         ("QC_BUS_URL", "kafka://broker:9092,other"),

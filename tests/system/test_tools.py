@@ -49,6 +49,34 @@ async def test_the_shop_pays_at_an_emulator_of_its_own_over_tcp_and_both_books_a
     assert settled(shop.folder, ledger).statuses == {"PAID": 2, "PLACED": 1}
 
 
+async def test_an_emulator_by_itself_tells_who_its_command_or_its_setting_names(tmp_path: Path) -> None:
+    told = asyncio.Queue[str]()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        told.put_nowait(head)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1", 0) as server, client() as http:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        by_option = Process(tmp_path / "a", "emulator", "--port", "0", "--webhook-url", f"{url}/by-option")
+        by_setting = Process(tmp_path / "b", "emulator", "--port", "0", pg_webhook_url=f"{url}/by-setting")
+        for folder in (by_option.folder, by_setting.folder):
+            folder.mkdir()
+        for pg, path in ((by_option, "/by-option"), (by_setting, "/by-setting")):
+            async with closing(pg):
+                await pg.start()
+                account = {"orderId": "order-1", "amount": 1_000, "method": "CARD_REFUSED"}
+                key = (await http.post(f"{pg.url}/emulator/authenticate", json=account)).json()["paymentKey"]
+                asked = {"paymentKey": key, "orderId": "order-1", "amount": 1_000}
+                await http.post(f"{pg.url}/v1/payments/confirm", json=asked, auth=("test_gsk_local", ""))
+                head = await asyncio.wait_for(told.get(), 60)
+                assert head.startswith(f"post {path} http/1.1")
+                assert "tosspayments-webhook-transmission-retried-count: 0" in head
+                assert (await pg.terminate()).code == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 async def test_an_emulator_that_is_told_to_stop_answers_what_it_has_in_hand(
     tmp_path: Path, number: signal.Signals

@@ -1,7 +1,5 @@
 """The endpoints of the Toss API: what each reads from its request, and what it does to the books."""
 
-import hashlib
-
 import msgspec
 from litestar import get, post
 from litestar.exceptions import ClientException
@@ -20,8 +18,16 @@ from quickcommerce.toss_emulator.cancel import (
 from quickcommerce.toss_emulator.errors import REFUSED_BY_ISSUER
 from quickcommerce.toss_emulator.gateway import Answer, AnyRequest, Call, Gateway, Moment, Work, done, listed, refused
 from quickcommerce.toss_emulator.ledger import Books
-from quickcommerce.toss_emulator.payment import Ask, known_order_id, known_payment_key, read_ask, refusal
+from quickcommerce.toss_emulator.payment import (
+    Ask,
+    known_order_id,
+    known_payment_key,
+    read_ask,
+    refusal,
+    transaction_key,
+)  # fmt: skip
 from quickcommerce.toss_emulator.transactions import Span, read_span, shown_transaction
+from quickcommerce.toss_emulator.virtual_account import METHOD, issued
 
 
 def payment_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
@@ -71,22 +77,26 @@ def _confirm(ask: Ask) -> Work:
         payment = books.payment(ask.payment_key)
         if payment is None or payment.order_id != ask.order_id:
             return refused(scripted or "NOT_FOUND_PAYMENT_SESSION", moment)
-        order_paid = books.order_paid(payment.order_id)
+        order_paid = books.order_paid(payment.order_id, moment.now_us)
         code = refusal(payment, ask.amount, order_paid=order_paid, now_us=moment.now_us)
         if code is not None:
             return refused(scripted or code, moment)
         verdict = scripted or ("REJECT_CARD_PAYMENT" if payment.method == "CARD_REFUSED" else None)
+        if verdict is None and payment.method == METHOD:
+            account = issued(payment, moment.now_us)
+            books.open_account(account)
+            return done(account, [], moment)
         if verdict is None:
             captured = msgspec.structs.replace(
                 payment,
                 status="DONE",
                 approved_at=moment.now_us,
-                transaction_key=_transaction_key(payment.payment_key, "capture"),
+                transaction_key=transaction_key(payment.payment_key, "capture"),
             )
-            books.capture(captured)
+            books.capture(captured, moment.now_us)
             return done(captured, [], moment)
         if verdict in REFUSED_BY_ISSUER:
-            books.abort(payment.payment_key, verdict)
+            books.abort(payment, verdict, moment.now_us)
         return refused(verdict, moment)
 
     return work
@@ -101,23 +111,18 @@ def _cancel(payment_key: str | None, ask: CancelAsk | None) -> Work:
             return refused(scripted or "INVALID_REQUEST", moment)
         before = books.cancels(payment.payment_key)
         left = left_of(payment, before)
-        code = scripted or cancel_refusal(payment, ask, left)
+        code = scripted or cancel_refusal(payment, ask, left, moment.now_us)
         if code is not None:
             return refused(code, moment)
         amount = left if ask.amount is None else ask.amount
         left -= amount
-        transaction_key = _transaction_key(payment.payment_key, f"cancel {len(before) + 1}")
+        key = transaction_key(payment.payment_key, f"cancel {len(before) + 1}")
         cancelled = msgspec.structs.replace(payment, status=status_after(left))
-        cancel = Cancel(transaction_key, amount, ask.reason, left, moment.now_us)
+        cancel = Cancel(key, amount, ask.reason, left, moment.now_us)
         books.cancel(cancelled, cancel)
         return done(cancelled, [*before, cancel], moment)
 
     return work
-
-
-def _transaction_key(payment_key: str, movement: str) -> str:
-    """The key of one movement of a payment's money: unique as the payment's own key is."""
-    return hashlib.blake2s(f"{payment_key}/{movement}".encode(), digest_size=16).hexdigest().upper()
 
 
 def _get(payment_key: str | None, order_id: str | None) -> Work:
@@ -128,7 +133,7 @@ def _get(payment_key: str | None, order_id: str | None) -> Work:
         if payment_key is not None:
             payment = books.payment(payment_key)
         elif order_id is not None:
-            payment = books.payment_of(order_id)
+            payment = books.payment_of(order_id, moment.now_us)
         if payment is None:
             return refused("NOT_FOUND_PAYMENT", moment)
         return done(payment, books.cancels(payment.payment_key), moment)

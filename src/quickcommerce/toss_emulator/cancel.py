@@ -1,4 +1,4 @@
-"""Cancelling a captured payment: what is asked, what the PG refuses, and what a cancel looks like afterwards."""
+"""Cancelling a payment: what is asked, what the PG refuses, and what a cancel looks like afterwards."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from quickcommerce.toss_emulator.clock import seoul
-from quickcommerce.toss_emulator.payment import MAX_AMOUNT, Payment, Status
+from quickcommerce.toss_emulator.payment import MAX_AMOUNT, Payment, Status, status_at
+from quickcommerce.toss_emulator.virtual_account import METHOD, account_fault
 
 REASON_MAX: Final = 200
 
@@ -22,11 +23,14 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class CancelAsk(msgspec.Struct, frozen=True):
-    """A cancel request. `amount` None: all that is left; `refundable` None: whatever is left."""
+    """A cancel request. `amount` None: all that is left; `refundable` None: whatever is left; `account_fault`: the
+    error code for the account to which a virtual account's money is to be sent back.
+    """
 
     reason: str
     amount: int | None
     refundable: int | None
+    account_fault: str | None
 
 
 def read_cancel(raw: bytes) -> CancelAsk | None:
@@ -43,7 +47,9 @@ def read_cancel(raw: bytes) -> CancelAsk | None:
     # bool is an int to Python, and `true` is not an amount.
     if not all(value is None or (type(value) is int and 0 <= value <= MAX_AMOUNT) for value in (amount, refundable)):
         return None
-    return None if amount == 0 else CancelAsk(reason, amount, refundable)
+    if amount == 0:
+        return None
+    return CancelAsk(reason, amount, refundable, account_fault(body.get("refundReceiveAccount")))
 
 
 def left_of(payment: Payment, cancels: Sequence[Cancel]) -> int:
@@ -51,17 +57,20 @@ def left_of(payment: Payment, cancels: Sequence[Cancel]) -> int:
     return payment.amount - sum(cancel.amount for cancel in cancels)
 
 
-def cancel_refusal(payment: Payment, ask: CancelAsk, left: int) -> str | None:
+def cancel_refusal(payment: Payment, ask: CancelAsk, left: int, now_us: int) -> str | None:
     """The error code with which the PG refuses to cancel, or None."""
-    if payment.status == "CANCELED":
+    status = status_at(payment, now_us)
+    if status == "CANCELED":
         return "ALREADY_CANCELED_PAYMENT"
-    if payment.status not in ("DONE", "PARTIAL_CANCELED"):
+    if status not in ("WAITING_FOR_DEPOSIT", "DONE", "PARTIAL_CANCELED"):
         return "NOT_CANCELABLE_PAYMENT"
     if ask.refundable is not None and ask.refundable != left:
         return "NOT_MATCHES_REFUNDABLE_AMOUNT"
     if ask.amount is not None and ask.amount > left:
         return "NOT_CANCELABLE_AMOUNT"
-    return None
+    if status == "WAITING_FOR_DEPOSIT":
+        return None if ask.amount in (None, left) else "NOT_ALLOWED_PARTIAL_REFUND_WAITING_DEPOSIT"
+    return ask.account_fault if payment.method == METHOD else None
 
 
 def status_after(left: int) -> Status:
@@ -83,6 +92,7 @@ def shown_cancels(cancels: Sequence[Cancel]) -> list[dict[str, Any]] | None:
             "receiptKey": None,
             "taxFreeAmount": 0,
             "taxExemptionAmount": 0,
+            "cardDiscountAmount": 0,
             "transferDiscountAmount": 0,
             "easyPayDiscountAmount": 0,
         }

@@ -12,13 +12,19 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
-from quickcommerce.toss_emulator.controls import Amount, Desk, OrderId
+from quickcommerce.toss_emulator.controls import Address, Amount, Authentication, Desk, OrderId
 from quickcommerce.toss_emulator.errors import text_of
 from quickcommerce.toss_emulator.gateway import AnyRequest
 from quickcommerce.toss_emulator.payment import Method
 
 PATH: Final = "/emulator/checkout"
 _FILES: Final = Path(__file__).parent / "pages"
+_METHODS: Final[dict[str, Method]] = {
+    "pay": "CARD",
+    "pay-refused": "CARD_REFUSED",
+    "virtual-account": "VIRTUAL_ACCOUNT",
+}
+"""What the buttons that lead to a payment authenticate."""
 _STYLE: Final = (_FILES / "checkout.css").read_bytes()
 _PAGES: Final = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_FILES),
@@ -38,9 +44,6 @@ _HEADERS: Final = {
     "x-content-type-options": "nosniff",
 }
 
-# Visible ASCII only: it becomes a Location header.
-Address = Annotated[str, Meta(pattern=r"\A(?i:https?)://[!-~]+\Z", max_length=2000)]
-
 
 class Purchase(msgspec.Struct, frozen=True):
     """What a shop asks the payment window for; the amount in won, the addresses http or https."""
@@ -50,6 +53,8 @@ class Purchase(msgspec.Struct, frozen=True):
     successUrl: Address  # noqa: N815 - the wire's name
     failUrl: Address  # noqa: N815 - the wire's name
     orderName: Annotated[str, Meta(max_length=100)] = ""  # noqa: N815 - the wire's name
+    virtualAccount: bool = False  # noqa: N815 - the wire's name
+    """Whether the shop takes deposits into virtual accounts: the page offers that then."""
 
     def __post_init__(self) -> None:
         """Raises ValueError when an address names no host."""
@@ -61,7 +66,7 @@ class Purchase(msgspec.Struct, frozen=True):
 class Choice(Purchase, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The form of the page: the purchase, and the button that was pressed."""
 
-    choice: Literal["pay", "pay-refused", "decline", "cancel"]
+    choice: Literal["pay", "pay-refused", "virtual-account", "decline", "cancel"]
 
 
 def checkout_routes(desk: Desk, prefix: str, shop_url: str | None) -> list[HTTPRouteHandler]:
@@ -117,9 +122,9 @@ def _read(encoded: bytes, shape: type[Any]) -> Any:
 
 async def _destination(desk: Desk, form: Choice) -> str:
     """Where the buyer goes from here, with what the payment window tells the shop (Toss SDK v2, redirect results)."""
-    if form.choice in ("pay", "pay-refused"):
-        method: Method = "CARD" if form.choice == "pay" else "CARD_REFUSED"
-        key = await desk.authenticate(form.orderId, form.amount, method, form.orderName)
+    if form.choice in _METHODS:
+        buyer = Authentication(form.orderId, form.amount, _METHODS[form.choice])
+        key = await desk.authenticate(buyer, form.orderName)
         told = {"paymentType": "NORMAL", "orderId": form.orderId, "paymentKey": key, "amount": form.amount}
         return _with_query(form.successUrl, told)
     code = "PAY_PROCESS_CANCELED" if form.choice == "cancel" else "REJECT_CARD_COMPANY"

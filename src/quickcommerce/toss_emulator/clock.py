@@ -36,6 +36,16 @@ def seoul_us(local: datetime) -> int:
     return (local.replace(tzinfo=_SEOUL) - _EPOCH) // timedelta(microseconds=1)
 
 
+def local(at_us: int) -> str:
+    """A time as Toss's webhooks write it: of the day in Seoul, microseconds, no offset."""
+    return (
+        (_EPOCH + timedelta(microseconds=at_us))
+        .astimezone(_SEOUL)
+        .replace(tzinfo=None)
+        .isoformat(timespec="microseconds")
+    )
+
+
 def utc(at_us: int) -> str:
     """A time as the emulator's own pages write it: RFC 3339 with microseconds, `2026-01-31T09:00:00.000000Z`."""
     return (_EPOCH + timedelta(microseconds=at_us)).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

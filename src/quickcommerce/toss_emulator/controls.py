@@ -12,24 +12,30 @@ from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
 from quickcommerce.toss_emulator.clock import FURTHEST_US, SECOND_US, Clock, utc
+from quickcommerce.toss_emulator.delivery import Delivery
 from quickcommerce.toss_emulator.faults import Script, read_scripts
 from quickcommerce.toss_emulator.gateway import AnyRequest
 from quickcommerce.toss_emulator.ledger import Books
 from quickcommerce.toss_emulator.payment import MAX_AMOUNT, ORDER_ID, Method, Payment, method_of
 from quickcommerce.toss_emulator.store import Store
+from quickcommerce.toss_emulator.virtual_account import VALID_HOURS, VALID_HOURS_MAX
 
 T = TypeVar("T")
 
 OrderId = Annotated[str, Meta(pattern=ORDER_ID)]
 Amount = Annotated[int, Meta(ge=1, le=MAX_AMOUNT)]
+# Visible ASCII only: it becomes a header or a request's line.
+Address = Annotated[str, Meta(pattern=r"\A(?i:https?)://[!-~]+\Z", max_length=2000)]
 
 
 class Authentication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `POST /emulator/authenticate`; the amount in won."""
+    """The body of `POST /emulator/authenticate`; the amount in won. The last two are for virtual accounts."""
 
     orderId: OrderId  # noqa: N815 - the wire's name
     amount: Amount
     method: Method = "CARD"
+    customerName: Annotated[str, Meta(max_length=100)] = "김토스"  # noqa: N815 - the wire's name
+    validHours: Annotated[int, Meta(ge=1, le=VALID_HOURS_MAX)] = VALID_HOURS  # noqa: N815 - the wire's name
 
 
 class Advance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,8 +56,16 @@ class Desk:
     clock: Clock
     script: Script
     rng: random.Random
+    delivery: Delivery
+    controls: bool
+    """Whether what would disturb other people's payments is allowed."""
 
-    async def authenticate(self, order_id: str, amount: int, method: Method, order_name: str = "") -> str:
+    def disturb(self) -> None:
+        """Raises PermissionDeniedException (403) where nobody may be disturbed."""
+        if not self.controls:
+            raise PermissionDeniedException("the emulator's controls are switched off here")
+
+    async def authenticate(self, buyer: Authentication, order_name: str = "") -> str:
         """Do what the payment window does once a buyer has authenticated; returns the new paymentKey."""
         now_us = self.clock.now()
 
@@ -59,19 +73,23 @@ class Desk:
             while True:
                 payment = Payment(
                     payment_key=f"tgen_{self.rng.getrandbits(128):032x}",
-                    order_id=order_id,
+                    order_id=buyer.orderId,
                     order_name=order_name,
-                    amount=amount,
-                    method=method_of(method),
+                    amount=buyer.amount,
+                    method=method_of(buyer.method),
                     status="IN_PROGRESS",
                     secret=f"ps_{self.rng.getrandbits(128):032x}",
                     authenticated_at=now_us,
+                    customer_name=buyer.customerName,
+                    valid_hours=buyer.validHours,
                 )
                 # A key is taken when a test starts twice from one seed on the same ledger.
                 if books.add(payment):
                     return payment.payment_key
 
-        return await self.store.run(enter)
+        key = await self.store.run(enter)
+        self.delivery.wake()
+        return key
 
     async def ledger(self) -> bytes:
         """Everything that was captured, and every call, as JSON."""
@@ -79,10 +97,12 @@ class Desk:
         return await self.store.run(lambda books: msgspec.json.encode(books.everything(now_us)))
 
     async def reset(self) -> None:
-        """Forget payments, calls, kept answers and faults; the clock shows real time again."""
+        """Forget payments, calls, kept answers, webhooks and faults; the clock shows real time again."""
+        await self.delivery.stop()
         await self.store.run(Books.clear)
         self.script.clear()
         self.clock.ahead_us = 0
+        await self.delivery.reset()
 
     async def advance(self, by_us: int) -> None:
         """Move the clock ahead, for good. Raises ValueError beyond a century in all."""
@@ -91,16 +111,26 @@ class Desk:
             raise ValueError("the clock cannot be moved more than a century ahead")
         await self.store.run(lambda books: books.set_ahead_us(ahead_us))
         self.clock.ahead_us = ahead_us
+        self.delivery.wake()
 
 
 ABOUT: Final = {
     "what": "An emulator of Toss Payments: it takes no real money.",
-    "api": ["/v1/payments/confirm", "/v1/payments/{paymentKey}", "/v1/payments/orders/{orderId}"],
+    "api": [
+        "POST /v1/payments/confirm",
+        "GET /v1/payments/{paymentKey}",
+        "GET /v1/payments/orders/{orderId}",
+        "POST /v1/payments/{paymentKey}/cancel",
+        "GET /v1/transactions",
+    ],
     "for_buyers": ["/emulator/checkout?orderId&amount&orderName&successUrl&failUrl"],
     "for_tests": [
         "GET /emulator/ledger",
         "POST /emulator/authenticate",
         "PUT /emulator/faults",
+        "POST /emulator/deposit",
+        "PUT /emulator/webhook",
+        "GET /emulator/webhook",
         "POST /emulator/clock",
         "POST /emulator/reset",
     ],
@@ -111,20 +141,16 @@ ABOUT: Final = {
 @get("/")
 async def about() -> ASGIResponse:
     """What answers here, and where its pages are."""
-    return _json(ABOUT)
+    return answer(ABOUT)
 
 
-def control_routes(desk: Desk, *, controls: bool) -> list[HTTPRouteHandler]:
-    """The JSON routes under `/emulator`; without `controls`, what would disturb other people's payments is refused."""
-
-    def disturb() -> None:
-        if not controls:
-            raise PermissionDeniedException("the emulator's controls are switched off here")
+def control_routes(desk: Desk) -> list[HTTPRouteHandler]:
+    """The JSON routes under `/emulator`, but for those of webhooks."""
 
     @post("/emulator/authenticate", status_code=200)
     async def authenticate(request: AnyRequest) -> ASGIResponse:
         body = await read(request, Authentication)
-        return _json({"paymentKey": await desk.authenticate(body.orderId, body.amount, body.method)})
+        return answer({"paymentKey": await desk.authenticate(body)})
 
     @get("/emulator/ledger")
     async def ledger() -> ASGIResponse:
@@ -132,30 +158,30 @@ def control_routes(desk: Desk, *, controls: bool) -> list[HTTPRouteHandler]:
 
     @put("/emulator/faults")
     async def faults(request: AnyRequest) -> ASGIResponse:
-        disturb()
+        desk.disturb()
         try:
             scripts = read_scripts(await request.body())
         except ValueError as error:
             raise ClientException(str(error)) from error
         desk.script.replace(scripts)
-        return _json({"replaced": sorted(scripts)})
+        return answer({"replaced": sorted(scripts)})
 
     @post("/emulator/reset", status_code=200)
     async def reset(request: AnyRequest) -> ASGIResponse:
-        disturb()
+        desk.disturb()
         await read(request, Nothing)
         await desk.reset()
-        return _json({})
+        return answer({})
 
     @post("/emulator/clock", status_code=200)
     async def clock(request: AnyRequest) -> ASGIResponse:
-        disturb()
+        desk.disturb()
         body = await read(request, Advance)
         try:
             await desk.advance(round(body.advance_s * SECOND_US))
         except ValueError as error:
             raise ClientException(str(error)) from error
-        return _json({"now": utc(desk.clock.now())})
+        return answer({"now": utc(desk.clock.now())})
 
     return [authenticate, ledger, faults, reset, clock, about]
 
@@ -168,5 +194,6 @@ async def read(request: AnyRequest, shape: type[T]) -> T:
         raise ClientException(str(error)) from error
 
 
-def _json(content: dict[str, Any]) -> ASGIResponse:
+def answer(content: dict[str, Any]) -> ASGIResponse:
+    """A JSON answer."""
     return ASGIResponse(body=msgspec.json.encode(content))

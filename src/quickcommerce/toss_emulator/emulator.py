@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
+import httpx2
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.response import Response
@@ -16,11 +17,14 @@ from quickcommerce.toss_emulator.api import payment_routes
 from quickcommerce.toss_emulator.checkout import PATH, checkout_routes, refused
 from quickcommerce.toss_emulator.clock import Clock
 from quickcommerce.toss_emulator.controls import Desk, control_routes
+from quickcommerce.toss_emulator.delivery import Delivery
+from quickcommerce.toss_emulator.deposits import deposit_routes
 from quickcommerce.toss_emulator.errors import error_body, text_of
 from quickcommerce.toss_emulator.faults import Script
 from quickcommerce.toss_emulator.gateway import AnyRequest, Gateway
 from quickcommerce.toss_emulator.ledger import Books
 from quickcommerce.toss_emulator.store import Store
+from quickcommerce.toss_emulator.webhook_web import webhook_routes
 
 LEDGER_FILE: Final = "toss.db"
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -37,7 +41,9 @@ class Emulator:
     - `now_us`: real or virtual time, microseconds since the epoch, UTC
     - `rng`: makes payment keys and secrets
     - `sleep`: how a slow call waits, in seconds
-    - `controls`: whether faults, clock and reset may be used
+    - `controls`: whether faults, clock, deposits, reset and the address of webhooks may be used
+    - `webhook_url`: where webhooks go at first; None: where an earlier process was told to send them, or nowhere
+    - `webhook_network`: how they go there, if not over TCP: such as to an application in the same process
     - `prefix`: where it is mounted as a browser sees it, such as `/_toss`; its own routes never contain it
     - `shop_url`: the only shop that its page leads back to, empty for whichever site it is mounted in; None: any
     - `inline`: commit in the caller's thread, one by one, as a simulation under virtual time needs it
@@ -55,16 +61,35 @@ class Emulator:
         prefix: str = "",
         shop_url: str | None = None,
         inline: bool = False,
+        webhook_url: str | None = None,
+        webhook_network: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._store = Store(data_dir / LEDGER_FILE if data_dir is not None else None, inline=inline)
         self._clock = Clock(now_us)
         script = Script()
-        gateway = Gateway(store=self._store, clock=self._clock, script=script, secret_key=secret_key, sleep=sleep)
-        desk = Desk(store=self._store, clock=self._clock, script=script, rng=rng)
+        self._delivery = delivery = Delivery(
+            store=self._store,
+            clock=self._clock,
+            script=script,
+            sleep=sleep,
+            target=webhook_url,
+            network=webhook_network,
+        )
+        gateway = Gateway(
+            store=self._store,
+            clock=self._clock,
+            script=script,
+            secret_key=secret_key,
+            sleep=sleep,
+            moved=delivery.wake,
+        )
+        desk = Desk(store=self._store, clock=self._clock, script=script, rng=rng, delivery=delivery, controls=controls)
         app = Litestar(
             [
                 *payment_routes(gateway),
-                *control_routes(desk, controls=controls),
+                *control_routes(desk),
+                *webhook_routes(desk),
+                *deposit_routes(desk),
                 *checkout_routes(desk, prefix.rstrip("/"), shop_url),
             ],
             debug=False,
@@ -83,12 +108,22 @@ class Emulator:
 
         Raises LedgerError when another process has the ledger open, or its file cannot be used.
         """
-        await self._store.open()
-        self._clock.ahead_us = await self._store.run(Books.ahead_us)
+        if await self._store.open():
+            self._clock.ahead_us = await self._store.run(Books.ahead_us)
+            await self._delivery.start()
+        self._delivery.wake()
 
     async def stop(self) -> None:
-        """Finish the commits under way and close the ledger; nothing happens when it is closed."""
+        """Finish the commits under way and close the ledger; nothing happens when it is closed.
+
+        Webhooks under way are cut off: the next start sends them again.
+        """
+        await self._delivery.stop()
         await self._store.close()
+
+    async def deliver_over(self, network: httpx2.AsyncBaseTransport) -> None:
+        """Send webhooks this way from now on: to a shop in the same process that was made after its PG."""
+        await self._delivery.send_over(network)
 
 
 def _mountable(app: Litestar) -> ASGIApp:

@@ -42,10 +42,12 @@ REFUSED_BY_ISSUER: Final = frozenset(
 _STATUSES: Final = {
     401: ("UNAUTHORIZED_KEY",),
     403: (
+        "EXCEED_CANCEL_AMOUNT_DISCOUNT_AMOUNT",
         "EXCEED_MAX_AUTH_COUNT",
         "EXCEED_MAX_ONE_DAY_AMOUNT",
         "EXCEED_MAX_REFUND_DUE",
         "FDS_ERROR",
+        "FORBIDDEN_BANK_REFUND_REQUEST",
         "FORBIDDEN_CONSECUTIVE_REQUEST",
         "FORBIDDEN_REQUEST",
         "INCORRECT_BASIC_AUTH_FORMAT",
@@ -91,9 +93,22 @@ _TEXTS: Final = {
         "인증 헤더의 시크릿 키 뒤에 콜론(:)이 있어야 합니다.",
         "The secret key in the Authorization header must be followed by a colon (:).",
     ),
+    "INVALID_BANK": ("유효하지 않은 은행입니다.", "The bank is not valid."),
     "INVALID_IDEMPOTENCY_KEY": ("멱등키는 1자 이상 300자 이하입니다.", "An idempotency key has 1 to 300 characters."),
+    "INVALID_REFUND_ACCOUNT_INFO": (
+        "환불 계좌 정보가 올바르지 않습니다.",
+        "The account to refund to is missing or not valid.",
+    ),
+    "INVALID_REFUND_ACCOUNT_NUMBER": (
+        "잘못된 환불 계좌번호입니다.",
+        "The number of the account to refund to is wrong.",
+    ),
     "INVALID_REQUEST": ("잘못된 요청입니다.", "The request is invalid."),
     "INVALID_TRANSACTION_KEY": ("잘못된 페이징 키 입니다.", "The paging key is not valid."),
+    "NOT_ALLOWED_PARTIAL_REFUND_WAITING_DEPOSIT": (
+        "입금 대기중인 결제는 부분 환불이 불가합니다.",
+        "A payment that waits for its deposit can only be cancelled whole.",
+    ),
     "NOT_CANCELABLE_AMOUNT": ("취소할 수 없는 금액입니다.", "This amount cannot be cancelled."),
     "NOT_CANCELABLE_PAYMENT": ("취소할 수 없는 결제입니다.", "This payment cannot be cancelled."),
     "NOT_FOUND": ("존재하지 않는 정보입니다.", "Not found."),

@@ -71,8 +71,17 @@ class DropAfter(_Fault, frozen=True, tag="drop-after"):
     """It happens, then the connection is cut in place of the answer."""
 
 
-Fault = Ok | Error | Http | Slow | DropBefore | DropAfter
+class Duplicate(_Fault, frozen=True, tag="duplicate"):
+    """A webhook is delivered twice, as one transmission."""
 
+
+class OutOfOrder(_Fault, frozen=True, tag="out-of-order"):
+    """A webhook is held back until another one has been delivered; one at a time, so that two change places."""
+
+
+Fault = Ok | Error | Http | Slow | DropBefore | DropAfter | Duplicate | OutOfOrder
+
+_OF_WEBHOOKS: Final = (Duplicate, OutOfOrder)
 _CALM: Final = Ok()
 _PARAMETER: Final = {"error": "code", "http": "status", "slow": "ms"}
 """What follows the colon in a mix, such as `error:REJECT_CARD_PAYMENT`."""
@@ -136,7 +145,11 @@ def read_scripts(raw: bytes) -> Scripts:
         scripts = msgspec.json.decode(raw, type=dict[Scripted, list[dict[str, Any]]])
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    return {kind: _read_entries(entries) for kind, entries in scripts.items()}
+    read: Scripts = {kind: _read_entries(entries) for kind, entries in scripts.items()}
+    for kind, found in read.items():
+        if kind != "webhook" and any(isinstance(fault, _OF_WEBHOOKS) for entry in found for fault in entry.faults):
+            raise ValueError("duplicate and out-of-order are for webhooks")
+    return read
 
 
 def _read_entries(entries: list[dict[str, Any]]) -> list[_Entry]:

@@ -11,13 +11,14 @@ import msgspec
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
-from quickcommerce.toss_emulator.cancel import Cancel, left_of, shown_cancels
+from quickcommerce.toss_emulator.cancel import Cancel
 from quickcommerce.toss_emulator.clock import DAY_US, Clock
 from quickcommerce.toss_emulator.cut import CutResponse
 from quickcommerce.toss_emulator.errors import CODE, error_body, status_of, text_of
 from quickcommerce.toss_emulator.faults import DropAfter, DropBefore, Error, Fault, Http, Script, Slow
 from quickcommerce.toss_emulator.ledger import Books, Kind
-from quickcommerce.toss_emulator.payment import Payment, shown
+from quickcommerce.toss_emulator.payment import Payment
+from quickcommerce.toss_emulator.shown import shown
 from quickcommerce.toss_emulator.store import Store
 
 ANSWERS_KEPT_US: Final = 15 * DAY_US
@@ -63,10 +64,7 @@ Work = Callable[[Books, Moment, str | None], Answer]
 
 def done(payment: Payment, cancels: Sequence[Cancel], moment: Moment) -> Answer:
     """The call did what it was asked to do, and this is the payment now, with its cancels in order."""
-    facts = shown(payment, moment.now_us, left_of(payment, cancels), english=moment.english)
-    facts["cancels"] = shown_cancels(cancels)
-    if cancels:
-        facts["lastTransactionKey"] = cancels[-1].transaction_key
+    facts = shown(payment, cancels, moment.now_us, english=moment.english)
     return Answer(200, "application/json", msgspec.json.encode(facts), "done", payment)
 
 
@@ -82,7 +80,10 @@ def refused(code: str, moment: Moment) -> Answer:
 
 
 class Gateway:
-    """Answers the calls of all endpoints alike, and notes each in the ledger together with what it did."""
+    """Answers the calls of all endpoints alike, and notes each in the ledger together with what it did.
+
+    `moved`: told after each, since money may have moved.
+    """
 
     def __init__(
         self,
@@ -92,12 +93,14 @@ class Gateway:
         script: Script,
         secret_key: str,
         sleep: Callable[[float], Awaitable[None]],
+        moved: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._script = script
         self._secret_key = secret_key.encode()
         self._sleep = sleep
+        self._moved = moved
         self._running: set[bytes] = set()
 
     async def answer(self, request: AnyRequest, call: Call, work: Work) -> ASGIResponse:
@@ -130,6 +133,7 @@ class Gateway:
                 return answer
 
             answer = await self._store.run(settle)
+            self._moved()
         finally:
             if scope is not None:
                 self._running.discard(scope)

@@ -8,82 +8,46 @@ import msgspec
 
 from quickcommerce.toss_emulator.cancel import Cancel
 from quickcommerce.toss_emulator.clock import utc
-from quickcommerce.toss_emulator.payment import Payment, status_at
+from quickcommerce.toss_emulator.payment import CONFIRM_WITHIN_US, Payment, lapses_at, status_at
 from quickcommerce.toss_emulator.transactions import Transaction
+from quickcommerce.toss_emulator.webhook_store import Webhooks
+from quickcommerce.toss_emulator.webhooks import news
 
 Kind = Literal["confirm", "get", "cancel", "transactions", "webhook"]
 
-SCHEMA: Final = (
-    """CREATE TABLE IF NOT EXISTS payment (
-        payment_key TEXT PRIMARY KEY,
-        order_id TEXT NOT NULL,
-        order_name TEXT NOT NULL,
-        amount INTEGER NOT NULL,
-        method TEXT NOT NULL,
-        status TEXT NOT NULL,
-        secret TEXT NOT NULL,
-        authenticated_at INTEGER NOT NULL,
-        approved_at INTEGER,
-        transaction_key TEXT,
-        failure_code TEXT
-    )""",
-    "CREATE INDEX IF NOT EXISTS payment_order ON payment (order_id)",
-    # Money that moved, appended and never changed: what the shop's books are checked against.
-    """CREATE TABLE IF NOT EXISTS movement (
-        transaction_key TEXT PRIMARY KEY,
-        payment_key TEXT NOT NULL REFERENCES payment,
-        kind TEXT NOT NULL CHECK (kind IN ('capture', 'cancel')),
-        amount INTEGER NOT NULL CHECK (amount > 0),
-        at INTEGER NOT NULL
-    )""",
-    # What a cancel says beside its movement: why, and what could be cancelled after it.
-    """CREATE TABLE IF NOT EXISTS cancel (
-        transaction_key TEXT PRIMARY KEY REFERENCES movement,
-        reason TEXT NOT NULL,
-        left_over INTEGER NOT NULL CHECK (left_over >= 0)
-    )""",
-    """CREATE TABLE IF NOT EXISTS kept_answer (
-        scope BLOB PRIMARY KEY,
-        status INTEGER NOT NULL,
-        media_type TEXT NOT NULL,
-        body BLOB NOT NULL,
-        at INTEGER NOT NULL
-    )""",
-    """CREATE TABLE IF NOT EXISTS call (
-        id INTEGER PRIMARY KEY,
-        kind TEXT NOT NULL,
-        order_id TEXT,
-        payment_key TEXT,
-        outcome TEXT NOT NULL,
-        at INTEGER NOT NULL
-    )""",
-    "CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), ahead_us INTEGER NOT NULL)",
-)
+_WAITING: Final = "status = 'WAITING_FOR_DEPOSIT' AND due_at > ?"
 _COLUMNS: Final = ", ".join(Payment.__struct_fields__)
 
 
 class Books:
-    """The ledger behind one open connection; times in microseconds UTC, amounts in won."""
+    """The ledger behind one open connection; times in microseconds UTC, amounts in won.
+
+    Whatever gives a payment a new status also enters the webhooks that tell of it.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
+        self.webhooks = Webhooks(connection)
 
     def payment(self, payment_key: str) -> Payment | None:
         """The payment with this key."""
         row = self._execute(f"SELECT {_COLUMNS} FROM payment WHERE payment_key = ?", (payment_key,)).fetchone()
         return Payment(*row) if row else None
 
-    def payment_of(self, order_id: str) -> Payment | None:
-        """The order's payment: the captured one, else the one authenticated last."""
+    def payment_of(self, order_id: str, now_us: int) -> Payment | None:
+        """The order's payment: the captured one, else one that waits for its deposit, else the last authenticated."""
         row = self._execute(
-            f"SELECT {_COLUMNS} FROM payment WHERE order_id = ? ORDER BY approved_at IS NULL, rowid DESC LIMIT 1",
-            (order_id,),
+            f"SELECT {_COLUMNS} FROM payment WHERE order_id = ?"
+            f" ORDER BY approved_at IS NULL, NOT ({_WAITING}), rowid DESC LIMIT 1",
+            (order_id, now_us),
         ).fetchone()
         return Payment(*row) if row else None
 
-    def order_paid(self, order_id: str) -> bool:
-        """Whether any payment of the order ever captured."""
-        row = self._execute("SELECT 1 FROM payment WHERE order_id = ? AND approved_at IS NOT NULL", (order_id,))
+    def order_paid(self, order_id: str, now_us: int) -> bool:
+        """Whether any payment of the order has captured, or waits for its deposit."""
+        row = self._execute(
+            f"SELECT 1 FROM payment WHERE order_id = ? AND (approved_at IS NOT NULL OR {_WAITING})", (order_id, now_us)
+        )
         return row.fetchone() is not None
 
     def add(self, payment: Payment) -> bool:
@@ -92,38 +56,59 @@ class Books:
         statement = f"INSERT OR IGNORE INTO payment ({_COLUMNS}) VALUES ({places})"
         return self._execute(statement, msgspec.structs.astuple(payment)).rowcount == 1
 
-    def capture(self, captured: Payment) -> None:
-        """Enter that a payment in progress was captured; it is given as it is now."""
-        key, at_us = captured.transaction_key, captured.approved_at
+    def open_account(self, issued: Payment) -> None:
+        """Enter that a payment in progress has a virtual account; it is given as it is now."""
+        self._execute(
+            "UPDATE payment SET status = ?, account_number = ?, due_at = ? WHERE payment_key = ?",
+            (issued.status, issued.account_number, issued.due_at, issued.payment_key),
+        )
+
+    def capture(self, captured: Payment, at_us: int) -> None:
+        """Enter that a payment was captured, or a deposit made; it is given as it is now."""
+        self._move(captured, "capture", at_us)
+
+    def turn_around(self, waiting: Payment, at_us: int) -> None:
+        """Enter that a deposit was taken back; the payment is given as it is now."""
+        self._move(waiting, "reversal", at_us)
+
+    def moves(self, payment_key: str) -> int:
+        """How often money moved for a payment."""
+        row = self._execute("SELECT COUNT(*) FROM movement WHERE payment_key = ?", (payment_key,)).fetchone()
+        return int(row[0])
+
+    def _move(self, payment: Payment, kind: str, at_us: int) -> None:
         self._execute(
             "UPDATE payment SET status = ?, approved_at = ?, transaction_key = ? WHERE payment_key = ?",
-            (captured.status, at_us, key, captured.payment_key),
+            (payment.status, payment.approved_at, payment.transaction_key, payment.payment_key),
         )
         self._execute(
-            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, 'capture', ?, ?)",
-            (key, captured.payment_key, captured.amount, at_us),
+            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, ?, ?, ?)",
+            (payment.transaction_key, payment.payment_key, kind, payment.amount, at_us),
         )
+        self._tell(payment, at_us)
 
     def cancels(self, payment_key: str) -> list[Cancel]:
         """What went back of a payment, in order."""
         rows = self._execute(
             "SELECT transaction_key, amount, reason, left_over, at FROM movement JOIN cancel USING (transaction_key)"
-            " WHERE payment_key = ? AND kind = 'cancel' ORDER BY movement.rowid",
+            " WHERE payment_key = ? ORDER BY movement.rowid",
             (payment_key,),
         )
         return [Cancel(*row) for row in rows]
 
     def cancel(self, cancelled: Payment, cancel: Cancel) -> None:
-        """Enter that money went back; the payment is given as it is after that."""
+        """Enter that money went back, or that none is to come; the payment is given as it is after that."""
+        kind = "void" if cancelled.approved_at is None else "cancel"
         self._execute("UPDATE payment SET status = ? WHERE payment_key = ?", (cancelled.status, cancelled.payment_key))
         self._execute(
-            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, 'cancel', ?, ?)",
-            (cancel.transaction_key, cancelled.payment_key, cancel.amount, cancel.at),
+            "INSERT INTO movement (transaction_key, payment_key, kind, amount, at) VALUES (?, ?, ?, ?, ?)",
+            (cancel.transaction_key, cancelled.payment_key, kind, cancel.amount, cancel.at),
         )
         self._execute(
             "INSERT INTO cancel (transaction_key, reason, left_over) VALUES (?, ?, ?)",
             (cancel.transaction_key, cancel.reason, cancel.left),
         )
+        self._tell(cancelled, cancel.at)
 
     def place_of(self, transaction_key: str, from_us: int, before_us: int) -> int | None:
         """Where a transaction of a span of time stands in the order in which all were booked."""
@@ -136,19 +121,53 @@ class Books:
     def transactions(self, from_us: int, before_us: int, after: int, limit: int) -> list[Transaction]:
         """So many transactions of a span of time behind a place, in the order in which they were booked."""
         rows = self._execute(
-            "SELECT movement.transaction_key, payment_key, order_id, method, movement.amount, left_over, at"
+            "SELECT movement.transaction_key, payment_key, order_id, method, kind, movement.amount, left_over, at"
             " FROM movement JOIN payment USING (payment_key)"
             " LEFT JOIN cancel ON cancel.transaction_key = movement.transaction_key"
-            " WHERE movement.rowid > ? AND at >= ? AND at < ? ORDER BY movement.rowid LIMIT ?",
+            " WHERE kind <> 'void' AND movement.rowid > ? AND at >= ? AND at < ? ORDER BY movement.rowid LIMIT ?",
             (after, from_us, before_us, limit),
         )
         return [Transaction(*row) for row in rows]
 
-    def abort(self, payment_key: str, code: str) -> None:
+    def abort(self, payment: Payment, code: str, at_us: int) -> None:
         """Close a payment that is in progress as refused for good."""
+        aborted = msgspec.structs.replace(payment, status="ABORTED", failure_code=code)
         self._execute(
-            "UPDATE payment SET status = 'ABORTED', failure_code = ? WHERE payment_key = ?", (code, payment_key)
+            "UPDATE payment SET status = 'ABORTED', failure_code = ? WHERE payment_key = ?", (code, payment.payment_key)
         )
+        self._tell(aborted, at_us)
+
+    def expire(self, now_us: int) -> None:
+        """Enter the end of payments whose time has passed. `status_at` tells of it before it is entered."""
+        rows = self._execute(
+            f"SELECT {_COLUMNS} FROM payment WHERE status = 'IN_PROGRESS' AND authenticated_at <= ?"
+            " OR status = 'WAITING_FOR_DEPOSIT' AND due_at <= ? ORDER BY authenticated_at, rowid",
+            (now_us - CONFIRM_WITHIN_US, now_us),
+        ).fetchall()
+        for row in rows:
+            lapsed = Payment(*row)
+            expired = msgspec.structs.replace(lapsed, status="EXPIRED")
+            self._execute("UPDATE payment SET status = 'EXPIRED' WHERE payment_key = ?", (expired.payment_key,))
+            moved_us = self._execute(
+                "SELECT COALESCE(MAX(at), 0) FROM movement WHERE payment_key = ?", (expired.payment_key,)
+            ).fetchone()[0]
+            # A deposit may be taken back after the due date: it ends then, not before.
+            self._tell(expired, max(lapses_at(lapsed) or now_us, moved_us))
+
+    def next_expiry(self) -> int | None:
+        """When the next payment's time will have passed."""
+        row = self._execute(
+            "SELECT MIN(CASE status WHEN 'IN_PROGRESS' THEN authenticated_at + ? ELSE due_at END) FROM payment"
+            " WHERE status IN ('IN_PROGRESS', 'WAITING_FOR_DEPOSIT')",
+            (CONFIRM_WITHIN_US,),
+        ).fetchone()
+        return None if row[0] is None else int(row[0])
+
+    def _tell(self, payment: Payment, at_us: int) -> None:
+        """Enter the webhooks that tell of a payment's new status, if anybody wants them."""
+        if self.webhooks.target() is not None:
+            for each in news(payment, self.cancels(payment.payment_key), at_us):
+                self.webhooks.add(each, payment, at_us)
 
     def kept_answer(self, scope: bytes, since_us: int) -> tuple[int, str, bytes] | None:
         """The first answer given under an idempotency scope after a time: status, media type, body."""
@@ -182,14 +201,19 @@ class Books:
 
     def clear(self) -> None:
         """Forget everything."""
-        for table in ("cancel", "movement", "payment", "kept_answer", "call", "clock"):
+        for table in ("webhook", "webhook_target", "cancel", "movement", "payment", "kept_answer", "call", "clock"):
             self._execute(f"DELETE FROM {table}")
 
     def everything(self, now_us: int) -> dict[str, Any]:
         """The truth as `GET /emulator/ledger` shows it: payments with their movements, and every call."""
         moved: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for key, kind, amount, at in self._execute("SELECT payment_key, kind, amount, at FROM movement ORDER BY rowid"):
-            moved[key, kind].append({"amount": amount, "at": utc(at)})
+            if kind == "reversal":
+                # What was taken back was no capture, and is not to be counted as one.
+                mistaken = moved[key, "capture"].pop()
+                moved[key, kind].append({"amount": amount, "capturedAt": mistaken["at"], "at": utc(at)})
+            else:
+                moved[key, kind].append({"amount": amount, "at": utc(at)})
         payments = [Payment(*row) for row in self._execute(f"SELECT {_COLUMNS} FROM payment ORDER BY rowid")]
         calls = self._execute("SELECT kind, order_id, payment_key, outcome, at FROM call ORDER BY at, id")
         return {
@@ -202,6 +226,7 @@ class Books:
                     "captures": moved[payment.payment_key, "capture"],
                     "cancels": moved[payment.payment_key, "cancel"],
                 }
+                | ({"reversals": taken_back} if (taken_back := moved[payment.payment_key, "reversal"]) else {})
                 for payment in payments
             ],
             "calls": [

@@ -1,15 +1,17 @@
-"""A payment as the PG knows it: what it is, what may be done with it, and how the API shows it."""
+"""A payment as the PG knows it: what it is, and what may be done with it."""
 
+import hashlib
 import re
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
-from quickcommerce.toss_emulator.clock import MINUTE_US, seoul
-from quickcommerce.toss_emulator.errors import text_of
+from quickcommerce.toss_emulator.clock import MINUTE_US
 
-Status = Literal["IN_PROGRESS", "DONE", "PARTIAL_CANCELED", "CANCELED", "ABORTED", "EXPIRED"]
-Method = Literal["CARD", "CARD_REFUSED", "TRANSFER", "EASY_PAY", "카드", "계좌이체", "간편결제"]
+Status = Literal["IN_PROGRESS", "WAITING_FOR_DEPOSIT", "DONE", "PARTIAL_CANCELED", "CANCELED", "ABORTED", "EXPIRED"]
+Method = Literal[
+    "CARD", "CARD_REFUSED", "TRANSFER", "EASY_PAY", "VIRTUAL_ACCOUNT", "카드", "계좌이체", "간편결제", "가상계좌"
+]
 """How a buyer authenticated; `CARD_REFUSED` is a card that its issuer will refuse when the shop confirms."""
 
 CONFIRM_WITHIN_US: Final = 10 * MINUTE_US
@@ -23,9 +25,15 @@ PAYMENT_KEY: Final = r"\A[!-~]{1,200}\Z"
 _ORDER_ID: Final = re.compile(ORDER_ID)
 _PAYMENT_KEY: Final = re.compile(PAYMENT_KEY)
 
-_SHOWN_METHOD: Final = {"CARD": "카드", "CARD_REFUSED": "카드", "TRANSFER": "계좌이체", "EASY_PAY": "간편결제"}
-_MINIMUM_TRANSFER: Final = 200
-_MINIMUM: Final = 100
+_SHOWN_METHOD: Final = {
+    "CARD": "카드",
+    "CARD_REFUSED": "카드",
+    "TRANSFER": "계좌이체",
+    "EASY_PAY": "간편결제",
+    "VIRTUAL_ACCOUNT": "가상계좌",
+}
+_MINIMUM: Final = {"TRANSFER": 200, "VIRTUAL_ACCOUNT": 200}
+_MINIMUM_ELSE: Final = 100
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -42,6 +50,11 @@ class Payment(msgspec.Struct, frozen=True):
     approved_at: int | None = None
     transaction_key: str | None = None
     failure_code: str | None = None
+    customer_name: str = ""
+    valid_hours: int | None = None
+    """How long the virtual account will be open that confirming opens."""
+    account_number: str | None = None
+    due_at: int | None = None
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -80,17 +93,26 @@ def read_ask(raw: bytes) -> Ask:
     )
 
 
+def lapses_at(payment: Payment) -> int | None:
+    """When a payment expires that nobody confirms, or into whose virtual account nobody pays."""
+    match payment.status:
+        case "IN_PROGRESS":
+            return payment.authenticated_at + CONFIRM_WITHIN_US
+        case "WAITING_FOR_DEPOSIT":
+            return payment.due_at
+    return None
+
+
 def status_at(payment: Payment, now_us: int) -> Status:
-    """The status at a time: a payment that nobody confirmed in time has expired without anybody writing it down."""
-    if payment.status == "IN_PROGRESS" and now_us - payment.authenticated_at >= CONFIRM_WITHIN_US:
-        return "EXPIRED"
-    return payment.status
+    """The status at a time: a payment whose time has passed has expired without anybody writing it down."""
+    lapses_us = lapses_at(payment)
+    return "EXPIRED" if lapses_us is not None and now_us >= lapses_us else payment.status
 
 
 def refusal(payment: Payment, amount: int, *, order_paid: bool, now_us: int) -> str | None:
     """The error code with which the PG itself refuses to confirm, or None when it is for the buyer's bank to say.
 
-    `order_paid` says whether any payment of the same order has captured.
+    `order_paid` says whether any payment of the same order has captured, or waits for its deposit.
     """
     if payment.amount != amount:
         return "INVALID_REQUEST"
@@ -98,11 +120,17 @@ def refusal(payment: Payment, amount: int, *, order_paid: bool, now_us: int) -> 
         return "ALREADY_PROCESSED_PAYMENT"
     if payment.failure_code is not None:
         return payment.failure_code
-    if status_at(payment, now_us) == "EXPIRED":
-        return "NOT_FOUND_PAYMENT_SESSION"
-    if payment.amount < (_MINIMUM_TRANSFER if payment.method == "TRANSFER" else _MINIMUM):
+    status = status_at(payment, now_us)
+    if status != "IN_PROGRESS":
+        return "NOT_FOUND_PAYMENT_SESSION" if status == "EXPIRED" else "ALREADY_PROCESSED_PAYMENT"
+    if payment.amount < _MINIMUM.get(payment.method, _MINIMUM_ELSE):
         return "BELOW_MINIMUM_AMOUNT"
     return None
+
+
+def transaction_key(payment_key: str, movement: str) -> str:
+    """The key of one movement of a payment's money: unique as the payment's own key is."""
+    return hashlib.blake2s(f"{payment_key}/{movement}".encode(), digest_size=16).hexdigest().upper()
 
 
 def method_of(method: Method) -> str:
@@ -113,72 +141,3 @@ def method_of(method: Method) -> str:
 def shown_method(method: str) -> str:
     """The method as the API shows it."""
     return _SHOWN_METHOD[method]
-
-
-def shown(payment: Payment, now_us: int, left: int, *, english: bool = False) -> dict[str, Any]:
-    """The Payment object of the API (version 2022-11-16), of which `left` won are not cancelled; its `cancels` are the
-    caller's to fill in. What an emulated payment never has is null.
-    """
-    done = payment.approved_at is not None
-    vat = (left + 5) // 11  # a tenth on top, so an eleventh of the whole, to the nearest won
-    failure = payment.failure_code
-    return {
-        "version": "2022-11-16",
-        "paymentKey": payment.payment_key,
-        "type": "NORMAL",
-        "orderId": payment.order_id,
-        "orderName": payment.order_name,
-        "mId": "emulator",
-        "currency": "KRW",
-        "method": shown_method(payment.method),
-        "totalAmount": payment.amount,
-        "balanceAmount": left,
-        "suppliedAmount": left - vat,
-        "vat": vat,
-        "taxFreeAmount": 0,
-        "taxExemptionAmount": 0,
-        "status": status_at(payment, now_us),
-        "requestedAt": seoul(payment.authenticated_at),
-        "approvedAt": seoul(payment.approved_at) if payment.approved_at is not None else None,
-        "useEscrow": False,
-        "cultureExpense": False,
-        "lastTransactionKey": payment.transaction_key,
-        "secret": payment.secret,
-        "country": "KR",
-        "isPartialCancelable": True,
-        "cancels": None,
-        "card": _card(payment, done=done) if payment.method in ("CARD", "CARD_REFUSED") else None,
-        "transfer": {"bankCode": "92", "settlementStatus": "INCOMPLETED"} if payment.method == "TRANSFER" else None,
-        "easyPay": _easy_pay(payment) if payment.method == "EASY_PAY" else None,
-        "virtualAccount": None,
-        "mobilePhone": None,
-        "giftCertificate": None,
-        "cashReceipt": None,
-        "cashReceipts": None,
-        "discount": None,
-        "metadata": None,
-        "receipt": None,
-        "checkout": None,
-        "failure": {"code": failure, "message": text_of(failure, english=english)} if failure else None,
-    }
-
-
-def _card(payment: Payment, *, done: bool) -> dict[str, Any]:
-    return {
-        "amount": payment.amount,
-        "issuerCode": "61",
-        "acquirerCode": "31",
-        "number": "94100000****000*",
-        "installmentPlanMonths": 0,
-        "approveNo": "00000000" if done else "",
-        "useCardPoint": False,
-        "cardType": "신용",
-        "ownerType": "개인",
-        "acquireStatus": "READY",
-        "isInterestFree": False,
-        "interestPayer": None,
-    }
-
-
-def _easy_pay(payment: Payment) -> dict[str, Any]:
-    return {"provider": "토스페이", "amount": payment.amount, "discountAmount": 0}

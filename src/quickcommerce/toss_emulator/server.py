@@ -74,7 +74,9 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def serve(host: str, port: int, data_dir: Path, secret_key: str, *, controls: bool = True) -> None:
+def serve(
+    host: str, port: int, data_dir: Path, secret_key: str, *, controls: bool = True, webhook_url: str | None = None
+) -> None:
     """Serve an emulator until SIGINT or SIGTERM; port 0 takes a free one. Its ledger is `toss.db` in the data folder.
 
     It logs as the caller has set up logging. Raises LedgerError, before anything is served, when the ledger is open in
@@ -86,6 +88,7 @@ def serve(host: str, port: int, data_dir: Path, secret_key: str, *, controls: bo
         now_us=lambda: time.time_ns() // 1_000,
         rng=random.SystemRandom(),
         controls=controls,
+        webhook_url=webhook_url,
     )
     config = uvicorn.Config(
         emulator.asgi,

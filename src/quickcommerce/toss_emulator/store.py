@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from quickcommerce.toss_emulator.ledger import SCHEMA, Books
+from quickcommerce.toss_emulator import schema
+from quickcommerce.toss_emulator.ledger import Books
 
 T = TypeVar("T")
 Operation = Callable[[Books], T]
@@ -37,16 +38,16 @@ class Store:
         self._waiting: list[tuple[Operation[Any], asyncio.Future[Any]]] = []
         self._committer: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Open the file, making it and its folder when they are missing; nothing happens when it is open.
+    async def open(self) -> bool:
+        """Open the file, making it and its folder when they are missing. Returns False, doing nothing, when it is open.
 
         Raises LedgerError when another process has it open, when it is no ledger, and when it cannot be written.
         """
         if self._connection is not None:
-            return
+            return False
         if self._inline:
             self._connection = _connect(self._path)
-            return
+            return True
         thread = ThreadPoolExecutor(1, thread_name_prefix="toss-ledger")
         try:
             self._connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, self._path)
@@ -54,6 +55,7 @@ class Store:
             thread.shutdown(wait=False)
             raise
         self._thread = thread
+        return True
 
     async def close(self) -> None:
         """Finish what was begun and close the file; nothing happens when it is closed."""
@@ -154,6 +156,5 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")
-    for statement in SCHEMA:
-        connection.execute(statement)
+    schema.prepare(connection)
     connection.execute("COMMIT")

@@ -34,12 +34,13 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Transaction(msgspec.Struct, frozen=True):
-    """A movement of money together with its payment; won; microseconds UTC. `left` is None for a capture."""
+    """A movement of money together with its payment; won; microseconds UTC. `left` is there for a cancel alone."""
 
     transaction_key: str
     payment_key: str
     order_id: str
     method: str
+    kind: str
     amount: int
     left: int | None
     at: int
@@ -60,9 +61,11 @@ def read_span(query: Mapping[str, str]) -> Span | None:
 def shown_transaction(transaction: Transaction) -> dict[str, Any]:
     """The Transaction object of the API; what an emulated payment never has is null.
 
-    The amount of a cancel is what it gave back: that money went the other way is said by the status.
+    The amount of a cancel is what it gave back, and that of a reversal what was taken back: that money went the other
+    way is said by the status.
     """
     left = transaction.left
+    status = "WAITING_FOR_DEPOSIT" if transaction.kind == "reversal" else "DONE"
     return {
         "mId": "emulator",
         "transactionKey": transaction.transaction_key,
@@ -72,7 +75,7 @@ def shown_transaction(transaction: Transaction) -> dict[str, Any]:
         "customerKey": None,
         "useEscrow": False,
         "receiptUrl": None,
-        "status": "DONE" if left is None else status_after(left),
+        "status": status if left is None else status_after(left),
         "transactionAt": seoul(transaction.at),
         "currency": "KRW",
         "amount": transaction.amount,
