@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from servers.redis import free_port, redis, sentinels
+from servers.redis import Server, free_port, redis, sentinels
 from system.process import until
 from system.sale import GOODS, UNITS, Sale
 from system.split import Split, split
@@ -63,26 +64,28 @@ async def slowed(folder: Path) -> AsyncIterator[Harm]:
 @asynccontextmanager
 async def failed_over(folder: Path) -> AsyncIterator[Harm]:
     """The replica that is promoted has not heard of what was written last."""
-    async with (
-        sentinels(folder) as (url, primary, replica),
-        primary.client() as first,
-        replica.client() as second,
-    ):
+    async with sentinels(folder) as (url, primary, replica):
 
         async def lacks() -> bool:
-            written, heard = await asyncio.gather(first.info("replication"), second.info("replication"))
-            return bool(written["master_repl_offset"] > heard["slave_repl_offset"])
+            return (await told(primary))["master_repl_offset"] > (await told(replica))["slave_repl_offset"]
 
         async def promoted() -> bool:
-            return bool((await second.info("replication"))["role"] == "master")
+            return (await told(replica))["role"] == "master"
 
         async def fail() -> None:
-            await second.replicaof("127.0.0.1", free_port())
+            async with replica.client() as client:
+                await client.replicaof("127.0.0.1", free_port())
             await until("the replica lacks something", lacks)
             primary.kill9()
             await until("the replica is promoted", promoted)
 
         yield url, fail, nothing
+
+
+async def told(server: Server) -> Any:
+    # Who is promoted hangs up on everybody.
+    async with server.client() as client:
+        return await client.info("replication")
 
 
 @pytest.mark.parametrize(

@@ -195,9 +195,13 @@ class MariaDb:
             _drop(connection)
             if isinstance(error, TimeoutError):
                 raise Unavailable(f"the database {self.name} does not answer") from None
-            if isinstance(error, errors.MySQLError):
-                raise meaning(self.name, error) from error
-            raise
+            meant = meaning(self.name, error) if isinstance(error, errors.MySQLError) else error
+            if isinstance(meant, Lost):
+                # Nothing was under way that could be run again: it is the server that is not there, as behind a proxy.
+                raise Unavailable(f"the database {self.name} cannot be reached: it ends the connection") from error
+            if meant is error:
+                raise
+            raise meant from error
         if rows[0][0] != COLLATION:
             _drop(connection)
             raise Unavailable(
