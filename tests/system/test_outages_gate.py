@@ -67,10 +67,10 @@ async def failed_over(folder: Path) -> AsyncIterator[Harm]:
     async with sentinels(folder) as (url, primary, replica):
 
         async def lacks() -> bool:
-            return (await told(primary))["master_repl_offset"] > (await told(replica))["slave_repl_offset"]
+            return bool((await told(primary))["master_repl_offset"] > (await told(replica))["slave_repl_offset"])
 
         async def promoted() -> bool:
-            return (await told(replica))["role"] == "master"
+            return bool((await told(replica))["role"] == "master")
 
         async def fail() -> None:
             async with replica.client() as client:

@@ -157,9 +157,10 @@ class Publisher:
             confirmed |= wave.keys() - reasons.keys()
         front = next((at for at in range(len(messages)) if at not in confirmed), len(messages))
         if reasons:
-            log.warning("kafka.unconfirmed", topic=topic, events=len(messages), confirmed=front, reason=str(reasons))
-        if front == 0 and reasons:
-            raise Unavailable(f"Kafka does not confirm events of {topic}: {next(iter(reasons.values()))}")
+            reason = next(iter(reasons.values()))
+            if front == 0:
+                raise Unavailable(f"Kafka does not confirm events of {topic}: {reason}")
+            log.warning("kafka.unconfirmed", topic=topic, events=len(messages), confirmed=front, reason=reason)
         return front
 
     async def close(self) -> None:
