@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from structlog.typing import EventDict
 
 import streams
 from quickcommerce.kit import kafka
@@ -127,6 +128,15 @@ async def lines_about_a_broker_that_is_down(nobody: str, caplog: pytest.LogCaptu
 
 async def test_a_broker_that_is_down_does_not_fill_the_log(nobody: str, caplog: pytest.LogCaptureFixture) -> None:
     assert await lines_about_a_broker_that_is_down(nobody, caplog) == 1
+
+
+async def test_that_nothing_was_confirmed_is_told_by_whoever_waits_and_not_with_every_try(
+    lost: Publisher, logged: list[EventDict]
+) -> None:
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="Kafka does not confirm events of orders"):
+            await lost.publish("orders", MESSAGES)
+    assert not logged
 
 
 async def test_control_every_word_of_the_client_is_a_line(
