@@ -102,6 +102,7 @@ async def test_without_kafka_for_longer_than_the_time_to_pay_orders_go_on_and_no
                 await sale.more(more)
                 await asyncio.sleep(away_s)
                 assert not sale.again, "a buyer was told to come again"
+                assert not sale.late, "a buyer waited for Kafka until the time to pay was over"
                 assert len(sale.paid - paid_before) > more // 2, "what was ordered meanwhile could not be paid"
                 await asyncio.to_thread(services, "up", "kafka")
                 await sale.more(more)
@@ -126,16 +127,22 @@ def in_order(topic: str) -> None:
     assert seen
 
 
-async def test_while_a_process_stands_still_in_its_transaction_the_others_sell_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "away_s"), [pytest.param(50, 0, id="small"), pytest.param(3_000, 15, id="real", marks=pytest.mark.full)]
+)
+async def test_while_a_process_stands_still_in_its_transaction_the_others_sell_on(
+    tmp_path: Path, more: int, away_s: int
+) -> None:
     async with split(tmp_path, goods=GOODS, **SHORT) as shop:
         sale = Sale(shop, pay_every=3)
         async with sale.going_on():
-            await sale.more(20)
+            await sale.more(more)
             async with frozen_in_its_transaction(shop):
                 async with asyncio.timeout(OTHERS_SELL_WITHIN_S):
                     await sale.buy(UNPAID)
                 await sale.more(50)
-            await sale.more(50)
+                await asyncio.sleep(away_s)
+            await sale.more(more)
         assert not sale.again, "a buyer was told to come again"
         await ended(shop, sale)
 
@@ -205,14 +212,17 @@ def connections() -> list[list[str]]:
     return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
 
 
-async def test_a_history_that_was_deleted_is_rebuilt_while_orders_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("times", "more"), [pytest.param(2, 50, id="small"), pytest.param(5, 1_000, id="real", marks=pytest.mark.full)]
+)
+async def test_a_history_that_was_deleted_is_rebuilt_while_orders_go_on(tmp_path: Path, times: int, more: int) -> None:
     async with split(tmp_path, goods=GOODS, **SHORT) as shop:
         sale = Sale(shop, pay_every=2)
         async with sale.going_on():
-            for _ in range(2):
-                await sale.more(50)
+            for _ in range(times):
+                await sale.more(more)
                 async with elastic(str(shop.settings["search_index"]), made=False) as index:
                     await wipe(index)
                 assert "there are" in await shop.command("rebuild", "history")
-                await sale.more(50)
+                await sale.more(more)
         await ended(shop, sale)

@@ -195,13 +195,13 @@ class MariaDb:
             _drop(connection)
             if isinstance(error, TimeoutError):
                 raise Unavailable(f"the database {self.name} does not answer") from None
-            meant = meaning(self.name, error) if isinstance(error, errors.MySQLError) else error
-            if isinstance(meant, Lost):
-                # Nothing was under way that could be run again: it is the server that is not there, as behind a proxy.
-                raise Unavailable(f"the database {self.name} cannot be reached: it ends the connection") from error
-            if meant is error:
-                raise
-            raise meant from error
+            if isinstance(error, errors.MySQLError):
+                meant = meaning(self.name, error)
+                if isinstance(meant, Lost):
+                    # It hung up before anything was asked, as a proxy does whose server is not there.
+                    meant = Unavailable(f"the database {self.name} cannot be reached: it ends the connection")
+                raise meant from error
+            raise
         if rows[0][0] != COLLATION:
             _drop(connection)
             raise Unavailable(
