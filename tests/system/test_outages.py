@@ -81,7 +81,7 @@ async def none_ready(shop: Split) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("more", "away_s"), [pytest.param(50, 0, id="small"), pytest.param(5_000, 60, id="real", marks=pytest.mark.full)]
+    ("more", "away_s"), [pytest.param(50, 0, id="small"), pytest.param(1_000, 60, id="real", marks=pytest.mark.full)]
 )
 async def test_without_kafka_for_longer_than_the_time_to_pay_orders_go_on_and_no_paid_one_expires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int, away_s: int
@@ -128,7 +128,7 @@ def in_order(topic: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "away_s"), [pytest.param(50, 0, id="small"), pytest.param(3_000, 15, id="real", marks=pytest.mark.full)]
+    ("more", "away_s"), [pytest.param(50, 0, id="small"), pytest.param(1_000, 15, id="real", marks=pytest.mark.full)]
 )
 async def test_while_a_process_stands_still_in_its_transaction_the_others_sell_on(
     tmp_path: Path, more: int, away_s: int
