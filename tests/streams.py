@@ -26,6 +26,7 @@ from quickcommerce.kit.kafka_reader import Reader
 from quickcommerce.kit.outbox import Relay
 
 PARTITIONS = 3
+VARIABLE = "QC_TEST_KAFKA_URL"
 KEEP_S = 86_400
 LEASE_S = 5.0
 _RUN = uuid.uuid4().hex[:8]
@@ -34,10 +35,8 @@ _RUN = uuid.uuid4().hex[:8]
 
 def servers() -> str:
     """The broker under test."""
-    url = os.environ.get("QC_TEST_KAFKA_URL") or os.environ.get("QC_BUS_URL", "")
-    assert url.startswith(SCHEME), (
-        "QC_TEST_KAFKA_URL must name a broker: kafka://HOST:PORT (scripts/services starts one)"
-    )
+    url = os.environ.get(VARIABLE) or os.environ.get("QC_BUS_URL", "")
+    assert url.startswith(SCHEME), f"{VARIABLE} must name a broker: kafka://HOST:PORT (scripts/services starts one)"
     return servers_of(url)
 
 

@@ -203,3 +203,21 @@ async def test_a_folder_that_is_not_there_is_unavailable_until_it_is(tmp_path: P
     for ask in (database.run, database.read, database.scan):
         assert await ask(lambda tx: tx.one("SELECT 1")) == (1,)
     await database.close()
+
+
+@pytest.mark.parametrize("end", ["orderly", "reset"])
+async def test_a_proxy_whose_mariadb_is_gone_is_a_database_that_is_down(end: str) -> None:
+    """Else buyers would be told of a defect, 500, and not to come again, as long as the server starts."""
+
+    async def hang_up(_: asyncio.StreamReader, line: asyncio.StreamWriter) -> None:
+        if end == "reset":
+            line.transport.abort()
+        line.close()
+
+    proxy = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    shop = db.connect(f"mariadb://shop:secret@127.0.0.1:{proxy.sockets[0].getsockname()[1]}/shop", rng=random.Random(1))
+    for ask in (shop.run, shop.read, shop.scan):
+        with pytest.raises(Unavailable, match="the database shop cannot be reached"):
+            await ask(lambda tx: tx.one("SELECT 1"))
+    await shop.close()
+    proxy.close()

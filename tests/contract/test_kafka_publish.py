@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from structlog.typing import EventDict
 
 import streams
+from quickcommerce.kit import kafka
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.envelope import message_of
 from quickcommerce.kit.ids import Ids, SystemRandom
@@ -114,6 +116,34 @@ async def test_a_broker_that_is_down_confirms_nothing_and_the_loop_goes_on(lost:
         await lost.publish("qc.orders", MESSAGES)
     counting.cancel()
     assert turns > 20, "the loop stood still while the broker was waited for"
+
+
+async def lines_about_a_broker_that_is_down(nobody: str, caplog: pytest.LogCaptureFixture) -> int:
+    publisher = Publisher(nobody, delivery_s=2)
+    with pytest.raises(Unavailable):
+        await publisher.publish("orders", MESSAGES[:1])
+    await publisher.close()
+    return sum(nobody in record.getMessage() for record in caplog.records if record.name == "kafka")
+
+
+async def test_a_broker_that_is_down_does_not_fill_the_log(nobody: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert await lines_about_a_broker_that_is_down(nobody, caplog) == 1
+
+
+async def test_that_nothing_was_confirmed_is_told_by_whoever_waits_and_not_with_every_try(
+    lost: Publisher, logged: list[EventDict]
+) -> None:
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="Kafka does not confirm events of orders"):
+            await lost.publish("orders", MESSAGES)
+    assert not logged
+
+
+async def test_control_every_word_of_the_client_is_a_line(
+    nobody: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "AGAIN_S", 0.0)
+    assert await lines_about_a_broker_that_is_down(nobody, caplog) > 2
 
 
 async def test_a_relay_whose_broker_is_down_keeps_its_events_and_no_leases(wire: Post, lost: Publisher) -> None:

@@ -18,7 +18,7 @@ from quickcommerce.catalog import store as catalog_store
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.cli import main
 from quickcommerce.coupon import store as coupon_store
-from quickcommerce.kit import db
+from quickcommerce.kit import db, mariadb
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment.refunds import Refunds
 from quickcommerce.payment.store import Payment
@@ -131,6 +131,11 @@ def _uncounted_hold() -> None:
     patch.object(Stock, "hold", held).start()
 
 
+def _endless_idling() -> None:
+    """A transaction in which nothing happens is never ended."""
+    patch.object(mariadb, "IDLE_S", 600).start()
+
+
 FAULTS = {
     "stale-policies": _stale_policies,
     "stale-sales": _stale_sales,
@@ -138,6 +143,7 @@ FAULTS = {
     "stale-payment": _stale_payment,
     "price-of-before": _price_of_before,
     "uncounted-hold": _uncounted_hold,
+    "endless-idling": _endless_idling,
     "no-total": _without(coupon_store, "take", " AND total_quantity - issued >= ?"),
     "no-quota": _without(catalog_store, "use_quota", " AND quota - used >= ?"),
     "no-shelf": _without(stock_store, "hold", " AND on_hand - reserved - sold >= ?"),

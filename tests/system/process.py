@@ -79,6 +79,12 @@ class Process:
         """Whether it has been started and not been seen to end."""
         return self._popen is not None
 
+    @property
+    def pid(self) -> int:
+        """The number of the process that runs."""
+        assert self._popen
+        return self._popen.pid
+
     async def start(self) -> None:
         """Start it, and wait until it is open."""
         assert self._popen is None, "it runs already"

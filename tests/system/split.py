@@ -8,6 +8,7 @@ import csv
 import itertools
 import os
 import random
+import re
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from asyncmy.connection import connect
 from asyncmy.cursors import DictCursor
 
 import schemas
+import streams
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.addresses import server_of
 from quickcommerce.kit.auth import Role
@@ -49,6 +51,7 @@ class Split(People):
             for role in ROLES
         }
         self._rng = random.Random(1)
+        self._to_kill: list[Process] = []
         self._turns = itertools.count()
 
     @property
@@ -75,6 +78,8 @@ class Split(People):
         for process in self.every:
             process.settings = self.settings
         await self.command("migrate")
+        for group in ("payment", "order", "history"):
+            await streams.quick(f"{self.settings['bus_prefix']}{group}")
         with (self.folder / "goods.csv").open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file)
             table.writerow(("product_id", "name", "price", "stock", "name_en", "category"))
@@ -96,12 +101,37 @@ class Split(People):
         assert done.returncode == 0, f"{arguments}: {done.stdout[-1000:]}{done.stderr[-2000:]}"
         return done.stdout
 
+    async def restock(self, product_id: int, units: int) -> None:
+        """Put goods on the shelf."""
+        path = f"/v1/products/{product_id}/restock"
+        answer = await self.ask("POST", path, role=Role.MASTER, json={"quantity": units})
+        assert answer.status_code == 200, answer.text
+
+    async def measured(self, role: str, metric: str) -> list[float]:
+        """What each process of a role says of a metric without labels."""
+        pages = await asyncio.gather(*(self.http.get(f"{each.url}/metrics") for each in self.processes[role]))
+        return [float(re.findall(rf"^{metric} (\S+)$", page.text, re.MULTILINE)[0]) for page in pages]
+
     async def restart(self) -> None:
-        """Kill one of the processes and start it again."""
-        await self._rng.choice([process for process in self.every if process.running]).restart()
+        """Kill one of the processes and start it again; each has its turn."""
+        if not self._to_kill:
+            self._to_kill = self._rng.sample(self.every, len(self.every))
+        await self._to_kill.pop().restart()
+
+    async def quiet(self) -> bool:
+        """Whether everybody has heard of every order."""
+        counts = await self.counts()
+        return counts["outbox_pending"] == 0 and counts["documents"] == counts["orders"] == counts["payments"]
+
+    async def over(self) -> bool:
+        """Whether every order has come to its end, and everybody has heard of it."""
+        for status in ("PLACED", "PAYING"):
+            if (await self.get(f"/v1/history/orders?status={status}&limit=1", role=Role.MASTER))["total"]:
+                return False
+        return await self.quiet()
 
     async def truth(self) -> Truth:
-        """Everything there is, from the databases, the PG's ledger and the index."""
+        """Everything there is, from the databases, the index, and the ledger of the PG, which is stopped for it."""
         shop, payment = (partial(ask, str(self.settings[f"{name}database_url"])) for name in ("", "payment_"))
         documents: dict[str, tuple[int, str]] = {}
         cursor = ""
@@ -109,8 +139,10 @@ class Split(People):
             page = await self.get(f"/v1/history/orders?limit=100{cursor}", role=Role.MASTER)
             documents |= {item["order_id"]: (item["version"], item["status"]) for item in page["items"]}
             if not page["next_cursor"]:
-                return gathered(shop, payment, partial(rows, self.pg.folder / "toss.db"), documents)
+                break
             cursor = f"&cursor={page['next_cursor']}"
+        assert (await self.pg.terminate()).code == 0
+        return gathered(shop, payment, partial(rows, self.pg.folder / "toss.db"), documents)
 
     async def invariants_hold(self) -> None:
         """The shop's own look at its promises."""

@@ -29,14 +29,14 @@ SESSION_S = 600
 class Load:
     """Buyers who repeat each request, in the same words, until it is answered; and somebody who pulls the plug."""
 
-    def __init__(self, shop: People, buyers: int, mix: dict[str, float]) -> None:
+    def __init__(self, shop: People, buyers: int, mix: dict[str, float], kills: int = KILLS) -> None:
         self.shop = shop
         self.mix = mix
         self.buyers = buyers
         self.rng = random.Random(buyers)
         self.paying = set(self.rng.sample(range(1, buyers + 1), int(buyers * PAYING)))
         answers = buyers + 2 * len(self.paying)
-        self.moments = {answers * at // (KILLS + 1) for at in range(1, KILLS + 1)}
+        self.moments = {answers * at // (kills + 1) for at in range(1, kills + 1)}
         self.answers = self.lost = self.kills = self.replayed = 0
         self.orders: dict[int, dict[str, Any]] = {}
         self.told: dict[str, int] = {}

@@ -11,7 +11,7 @@ from quickcommerce.kit.auth import Role
 from system.process import OPEN_WITHIN_S, STOP_WITHIN_S, Process, closing, until
 from system.shop import Shop, client, running, stock_up
 from system.truth import settled
-from system.wire import Deaf
+from system.wire import Way
 
 WINDOW_S = 3
 """The time to pay ends while nobody knows whether it was paid."""
@@ -83,7 +83,7 @@ async def test_a_shop_that_dies_during_the_call_to_the_pg_finds_the_money_when_i
     async with client() as http, closing(pg):
         await pg.start()
         shop = Shop(tmp_path / "shop", http, **QUICK | {"answer_within_s": OPEN_WITHIN_S})
-        async with Deaf(pg.url) as line, closing(shop):
+        async with Way(pg.url, deaf=True) as line, closing(shop):
             shop.pg, shop.settings["pg_url"] = pg.url, line.url
             await shop.start()
             order = await shop.order([(4, 5)])

@@ -9,21 +9,12 @@ from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.auth import Role
 from system.process import until
 from system.shop import basket
-from system.split import Split, split
+from system.split import split
 from system.test_kill import MIX, SESSION_S, Load
 from system.truth import FINAL, at_rest, checked
 
 pytestmark = pytest.mark.servers
 SHORT = {"payment_window_s": 6, "pg_confirm_deadline_s": 1, "pg_read_deadline_s": 1}
-
-
-async def over(shop: Split) -> bool:
-    """Whether every order has come to its end, and everybody has heard of it."""
-    for status in ("PLACED", "PAYING"):
-        if (await shop.get(f"/v1/history/orders?status={status}&limit=1", role=Role.MASTER))["total"]:
-            return False
-    counts = await shop.counts()
-    return counts["outbox_pending"] == 0 and counts["documents"] == counts["orders"]
 
 
 async def test_an_order_goes_its_whole_way_through_processes_that_share_nothing_but_servers(tmp_path: Path) -> None:
@@ -38,7 +29,7 @@ async def test_an_order_goes_its_whole_way_through_processes_that_share_nothing_
         assert (await shop.ask("POST", path, json=body)).status_code == 201
         await shop.until_status(paid["order_id"], "REFUNDED")
         await shop.until_status(left["order_id"], "EXPIRED")
-        await until("all is told", lambda: over(shop))
+        await until("all is told", shop.over)
         found = (await shop.get("/v1/history/orders", role=Role.MASTER))["items"]
         assert {each["order_id"]: each["status"] for each in found} == {
             paid["order_id"]: "REFUNDED", cancelled["order_id"]: "CANCELLED", left["order_id"]: "EXPIRED"
@@ -49,18 +40,20 @@ async def test_an_order_goes_its_whole_way_through_processes_that_share_nothing_
 
 
 @pytest.mark.parametrize(
-    "buyers", [pytest.param(150, id="small"), pytest.param(5_000, id="real", marks=pytest.mark.full)]
+    ("buyers", "kills"), [pytest.param(150, 10, id="small"), pytest.param(5_000, 50, id="real", marks=pytest.mark.full)]
 )
 async def test_processes_of_every_role_die_under_load_and_nothing_is_lost_or_done_twice(
-    tmp_path: Path, buyers: int
+    tmp_path: Path, buyers: int, kills: int
 ) -> None:
     goods = [Entry(product, f"goods {product}", 1_000 * product, 10 * buyers) for product in (1, 2, 3)]
     async with split(tmp_path, goods=goods, **SHORT) as shop:
-        load = Load(shop, buyers, MIX)
+        load = Load(shop, buyers, MIX, kills)
         await load.run()
+        assert load.kills == kills
+        assert {process.lives - 1 for process in shop.every} == {kills // len(shop.every)}, "somebody was spared"
         await shop.faults(confirm=[])
         await shop.http.post(f"{shop.pg_url}/emulator/clock", json={"advance_s": SESSION_S})
-        await until("every order has ended", lambda: over(shop), within_s=180)
+        await until("every order has ended", shop.over, within_s=180)
         await shop.invariants_hold()
         truth = at_rest(checked(await shop.truth()))
     assert len(truth.orders) == len(load.orders) == buyers, "a repeated request had two effects"
@@ -98,13 +91,8 @@ async def test_every_process_stops_in_turn_and_no_buyer_is_refused(tmp_path: Pat
                 assert stopped.seconds < 10, f"{process.folder.name} took {stopped.seconds:.1f} s to stop"
                 await process.start()
             stop.set()
-        await until("all is told", lambda: quiet(shop))
+        await until("all is told", shop.quiet)
         truth = checked(await shop.truth())
         assert truth.orders.keys() == set(placed), "an order is stored twice, or lost"
         assert truth.documents.keys() == set(placed)
         assert not truth.letters
-
-
-async def quiet(shop: Split) -> bool:
-    counts = await shop.counts()
-    return counts["outbox_pending"] == 0 and counts["documents"] == counts["orders"] == counts["payments"]

@@ -87,19 +87,20 @@ async def dialled(url: str, count: int) -> AsyncIterator[list[Line]]:
         await asyncio.gather(*(line.close() for line in lines))
 
 
-class Deaf:
-    """A way to another server on which requests go through and, while it is `deaf`, answers do not come back."""
+class Way:
+    """A way to another server on which answers come `late_s` later, or while it is `deaf` not at all."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, deaf: bool = False) -> None:
         self._to = urlsplit(url)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.deaf = True
+        self.deaf = deaf
+        self.late_s = 0.0
         self.swallowed = asyncio.Event()
         self.url = ""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.url = f"{self._to.scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -120,8 +121,10 @@ class Deaf:
             while data := await reader.read(65536):
                 if answers and self.deaf:
                     self.swallowed.set()
-                else:
-                    writer.write(data)
+                    continue
+                if answers and self.late_s:
+                    await asyncio.sleep(self.late_s)
+                writer.write(data)
         except OSError:
             return
         finally:

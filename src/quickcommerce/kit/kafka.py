@@ -28,6 +28,27 @@ ASK_S = 5.0
 DELIVERY_S = 5.0
 """How long an event waits to be confirmed: far less than a relay's lease, and room for a change of leaders."""
 _POLL_S = 0.2
+AGAIN_S = 60.0
+"""What a client says again is logged again after so long: of brokers that are away it speaks many times a second."""
+
+
+class Fresh:
+    """A filter of log lines: those that were not logged of late, but for how long something took."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log it."""
+        now, text = time.monotonic(), record.getMessage().partition(" (after ")[0]
+        if now < self._said.get(text, -AGAIN_S) + AGAIN_S:
+            return False
+        self._said = {each: at for each, at in self._said.items() if now < at + AGAIN_S} | {text: now}
+        return True
+
+
+_LOGGER = logging.getLogger("kafka")
+_LOGGER.addFilter(Fresh())
 
 
 def common(servers: str) -> dict[str, Any]:
@@ -36,7 +57,7 @@ def common(servers: str) -> dict[str, Any]:
         "bootstrap.servers": servers,
         "client.id": "quickcommerce",
         "reconnect.backoff.max.ms": 1_000,
-        "logger": logging.getLogger("kafka"),
+        "logger": _LOGGER,
     }
 
 
@@ -136,9 +157,10 @@ class Publisher:
             confirmed |= wave.keys() - reasons.keys()
         front = next((at for at in range(len(messages)) if at not in confirmed), len(messages))
         if reasons:
-            log.warning("kafka.unconfirmed", topic=topic, events=len(messages), confirmed=front, reason=str(reasons))
-        if front == 0 and reasons:
-            raise Unavailable(f"Kafka does not confirm events of {topic}: {next(iter(reasons.values()))}")
+            reason = next(iter(reasons.values()))
+            if front == 0:
+                raise Unavailable(f"Kafka does not confirm events of {topic}: {reason}")
+            log.warning("kafka.unconfirmed", topic=topic, events=len(messages), confirmed=front, reason=reason)
         return front
 
     async def close(self) -> None:

@@ -196,7 +196,11 @@ class MariaDb:
             if isinstance(error, TimeoutError):
                 raise Unavailable(f"the database {self.name} does not answer") from None
             if isinstance(error, errors.MySQLError):
-                raise meaning(self.name, error) from error
+                meant = meaning(self.name, error)
+                if isinstance(meant, Lost):
+                    # It hung up before anything was asked, as a proxy does whose server is not there.
+                    meant = Unavailable(f"the database {self.name} cannot be reached: it ends the connection")
+                raise meant from error
             raise
         if rows[0][0] != COLLATION:
             _drop(connection)
