@@ -121,7 +121,7 @@ class InTurn(httpx2.AsyncBaseTransport):
 @asynccontextmanager
 async def in_turn(folder: Path, **settings: object) -> AsyncIterator[World]:
     """Two processes that look like one. The events of both go through the first, which has the history."""
-    async with shops(folder, 2, carriers=1, **settings) as worlds, buyers(InTurn(worlds)) as http:
+    async with shops(folder, 2, port=0, carriers=1, **settings) as worlds, buyers(InTurn(worlds)) as http:
         yield World(worlds[0].app, RealClock(), http)
 
 
