@@ -67,7 +67,7 @@ async def test_a_buyer_pays_with_the_widget(tmp_path: Path, language: str, label
         assert calls["amount"] == {"currency": "KRW", "value": payment["amount"]}
         assert calls["request"] == {
             "orderId": payment["payment_id"],
-            "orderName": "우유 1L",
+            "orderName": {"ko": "우유 1L", "en": "Milk 1L"}[language],
             "successUrl": f"{someone.shop.url}/pay/success",
             "failUrl": f"{someone.shop.url}/pay/fail",
         }
