@@ -16,10 +16,10 @@ async def placed(w: World) -> tuple[str, dict[str, object]]:
 @pytest.mark.parametrize("key", ["confirm", "orders", "key-in", "..", "a/b", "tgen_invented"])
 async def test_a_key_that_is_no_key_holds_no_goods(tmp_path: Path, key: str) -> None:
     """Without a card and without the PG's page, nobody keeps an order alive past its time."""
-    async with world(tmp_path) as w:
+    async with world(tmp_path, payment_window_s=30) as w:
         order_id, payment = await placed(w)
         assert (await w.confirm(payment, key)).status_code == 402
-        await w.until_status(order_id, "EXPIRED", within_s=700)
+        await w.until_status(order_id, "EXPIRED", within_s=40)
         assert await w.stock(1) == (1_000, 0, 0)
 
 
