@@ -8,11 +8,23 @@ import pytest
 from litestar import Litestar
 from litestar.datastructures import State
 
+import schemas
+from flow import pair
+from flow import process as process_module
 from flow.lives import run, shop_files
 from flow.process import LastingPg
 from quickcommerce import parts, roles
 from quickcommerce import routes as routes_module
 from quickcommerce.kit import openapi
+
+
+@pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.servers)])
+def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The scenario runs twice: in one process on SQLite, and in two on a MariaDB that undoes transactions (`pair`)."""
+    if request.param == "mariadb":
+        monkeypatch.setattr(process_module, "start", pair.start)
+    yield
+    schemas.drop_all()
 
 
 @pytest.fixture(scope="session")

@@ -241,11 +241,13 @@ async def _events(w: World, truth: Truth, foreign: int) -> None:
         assert not left, f"I6: {subscription.consumer.name} has not taken {left}"
     versions: dict[str, list[int]] = defaultdict(list)
     notices = 0
-    for each in await rows(w.app.stores.shop, "seq type subject data", "outbox"):
-        told_of = events.decode(each["type"], each["data"])
-        if isinstance(told_of, events.OrderEvent):
-            versions[each["subject"]].append(told_of.order.version)
-        else:
+    told_of = {one.id: events.decode(one.type, one.data) for one in w.log.values()}
+    for each in await rows(w.app.stores.shop, "seq event_id type data", "outbox"):
+        told_of[each["event_id"]] = events.decode(each["type"], each["data"])
+    for event in told_of.values():
+        if isinstance(event, events.OrderEvent):
+            versions[event.order.order_id].append(event.order.version)
+        elif isinstance(event, events.MoneyUnclaimed):
             notices += 1
     for order_id, told in versions.items():
         assert told == list(range(told[0], told[0] + len(told))), f"I6: {order_id} told its versions as {told}"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from flow.invariants import always
 from flow.probe import Front, Line, Probe, Watched
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit import db, folders
@@ -112,6 +113,8 @@ async def process(
     try:
         yield w
         assert crashes() == crashed, "a loop ended in an exception that nobody expected"
+        if not probe.dead.is_set():
+            await always(w)
     finally:
         if probe.dead.is_set():
             await bury(w)
@@ -119,4 +122,5 @@ async def process(
             probe.armed = False
             probe.down.clear()
             await w.http.aclose()
-            await w.app.stop()
+            for app in w.apps:
+                await app.stop()

@@ -32,6 +32,8 @@ from quickcommerce.kit.sqlite import Sqlite
 from quickcommerce.stock import store as stock_store
 from world import World
 
+pytestmark = pytest.mark.usefixtures("both")
+
 
 async def ask(w: World, path: str, body: dict[str, Any], **headers: str) -> httpx2.Response:
     return await w.http.post(path, json=body, headers=w.auth(1, Role.MASTER) | headers)

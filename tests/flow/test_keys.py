@@ -4,11 +4,15 @@ import asyncio
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
+
 from flow.acts import MILK, kept, payment_of, to_pay
 from flow.invariants import check
 from flow.process import process
 from quickcommerce.payment.model import Asked, Declined, Reply
 from quickcommerce.settings import LOCAL_PG_KEY
+
+pytestmark = pytest.mark.usefixtures("both")
 
 
 async def test_money_under_a_key_that_was_taken_for_declined_is_found_and_pays_the_order(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from quickcommerce.payment.model import DECLINES_MAX, Asked, Captured, Declined,
 from quickcommerce.payment.outcomes import Result
 from world import World
 
+pytestmark = pytest.mark.usefixtures("both")
+
 
 async def sale_of(w: World, product_id: int, quota: int) -> None:
     body = {"product_id": product_id, "price": 2_000, "quota": quota, "starts_at": now(w, 0), "ends_at": now(w, 3600)}

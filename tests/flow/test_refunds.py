@@ -23,6 +23,8 @@ from quickcommerce.kit.outbox import Message
 from quickcommerce.payment.refund_model import Cancel, CancelReply
 from world import World
 
+pytestmark = pytest.mark.usefixtures("both")
+
 Fault = dict[str, Any]
 LOST: Fault = {"kind": "drop-after"}
 KNOWN_S = 90

@@ -18,6 +18,8 @@ from quickcommerce.kit.auth import Role
 from quickcommerce.order import timeline_store
 from world import World
 
+pytestmark = pytest.mark.usefixtures("both")
+
 
 @asynccontextmanager
 async def buried(w: World, event: str) -> AsyncIterator[None]:

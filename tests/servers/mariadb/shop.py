@@ -14,12 +14,10 @@ import msgspec
 import schemas
 from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
-from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import system_clock
-from quickcommerce.kit.db import Tx
-from quickcommerce.kit.outbox import Message, Relay
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.toss_emulator import AppTransport
+from relays import relays
 from world import GOODS, Clock, World, buyers
 
 
@@ -40,30 +38,6 @@ def built(folder: Path, number: int, *, port: int = 0, **settings: object) -> Ap
     urls = [schemas.url_of(name, port=port) for name in names]
     # A process of the real thing has a broker; here the test carries the events.
     return build(msgspec.structs.replace(loaded, database_url=urls[0], payment_database_url=urls[1]))
-
-
-async def settled(_: Tx) -> None:
-    """A bus that keeps its own place."""
-
-
-def relays(app: App) -> list[Relay]:
-    """What carries the events of each outbox to all their consumers, in place of a broker."""
-
-    def relay(subscriptions: list[Subscription]) -> Relay:
-        async def publish(messages: list[Message]) -> int:
-            try:
-                for subscription in subscriptions:
-                    await subscription.consumer.deliver(messages, settled)
-            except Unavailable:
-                return 0
-            return len(messages)
-
-        return Relay(subscriptions[0].source, publish, system_clock, app.flows.ids, lease_s=10.0, list_max=100)
-
-    by_source: dict[str, list[Subscription]] = {}
-    for subscription in app.parts.subscriptions:
-        by_source.setdefault(subscription.source.name, []).append(subscription)
-    return [relay(subscriptions) for subscriptions in by_source.values()]
 
 
 async def _keep(step: Any) -> None:
@@ -94,7 +68,10 @@ async def shops(folder: Path, count: int = 2, *, port: int = 0, **settings: obje
             http = await stack.enter_async_context(buyers(AppTransport(app.asgi)))
             worlds.append(World(app, RealClock(), http))
             loops = (app.flows.orders.expire, app.flows.captures.due, app.flows.refunding.due)
-            running += [asyncio.create_task(_keep(each)) for each in (*loops, *(one.step for one in relays(app)))]
+            running += [
+                asyncio.create_task(_keep(each))
+                for each in (*loops, *(one.step for one in relays(app, system_clock, {})))
+            ]
         try:
             yield worlds
         finally:
