@@ -96,7 +96,7 @@ async def test_control_price_version_of_a_sale(tmp_path: Path, monkeypatch: pyte
 
 async def quota(folder: Path) -> None:
     """Two transactions saw the same five units left, and each takes them."""
-    async with process(folder, loops=False) as w:
+    async with process(folder, loops=False, sound=False) as w:
         shop, sales, catalog = w.app.stores.shop, w.app.flows.sales, w.app.flows.catalog
         assert isinstance(shop, Watched)
         assert isinstance(shop.inner, Sqlite)

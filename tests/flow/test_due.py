@@ -3,15 +3,11 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from flow.acts import MILK, calls, kept, payment_of, to_pay
 from flow.invariants import check
 from flow.probe import Probe
 from flow.process import process
 from quickcommerce.payment.running import DUE_MAX
-
-pytestmark = pytest.mark.usefixtures("both")
 
 
 async def test_one_payment_that_hangs_at_the_pg_delays_no_other(tmp_path: Path) -> None:

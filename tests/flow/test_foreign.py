@@ -16,8 +16,6 @@ from quickcommerce.kit.auth import Role
 from quickcommerce.payment import refund_model
 from world import World
 
-pytestmark = pytest.mark.usefixtures("both")
-
 
 async def by_hand(w: World, payment: dict[str, Any], amount: int, key: str = "") -> httpx2.Response:
     """An operator gives money back at the PG."""

@@ -13,8 +13,6 @@ from flow.process import process
 from quickcommerce.payment.model import Asked, Reply
 from world import World
 
-pytestmark = pytest.mark.usefixtures("both")
-
 Fault = dict[str, Any]
 KNOWN_S = 90
 """So soon after the PG can be read again, every outcome is known."""

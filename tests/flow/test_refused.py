@@ -22,8 +22,6 @@ from quickcommerce.payment.refund_model import RUNS_S, Cancel, CancelReply, Mean
 from quickcommerce.payment.refund_steps import RefundSteps
 from world import World
 
-pytestmark = pytest.mark.usefixtures("both")
-
 GATEWAY = Said("HTTP_504", "", Means.TRANSIENT)
 FINAL = Said("NOT_CANCELABLE_PAYMENT", "busy", Means.FINAL)
 REFUSED = {"kind": "error", "code": "NOT_CANCELABLE_PAYMENT", "forever": True}

@@ -9,8 +9,6 @@ from flow.acts import MILK, kept, to_pay
 from flow.invariants import check
 from flow.process import process
 
-pytestmark = pytest.mark.usefixtures("both")
-
 
 @pytest.mark.parametrize(
     "code", ["NOT_AVAILABLE_BANK", "NOT_AVAILABLE_PAYMENT", "INVALID_REQUEST", "REJECT_CARD_PAYMENT"]

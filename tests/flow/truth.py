@@ -164,10 +164,7 @@ async def read(w: World) -> Truth:
         _grouped(payment["refund_attempt"], "refund_id"),
         {each["orderId"]: [cancel["amount"] for cancel in each["cancels"]] for each in ledger if each["cancels"]},
         payment["idempotency"],
-        {
-            each["order_id"]: each
-            for each in await rows(w.app.stores.history, "order_id version status body", "document")
-        },
+        {each["order_id"]: each for each in documents},
         shop["dead_letter"] + payment["dead_letter"],
     )
 
