@@ -2,14 +2,15 @@
 
 Under `VirtualLoop` nothing waits: when every task waits for a time, the clock jumps to it. A day of retries takes as
 long as its work. The databases are real SQLite files, used inline, and the PG is the real emulator in this process.
+While a server outside is at work (`VirtualLoop.abroad`), no time passes.
 """
 
 import asyncio
 import random
 import selectors
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from quickcommerce.catalog.model import Entry
 from quickcommerce.kit import db
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import SECOND_US
+from quickcommerce.kit.outbox import Message
 from quickcommerce.parts import Connect
 from quickcommerce.toss_emulator import AppTransport
 
@@ -35,10 +37,16 @@ class _Jumping(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.jumped_s = 0.0
+        self.abroad = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or timeout == 0:
+            return ready
+        if self.abroad:
+            ready = super().select(60)
+            if not ready:
+                raise RuntimeError("a server has not answered for a minute")
             return ready
         if timeout is not None:
             self.jumped_s += timeout
@@ -59,6 +67,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.jumped_s
+
+    @contextmanager
+    def abroad(self) -> Iterator[None]:
+        """Meanwhile a server outside is at work, which knows no virtual time: the clock stands still."""
+        self._jumping.abroad += 1
+        try:
+            yield
+        finally:
+            self._jumping.abroad -= 1
 
 
 class Clock:
@@ -89,6 +106,17 @@ class World:
     app: App
     clock: Clock
     http: httpx2.AsyncClient
+    others: list[App] = field(default_factory=list)
+    """Other processes on the same stores. Buyers come to all of them in turn."""
+    log: dict[str, Message] = field(default_factory=dict)
+    """The events that have left the outboxes for a bus that is none itself, by their ids."""
+    look_every_s: float = 0.1
+    """How often it is looked whether something has come true."""
+
+    @property
+    def apps(self) -> list[App]:
+        """Every process."""
+        return [self.app, *self.others]
 
     def auth(self, user: int = 7, role: Role = Role.USER) -> dict[str, str]:
         """An Authorization header."""
@@ -143,11 +171,11 @@ class World:
 
     async def until(self, what: str, check: Any, *, within_s: float = 120) -> Any:
         """Wait (in virtual time) until `await check()` is true. Returns what it gave."""
-        for _ in range(int(within_s / 0.1)):
+        for _ in range(int(within_s / self.look_every_s)):
             found = await check()
             if found:
                 return found
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(self.look_every_s)
         raise AssertionError(f"not within {within_s} s: {what}")
 
     async def status(self, order_id: str) -> str:
@@ -173,13 +201,18 @@ class World:
         return counts
 
 
+def settings_of(folder: Path, **settings: object) -> settings_module.Settings:
+    """The settings of a system on the files in `folder`."""
+    environment = {f"QC_{name.upper()}": str(value) for name, value in settings.items()}
+    return settings_module.load(
+        {"QC_PROFILE": "test", "QC_DATA_DIR": str(folder), "QC_LOG_LEVEL": "ERROR"} | environment
+    )
+
+
 def built(folder: Path, clock: Clock, connect: Connect, *, seed: int, **settings: object) -> App:
     """A system on the files in `folder`, of which nothing runs yet. `settings` are `QC_` settings."""
-    environment = {f"QC_{name.upper()}": str(value) for name, value in settings.items()}
-    return build(
-        settings_module.load({"QC_PROFILE": "test", "QC_DATA_DIR": str(folder), "QC_LOG_LEVEL": "ERROR"} | environment),
-        clock=clock, rng=random.Random(seed), connect=connect, inline=True,
-    )  # fmt: skip
+    found = settings_of(folder, **settings)
+    return build(found, clock=clock, rng=random.Random(seed), connect=connect, inline=True)
 
 
 async def started(app: App, *, loops: bool, goods: Sequence[Entry]) -> None:

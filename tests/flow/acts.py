@@ -1,9 +1,10 @@
 """What buyers do in scenarios, and what a scenario keeps an eye on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 
@@ -56,6 +57,16 @@ async def refund(w: World, payment: dict[str, Any], *, key: str | None = None, *
 async def cancel(w: World, order_id: str, *, user: int = 7) -> httpx2.Response:
     """Ask for an order to be cancelled."""
     return await w.http.post(f"/v1/orders/{order_id}/cancel", headers=w.auth(user))
+
+
+@contextmanager
+def pg_client(w: World, **calls: Any) -> Iterator[None]:
+    """Meanwhile these calls stand in for those of the PG's client, in every process."""
+    with ExitStack() as stack:
+        for app in w.apps:
+            for name, call in calls.items():
+                stack.enter_context(patch.object(app.flows.toss, name, call))
+        yield
 
 
 async def deliver(w: World) -> None:

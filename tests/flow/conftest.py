@@ -8,11 +8,36 @@ import pytest
 from litestar import Litestar
 from litestar.datastructures import State
 
+import schemas
+from flow import pair
+from flow import process as process_module
 from flow.lives import run, shop_files
 from flow.process import LastingPg
 from quickcommerce import parts, roles
 from quickcommerce import routes as routes_module
 from quickcommerce.kit import openapi
+
+
+@pytest.fixture
+def on_mariadb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The scenario runs in two processes on a MariaDB that undoes transactions (`pair`)."""
+    monkeypatch.setattr(process_module, "start", pair.start)
+    yield
+    schemas.drop_all()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.servers)])
+def both(request: pytest.FixtureRequest) -> None:
+    """The scenario runs twice: in one process on SQLite, and `on_mariadb` in two.
+
+    So do those about money, coupons, sales, refunds, keys, endings and guards: what two writers could spoil. On SQLite
+    alone are those of a process that dies between two steps or of a commit whose reply is lost, which `tests/system` and
+    `tests/servers/mariadb` have with real kills and a real line; those of hours of outage and of clocks that jump,
+    whose thousands of looks at nothing are seconds there and minutes over a network; what the PG says; the gate, the
+    readiness, and the search's rebuild, which have suites of their own on real servers.
+    """
+    if request.param == "mariadb":
+        request.getfixturevalue("on_mariadb")
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from flow.acts import (
     order,
     paid,
     payment_of,
+    pg_client,
     refund,
     set_clock,
     to_pay,
@@ -177,7 +178,7 @@ async def amount_read_back(folder: Path) -> None:
         async def read(asked: Asked) -> Reading:
             return Found(asked.payment_key, asked.payment_id, 100, "KRW", "DONE", "", "")
 
-        with patch.object(w.app.flows.toss, "confirm", confirm), patch.object(w.app.flows.toss, "read", read):
+        with pg_client(w, confirm=confirm, read=read):
             await w.confirm(payment, key)
             await asyncio.sleep(30)
             assert await w.status(order_id) == "PAYING", "goods for 5,800 won go out for 100"

@@ -35,18 +35,12 @@ async def always(w: World) -> Truth:
 
 async def check(w: World, *, dead: int = 0, foreign: int = 0) -> Truth:
     """What holds at rest. `dead` letters are expected; `foreign` events were told by no order or payment of ours."""
-    truth = await one_story(w, dead=dead)
-    await _events(w, truth, foreign)
-    return truth
-
-
-async def one_story(w: World, *, dead: int = 0) -> Truth:
-    """What holds at rest, but for the events themselves, which a broker takes out of the databases."""
     truth = await always(w)
     assert len(truth.letters) == dead, f"I6: {dead} dead letters were expected: {truth.letters}"
     _money(truth)
     _stuck(truth)
     _history(truth)
+    await _events(w, truth, foreign)
     told = await w.app.operations.invariants()
     assert told.holds, f"the shop itself sees {[each for each in told.invariants if not each.holds]}"
     return truth
@@ -265,11 +259,13 @@ async def _events(w: World, truth: Truth, foreign: int) -> None:
         assert not left, f"I6: {subscription.consumer.name} has not taken {left}"
     versions: dict[str, list[int]] = defaultdict(list)
     notices = 0
-    for each in await rows(w.app.stores.shop, "seq type subject data", "outbox"):
-        told_of = events.decode(each["type"], each["data"])
-        if isinstance(told_of, events.OrderEvent):
-            versions[each["subject"]].append(told_of.order.version)
-        else:
+    told_of = {one.id: events.decode(one.type, one.data) for one in w.log.values()}
+    for each in await rows(w.app.stores.shop, "seq event_id type data", "outbox"):
+        told_of[each["event_id"]] = events.decode(each["type"], each["data"])
+    for event in told_of.values():
+        if isinstance(event, events.OrderEvent):
+            versions[event.order.order_id].append(event.order.version)
+        elif isinstance(event, events.MoneyUnclaimed):
             notices += 1
     for order_id, told in versions.items():
         assert told == list(range(told[0], told[0] + len(told))), f"I6: {order_id} told its versions as {told}"

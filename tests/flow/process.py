@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from flow.invariants import always
 from flow.probe import Front, Line, Probe, Watched
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit import db, folders
@@ -103,15 +104,20 @@ class LastingPg(Emulator):
 @asynccontextmanager
 async def process(
     folder: Path, probe: Probe | None = None, clock: Clock | None = None, *, seed: int = 1, loops: bool = True,
-    goods: Sequence[Entry] = GOODS, **settings: object,
+    goods: Sequence[Entry] = GOODS, sound: bool = True, **settings: object,
 ) -> AsyncIterator[World]:  # fmt: skip
-    """A process that is stopped gracefully at the end, unless its probe killed it before. No loop of it may crash."""
+    """A process that is stopped gracefully at the end, unless its probe killed it before. No loop of it may crash.
+
+    At the end all that always holds must hold, unless the test itself has made its rows unsound.
+    """
     probe = probe or Probe()
     crashed = crashes()
     w = await start(folder, probe, clock or day(), seed=seed, loops=loops, goods=goods, **settings)
     try:
         yield w
         assert crashes() == crashed, "a loop ended in an exception that nobody expected"
+        if sound and not probe.dead.is_set():
+            await always(w)
     finally:
         if probe.dead.is_set():
             await bury(w)
@@ -119,4 +125,5 @@ async def process(
             probe.armed = False
             probe.down.clear()
             await w.http.aclose()
-            await w.app.stop()
+            for app in reversed(w.apps):
+                await app.stop()

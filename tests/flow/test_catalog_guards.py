@@ -32,6 +32,8 @@ from quickcommerce.kit.sqlite import Sqlite
 from quickcommerce.stock import store as stock_store
 from world import World
 
+pytestmark = pytest.mark.usefixtures("both")
+
 
 async def ask(w: World, path: str, body: dict[str, Any], **headers: str) -> httpx2.Response:
     return await w.http.post(path, json=body, headers=w.auth(1, Role.MASTER) | headers)
@@ -94,7 +96,7 @@ async def test_control_price_version_of_a_sale(tmp_path: Path, monkeypatch: pyte
 
 async def quota(folder: Path) -> None:
     """Two transactions saw the same five units left, and each takes them."""
-    async with process(folder, loops=False) as w:
+    async with process(folder, loops=False, sound=False) as w:
         shop, sales, catalog = w.app.stores.shop, w.app.flows.sales, w.app.flows.catalog
         assert isinstance(shop, Watched)
         assert isinstance(shop.inner, Sqlite)

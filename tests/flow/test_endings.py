@@ -12,6 +12,8 @@ from flow.process import day, process
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, from_rfc3339
 
+pytestmark = pytest.mark.usefixtures("both")
+
 UNREADABLE = {"kind": "http", "status": 503, "forever": True}
 
 

@@ -25,6 +25,8 @@ from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.model import Found, conclude
 from quickcommerce.stock import store as stock_store
 
+pytestmark = pytest.mark.usefixtures("both")
+
 
 async def test_stock_check(tmp_path: Path) -> None:
     await guards.stock_check(tmp_path)

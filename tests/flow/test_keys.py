@@ -2,13 +2,16 @@
 
 import asyncio
 from pathlib import Path
-from unittest.mock import patch
 
-from flow.acts import MILK, kept, payment_of, to_pay
+import pytest
+
+from flow.acts import MILK, kept, payment_of, pg_client, to_pay
 from flow.invariants import check
 from flow.process import process
 from quickcommerce.payment.model import Asked, Declined, Reply
 from quickcommerce.settings import LOCAL_PG_KEY
+
+pytestmark = pytest.mark.usefixtures("both")
 
 
 async def test_money_under_a_key_that_was_taken_for_declined_is_found_and_pays_the_order(tmp_path: Path) -> None:
@@ -22,7 +25,7 @@ async def test_money_under_a_key_that_was_taken_for_declined_is_found_and_pays_t
             return Declined("REJECT_CARD_COMPANY", "refused")
 
         async with kept(w, MILK, 2):
-            with patch.object(w.app.flows.toss, "confirm", liar):
+            with pg_client(w, confirm=liar):
                 assert (await w.confirm(payment, key)).status_code == 402
             second = await w.authenticate(payment)
             answer = await w.confirm(payment, second)

@@ -18,6 +18,8 @@ from quickcommerce.kit.ids import OrderId, PaymentId
 from quickcommerce.kit.outbox import Message
 from world import World
 
+pytestmark = pytest.mark.usefixtures("both")
+
 TIMES: dict[str, Any] = {"payment_window_s": 30, "unknown_hold_s": 120}
 UNREADABLE = {"kind": "drop-before", "forever": True}
 

@@ -7,7 +7,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from flow.acts import BANANAS, BEEF, EGGS, MILK, cancel, every, nothing, order, paid, payment_of, refund, to_pay
+from flow.acts import (
+    BANANAS,
+    BEEF,
+    EGGS,
+    MILK,
+    cancel,
+    every,
+    nothing,
+    order,
+    paid,
+    payment_of,
+    pg_client,
+    refund,
+    to_pay,
+)
 from flow.invariants import check
 from flow.process import process
 from flow.test_late import TIMES, coupon_of, found, lost, now
@@ -25,6 +39,8 @@ from quickcommerce.payment import store as payment_store
 from quickcommerce.payment.model import DECLINES_MAX, Asked, Captured, Declined, Reply
 from quickcommerce.payment.outcomes import Result
 from world import World
+
+pytestmark = pytest.mark.usefixtures("both")
 
 
 async def sale_of(w: World, product_id: int, quota: int) -> None:
@@ -133,7 +149,7 @@ async def test_control_an_older_refund(tmp_path: Path, monkeypatch: pytest.Monke
 
 async def test_money_for_an_order_that_has_failed_goes_back_even_if_the_goods_are_there(tmp_path: Path) -> None:
     """The PG says no to the last card, and captures all the same."""
-    async with process(tmp_path) as w:
+    async with process(tmp_path, sound=False) as w:
         placed = await order(w)
         payment = await payment_of(w, placed)
         for _ in range(DECLINES_MAX - 1):
@@ -144,8 +160,7 @@ async def test_money_for_an_order_that_has_failed_goes_back_even_if_the_goods_ar
             await confirm(asked)
             return Declined("REJECT_CARD_PAYMENT", "no")
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(w.app.flows.toss, "confirm", lying)
+        with pg_client(w, confirm=lying):
             assert (await w.confirm(payment, await w.authenticate(payment))).status_code == 402
         await w.until_status(placed["order_id"], "FAILED")
         known = await w.app.flows.payments.get(PaymentId(payment["payment_id"]))

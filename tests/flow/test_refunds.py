@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from structlog.typing import EventDict
 
-from flow.acts import calls, order, paid, payment_of, refund
+from flow.acts import calls, order, paid, payment_of, pg_client, refund
 from flow.invariants import always, check
 from flow.probe import Probe
 from flow.process import process
@@ -22,6 +21,8 @@ from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.outbox import Message
 from quickcommerce.payment.refund_model import Cancel, CancelReply
 from world import World
+
+pytestmark = pytest.mark.usefixtures("both")
 
 Fault = dict[str, Any]
 LOST: Fault = {"kind": "drop-after"}
@@ -116,7 +117,7 @@ async def test_a_repeat_is_the_same_request_and_after_an_answer_it_is_another(tm
             return await ask(request)
 
         await w.faults(cancel=[{"kind": "drop-before", "repeat": 2}, {"kind": "error", "code": "PROVIDER_ERROR"}])
-        with patch.object(w.app.flows.toss, "cancel", cancel):
+        with pg_client(w, cancel=cancel):
             async with ends_once(w, payment, 5_800):
                 await refund(w, payment)
         first, *repeats, another = asked

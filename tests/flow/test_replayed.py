@@ -1,7 +1,7 @@
 """Dead letters that are replayed later than others: none of them sells, charges, or says what is over."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,16 +18,20 @@ from quickcommerce.kit.auth import Role
 from quickcommerce.order import timeline_store
 from world import World
 
+pytestmark = pytest.mark.usefixtures("both")
+
 
 @asynccontextmanager
 async def buried(w: World, event: str) -> AsyncIterator[None]:
     """Meanwhile a defect of ours keeps the shop from taking events of this kind."""
-    handlers: Any = w.app.parts.subscriptions[1].consumer.handlers  # type: ignore[attr-defined]
+    handlers: list[Any] = [app.parts.subscriptions[1].consumer.handlers for app in w.apps]  # type: ignore[attr-defined]
 
     async def fail(*_: object) -> None:
         raise RuntimeError("a defect of today")
 
-    with patch.dict(handlers, {event: fail}):
+    with ExitStack() as stack:
+        for each in handlers:
+            stack.enter_context(patch.dict(each, {event: fail}))
         yield
 
 

@@ -3,12 +3,16 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from flow.acts import payment_of
 from flow.invariants import always, check
 from flow.probe import Probe
 from flow.process import process
 from flow.truth import rest
 from quickcommerce.catalog.model import Entry
+
+pytestmark = pytest.mark.usefixtures("both")
 
 HOT = 9
 

@@ -3,11 +3,15 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from flow.acts import MILK
 from flow.process import process
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, rfc3339
 from world import EPOCH_US, Clock
+
+pytestmark = pytest.mark.usefixtures("both")
 
 TICK_US = 1_000
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from quickcommerce.kit.bus import Subscription
-from quickcommerce.kit.db import Database
+from quickcommerce.kit.db import Database, Tx
 from world import World
 
 Row = dict[str, Any]
@@ -43,11 +43,21 @@ class Truth(msgspec.Struct, frozen=True):
 
 async def rows(db: Database, columns: str, table: str) -> list[Row]:
     """All rows of a table. Reads the store itself, past whatever a test has put around it."""
-    names = columns.split()
-    db = getattr(db, "inner", db)
-    order = ", ".join(str(at + 1) for at in range(len(names)))
-    found = await db.scan(lambda tx: tx.all(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}"))
-    return [dict(zip(names, row, strict=True)) for row in found]
+    return (await tables(db, {table: columns}))[table]
+
+
+async def tables(db: Database, columns: dict[str, str]) -> dict[str, list[Row]]:
+    """All rows of these tables at one moment. Reads past whatever a test has put around the store."""
+
+    async def whole(tx: Tx) -> dict[str, list[Row]]:
+        found = {}
+        for table, names in ((table, names.split()) for table, names in columns.items()):
+            order = ", ".join(str(at + 1) for at in range(len(names)))
+            rows = await tx.all(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}")
+            found[table] = [dict(zip(names, row, strict=True)) for row in rows]
+        return found
+
+    return await getattr(db, "inner", db).scan(whole)  # type: ignore[no-any-return]
 
 
 async def rest(w: World, *, within_s: float = 120) -> None:
@@ -96,61 +106,70 @@ def _grouped(found: list[Row], key: str) -> dict[str, list[Row]]:
     return groups
 
 
+SHOP = {
+    "orders": "order_id user_id status version total discount payable paid refunded expires_us updated_us",
+    "order_line": "order_id product_id quantity time_sale_id",
+    "order_change": "order_id version step at_us from_status to_status what cause",
+    "product": "product_id on_hand reserved sold",
+    "stock_entry": "cause product_id kind quantity",
+    "time_sale": "time_sale_id quota used",
+    "idempotency": "scoped_key resource",
+    "dead_letter": "letter_id consumer event_type subject reason",
+}
+PAYMENT = {
+    "payment": "payment_id order_id user_id amount status version captured refunded refunding expires_us payment_key"
+    " attempt declines",
+    "payment_attempt": "payment_id attempt payment_key outcome idempotency_key ended_us",
+    "refund": "payment_id seq refund_id amount status restock attempt ended_us transaction_key",
+    "refund_attempt": "refund_id attempt idempotency_key outcome ended_us",
+    "ledger_entry": "payment_id posting account amount",
+    "idempotency": "scoped_key resource",
+    "dead_letter": "letter_id consumer event_type subject reason",
+}
+
+
 async def read(w: World) -> Truth:
-    """Everything there is now."""
-    shop, payment, history = w.app.stores.shop, w.app.stores.payment, w.app.stores.history
-    orders = await rows(
-        shop, "order_id user_id status version total discount payable paid refunded expires_us updated_us", "orders"
-    )
+    """Everything there is now: each store at one moment, at which the PG's ledger was as it is told here."""
+    ledger = (await w.ledger())["payments"]
+    while True:
+        payment = await tables(w.app.stores.payment, PAYMENT)
+        now = (await w.ledger())["payments"]
+        if now == ledger:
+            break
+        # Meanwhile money has moved there, which these rows may not know.
+        ledger = now
+    shop = await tables(w.app.stores.shop, SHOP)
+    documents = await rows(w.app.stores.history, "order_id version status body", "document")
     lines: dict[str, Counter[int]] = defaultdict(Counter)
     on_sale: dict[str, Counter[str]] = defaultdict(Counter)
-    for line in await rows(shop, "order_id product_id quantity time_sale_id", "order_line"):
+    for line in shop["order_line"]:
         lines[line["order_id"]][line["product_id"]] += line["quantity"]
         if line["time_sale_id"]:
             on_sale[line["order_id"]][line["time_sale_id"]] += line["quantity"]
-    changes = await rows(shop, "order_id version step at_us from_status to_status what cause", "order_change")
-    payments = await rows(
-        payment,
-        "payment_id order_id user_id amount status version captured refunded refunding expires_us payment_key attempt"
-        " declines",
-        "payment",
-    )
-    attempts = await rows(payment, "payment_id attempt payment_key outcome idempotency_key ended_us", "payment_attempt")
-    refund = "payment_id seq refund_id amount status restock attempt ended_us transaction_key"
-    refunds = await rows(payment, refund, "refund")
-    tries = await rows(payment, "refund_id attempt idempotency_key outcome ended_us", "refund_attempt")
-    booked = await rows(payment, "payment_id posting account amount", "ledger_entry")
-    refund_keys = await rows(payment, "scoped_key resource", "idempotency")
-    products = await rows(shop, "product_id on_hand reserved sold", "product")
-    entries = await rows(shop, "cause product_id kind quantity", "stock_entry")
-    keys = await rows(shop, "scoped_key resource", "idempotency")
-    # Behind all that must fit together: while the PG is asked, things go on.
-    ledger = (await w.ledger())["payments"]
-    letter = "letter_id consumer event_type subject reason"
     return Truth(
         w.clock(),
-        products,
-        entries,
-        {order["order_id"]: order for order in orders},
+        shop["product"],
+        shop["stock_entry"],
+        {order["order_id"]: order for order in shop["orders"]},
         lines,
-        await rows(shop, "time_sale_id quota used", "time_sale"),
+        shop["time_sale"],
         on_sale,
-        _grouped(changes, "order_id"),
-        keys,
-        {each["payment_id"]: each for each in payments},
-        _grouped(attempts, "payment_id"),
+        _grouped(shop["order_change"], "order_id"),
+        shop["idempotency"],
+        {each["payment_id"]: each for each in payment["payment"]},
+        _grouped(payment["payment_attempt"], "payment_id"),
         {
             each["orderId"]: [(each["paymentKey"], capture["amount"]) for capture in each["captures"]]
             for each in ledger
             if each["captures"]
         },
-        _grouped(refunds, "payment_id"),
-        _grouped(tries, "refund_id"),
-        _grouped(booked, "payment_id"),
+        _grouped(payment["refund"], "payment_id"),
+        _grouped(payment["refund_attempt"], "refund_id"),
+        _grouped(payment["ledger_entry"], "payment_id"),
         {each["orderId"]: [cancel["amount"] for cancel in each["cancels"]] for each in ledger if each["cancels"]},
-        refund_keys,
-        {each["order_id"]: each for each in await rows(history, "order_id version status body", "document")},
-        await rows(shop, letter, "dead_letter") + await rows(payment, letter, "dead_letter"),
+        payment["idempotency"],
+        {each["order_id"]: each for each in documents},
+        shop["dead_letter"] + payment["dead_letter"],
     )
 
 
@@ -167,7 +186,6 @@ STORED = {
     "payment": {
         "payment": "order_id status version amount captured refunded attempt declines payment_key expires_us",
         "payment_attempt": "payment_key attempt outcome code",
-        "ledger_entry": "account amount",
         "refund": "payment_id seq amount status restock attempt code",
         "dead_letter": "subject consumer event_type reason",
     },

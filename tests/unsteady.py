@@ -1,0 +1,69 @@
+"""A MariaDB that undoes transactions as a busy one does, at a share of the statements that write."""
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncmy.errors import OperationalError
+
+from quickcommerce.kit.addresses import Server
+from quickcommerce.kit.db import Limits, Params
+from quickcommerce.kit.mariadb import MariaDb
+from quickcommerce.kit.mariadb_errors import DUPLICATE, UNDONE, meaning
+from quickcommerce.kit.mariadb_tx import Answer
+from world import VirtualLoop
+
+
+@dataclass
+class Faults:
+    """Which statements fail: a `share` of those that write, lock or commit, as the seed has it."""
+
+    rng: random.Random
+    share: float = 0.0
+    seen: Counter[int] = field(default_factory=Counter)
+
+    def of(self, sql: str) -> int:
+        """The number of the error that this statement meets; 0 for none."""
+        writes = sql.startswith(("INSERT", "UPDATE", "DELETE", "COMMIT")) or "FOR UPDATE" in sql
+        if not writes or self.rng.random() >= self.share:
+            return 0
+        # The key of an outbox is the server's own, and comes never twice.
+        keyed = sql.startswith("INSERT") and not sql.startswith("INSERT INTO outbox")
+        code = DUPLICATE if keyed and self.rng.random() < 0.5 else self.rng.choice(sorted(UNDONE))
+        self.seen[code] += 1
+        return code
+
+
+class Unsteady(MariaDb):
+    """A schema on such a server. In virtual time the clock stands still while it is asked."""
+
+    def __init__(self, server: Server, *, rng: random.Random, limits: Limits, faults: Faults) -> None:
+        super().__init__(server, rng=rng, limits=limits)
+        self._faults = faults
+
+    async def _ask(self, role: str, connection: Any, sql: str, params: Params) -> Answer:
+        code = self._faults.of(sql) if role == "writer" else 0
+        undone = meaning(self.name, OperationalError(code, "injected")) if code in UNDONE else None
+        with _abroad():
+            if undone and sql == "COMMIT":
+                raise undone
+            answer = await super()._ask(role, connection, sql, params)
+            if code == DUPLICATE:
+                # It is sent twice: that the key is there already is the server's own word.
+                await super()._ask(role, connection, sql, params)
+                raise AssertionError(f"no key forbids a second {sql}")
+        if undone:
+            raise undone
+        return answer
+
+    async def _open(self, role: str) -> Any:
+        with _abroad():
+            return await super()._open(role)
+
+
+def _abroad() -> AbstractContextManager[None]:
+    loop = asyncio.get_running_loop()
+    return loop.abroad() if isinstance(loop, VirtualLoop) else nullcontext()
