@@ -31,8 +31,8 @@ def both(request: pytest.FixtureRequest) -> None:
     """The scenario runs twice: in one process on SQLite, and `on_mariadb` in two.
 
     So do those about money, coupons, sales, refunds, keys, endings and guards: what two writers could spoil. On SQLite
-    alone are those of a process that dies between two steps or of a commit whose reply is lost, which `tests/system` and
-    `tests/servers/mariadb` have with real kills and a real line; those of hours of outage and of clocks that jump,
+    alone are those of a process that dies between two steps or of a commit whose reply is lost, which `tests/system`
+    and `tests/servers/mariadb` have with real kills and a real line; those of hours of outage and of clocks that jump,
     whose thousands of looks at nothing are seconds there and minutes over a network; what the PG says; the gate, the
     readiness, and the search's rebuild, which have suites of their own on real servers.
     """

@@ -57,7 +57,7 @@ async def tables(db: Database, columns: dict[str, str]) -> dict[str, list[Row]]:
             found[table] = [dict(zip(names, row, strict=True)) for row in rows]
         return found
 
-    return await getattr(db, "inner", db).scan(whole)  # type: ignore[no-any-return]
+    return await getattr(db, "inner", db).scan(whole)
 
 
 async def rest(w: World, *, within_s: float = 120) -> None:
@@ -186,6 +186,7 @@ STORED = {
     "payment": {
         "payment": "order_id status version amount captured refunded attempt declines payment_key expires_us",
         "payment_attempt": "payment_key attempt outcome code",
+        "ledger_entry": "account amount",
         "refund": "payment_id seq amount status restock attempt code",
         "dead_letter": "subject consumer event_type reason",
     },
