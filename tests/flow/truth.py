@@ -55,7 +55,7 @@ async def tables(db: Database, columns: dict[str, str]) -> dict[str, list[Row]]:
             found[table] = [dict(zip(names, row, strict=True)) for row in rows]
         return found
 
-    return await getattr(db, "inner", db).scan(whole)  # type: ignore[no-any-return]
+    return await getattr(db, "inner", db).scan(whole)
 
 
 async def rest(w: World, *, within_s: float = 120) -> None:
