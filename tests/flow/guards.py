@@ -71,7 +71,7 @@ async def inbox(folder: Path) -> None:
         await deliver(w)
         assert await w.status(placed["order_id"]) == "PLACED"
         _, to_order, _ = w.app.parts.subscriptions
-        started = (await every(to_order))[:1]
+        started = (await every(w, to_order))[:1]
         assert [each.type for each in started] == ["PaymentStarted"]
         # What the order itself remembers, the last line of defence, is taken away: here the first one is looked at.
         with forgetful_orders():
@@ -139,7 +139,7 @@ async def order_state_in_where(folder: Path) -> None:
         _, to_order, _ = w.app.parts.subscriptions
         assert (await w.confirm(payment, key)).status_code == 200
         await deliver(w)
-        started = [each for each in await every(to_order) if each.type == "PaymentStarted"]
+        started = [each for each in await every(w, to_order) if each.type == "PaymentStarted"]
         late = dataclasses.replace(to_order.consumer, name="late")  # type: ignore[type-var]
         # The timeline's own key, the last line of defence, is taken away: here the first one is looked at.
         with stale_order(before), patch.object(timeline_store, "record", unwritten):

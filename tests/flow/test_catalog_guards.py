@@ -105,7 +105,7 @@ async def quota(folder: Path) -> None:
         assert not await shop.run(lambda tx: sales.take(tx, {sale: 2})), "six units are sold of a quota of five"
         assert await shop.run(lambda tx: sales.take(tx, {sale: 1}))
         await shop.run(lambda tx: sales.give_back(tx, {sale: 3}))
-        offer = (await shop.read(lambda tx: catalog.offers(tx, [MILK], w.clock(), locked=True)))[MILK]
+        offer = (await shop.run(lambda tx: catalog.offers(tx, [MILK], w.clock(), locked=True)))[MILK]
         assert offer.left == 3, "quota that came back is had by others"
         with pytest.raises(AssertionError, match="fewer than 3 were used"):
             await shop.run(lambda tx: sales.give_back(tx, {sale: 3}))

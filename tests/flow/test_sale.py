@@ -48,7 +48,7 @@ async def test_a_thousand_buyers_of_a_hundred_units_get_exactly_a_hundred(tmp_pa
         await asyncio.sleep(620)
         assert await w.stock(HOT) == (100, 0, 70), "what was not paid for must be for sale again"
         again = await asyncio.gather(*(w.order([(HOT, 1)], user=user) for user in range(2_001, 2_041)))
-        assert [answer.status_code for answer in again] == [201] * 30 + [409] * 10
+        assert sorted(answer.status_code for answer in again) == [201] * 30 + [409] * 10
         await asyncio.sleep(620)
         await rest(w)
         await check(w)
