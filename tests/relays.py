@@ -4,11 +4,12 @@ from quickcommerce.app import App
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import Clock
 from quickcommerce.kit.db import Tx
+from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.outbox import Message, Relay
 from quickcommerce.kit.problem import Unavailable
 
-Log = dict[str, Message]
-"""What a broker would remember: each event once, by its id, in the order in which it first came."""
+Log = dict[str, dict[EventId, Message]]
+"""What a broker would remember of each outbox: each event once, by its id, in the order in which it first came."""
 
 
 async def settled(_: Tx) -> None:
@@ -19,9 +20,11 @@ def relays(app: App, clock: Clock, log: Log) -> list[Relay]:
     """What carries the events of each outbox to all their consumers, and writes them into the log."""
 
     def relay(subscriptions: list[Subscription]) -> Relay:
+        known = log.setdefault(subscriptions[0].source.name, {})
+
         async def publish(messages: list[Message]) -> int:
             for message in messages:
-                log.setdefault(message.id, message)
+                known.setdefault(message.id, message)
             try:
                 for subscription in subscriptions:
                     await subscription.consumer.deliver(messages, settled)

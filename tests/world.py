@@ -22,6 +22,7 @@ from quickcommerce.catalog.model import Entry
 from quickcommerce.kit import db
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import SECOND_US
+from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.outbox import Message
 from quickcommerce.parts import Connect
 from quickcommerce.toss_emulator import AppTransport
@@ -108,8 +109,8 @@ class World:
     http: httpx2.AsyncClient
     others: list[App] = field(default_factory=list)
     """Other processes on the same stores. Buyers come to all of them in turn."""
-    log: dict[str, Message] = field(default_factory=dict)
-    """The events that have left the outboxes for a bus that is none itself, by their ids."""
+    log: dict[str, dict[EventId, Message]] = field(default_factory=dict)
+    """The events that have left each outbox for a bus that is none itself."""
     look_every_s: float = 0.1
     """How often it is looked whether something has come true."""
 

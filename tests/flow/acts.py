@@ -76,10 +76,12 @@ async def deliver(w: World) -> None:
             await subscription.step()
 
 
-async def every(subscription: Subscription) -> list[Message]:
-    """Everything that a group could ever be given, in order."""
+async def every(w: World, subscription: Subscription) -> list[Message]:
+    """Everything that a group could ever be given, in order: what has left the outbox, and what is there."""
     everything = dict.fromkeys(range(outbox.SHARDS), 0)
-    return await subscription.source.read(lambda tx: outbox.after(tx, everything, 10_000))
+    waiting = await subscription.source.read(lambda tx: outbox.after(tx, everything, 10_000))
+    left = w.log.get(subscription.source.name, {})
+    return [*left.values(), *(each for each in waiting if each.id not in left)]
 
 
 async def nothing(_: Tx) -> None:

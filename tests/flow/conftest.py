@@ -32,9 +32,9 @@ def both(request: pytest.FixtureRequest) -> None:
 
     So do those about money, coupons, sales, refunds, keys, endings and guards: what two writers could spoil. On SQLite
     alone are those of a process that dies between two steps or of a commit whose reply is lost, which `tests/system`
-    and `tests/servers/mariadb` have with real kills and a real line; those of hours of outage and of clocks that jump,
-    whose thousands of looks at nothing are seconds there and minutes over a network; what the PG says; the gate, the
-    readiness, and the search's rebuild, which have suites of their own on real servers.
+    and `tests/servers/mariadb` have with real kills and on a real line; those of hours of outage and of clocks that
+    jump, whose thousands of looks at nothing take minutes over a network; what the PG says, which is the same whatever
+    stores it; and the gate, the readiness and the search's rebuild, which have suites of their own on real servers.
     """
     if request.param == "mariadb":
         request.getfixturevalue("on_mariadb")

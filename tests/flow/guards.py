@@ -27,13 +27,12 @@ from flow.acts import (
     to_pay,
 )  # fmt: skip
 from flow.invariants import always, check
-from flow.probe import Probe, Watched
+from flow.probe import Probe
 from flow.process import process
-from flow.staging import Misinformed, forgetful_orders, stale_order, stale_payment, stale_stock
+from flow.staging import Misinformed, forgetful_orders, stale_order, stale_payment, stale_stock, unchecked
 from flow.truth import rest, rows
 from quickcommerce.kit.clock import from_rfc3339
 from quickcommerce.kit.ids import OrderId
-from quickcommerce.kit.sqlite import Sqlite
 from quickcommerce.order import timeline_store
 from quickcommerce.payment.model import Asked, Found, Reading, Reply, Unknown
 from quickcommerce.payment.running import Running
@@ -42,11 +41,7 @@ from quickcommerce.payment.running import Running
 async def stock_check(folder: Path) -> None:
     """Two lists of orders saw the same five pieces of beef."""
     async with process(folder, loops=False) as w:
-        # The last line of defence, the table's own CHECK, is taken away: here the first one is looked at.
-        shop = w.app.stores.shop
-        assert isinstance(shop, Watched)
-        assert isinstance(shop.inner, Sqlite)
-        shop.inner._connection("writer").execute("PRAGMA ignore_check_constraints = ON")
+        unchecked(w)
         assert (await w.order([(BEEF, 5)], user=7)).status_code == 201
         with stale_stock({BEEF: 5}):
             second = await w.order([(BEEF, 5)], user=8)
@@ -76,7 +71,7 @@ async def inbox(folder: Path) -> None:
         await deliver(w)
         assert await w.status(placed["order_id"]) == "PLACED"
         _, to_order, _ = w.app.parts.subscriptions
-        started = (await every(to_order))[:1]
+        started = (await every(w, to_order))[:1]
         assert [each.type for each in started] == ["PaymentStarted"]
         # What the order itself remembers, the last line of defence, is taken away: here the first one is looked at.
         with forgetful_orders():
@@ -144,7 +139,7 @@ async def order_state_in_where(folder: Path) -> None:
         _, to_order, _ = w.app.parts.subscriptions
         assert (await w.confirm(payment, key)).status_code == 200
         await deliver(w)
-        started = [each for each in await every(to_order) if each.type == "PaymentStarted"]
+        started = [each for each in await every(w, to_order) if each.type == "PaymentStarted"]
         late = dataclasses.replace(to_order.consumer, name="late")  # type: ignore[type-var]
         # The timeline's own key, the last line of defence, is taken away: here the first one is looked at.
         with stale_order(before), patch.object(timeline_store, "record", unwritten):

@@ -147,7 +147,7 @@ async def shuffled(w: World, rng: random.Random) -> None:
         before = len(given)
         for subscription in w.app.parts.subscriptions:
             name = subscription.consumer.name
-            new = [each for each in await every(subscription) if (name, each.id) not in given]
+            new = [each for each in await every(w, subscription) if (name, each.id) not in given]
             given |= {(name, each.id) for each in new}
             for hand in deal(new, rng, order_of_keys=name != "history"):
                 await subscription.consumer.deliver(hand, nothing)

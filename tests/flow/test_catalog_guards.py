@@ -18,9 +18,9 @@ import pytest
 
 from flow.acts import BEEF, MILK
 from flow.invariants import always, check
-from flow.probe import Probe, Watched
+from flow.probe import Probe
 from flow.process import process
-from flow.staging import cut
+from flow.staging import cut, unchecked
 from flow.truth import rest, rows
 from quickcommerce.catalog import store
 from quickcommerce.catalog.flow import Catalog
@@ -28,7 +28,6 @@ from quickcommerce.kit import db, idempotency
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, rfc3339
 from quickcommerce.kit.db import Tx
-from quickcommerce.kit.sqlite import Sqlite
 from quickcommerce.stock import store as stock_store
 from world import World
 
@@ -98,10 +97,7 @@ async def quota(folder: Path) -> None:
     """Two transactions saw the same five units left, and each takes them."""
     async with process(folder, loops=False, sound=False) as w:
         shop, sales, catalog = w.app.stores.shop, w.app.flows.sales, w.app.flows.catalog
-        assert isinstance(shop, Watched)
-        assert isinstance(shop.inner, Sqlite)
-        # The last line of defence, the table's own CHECK, is taken away: here the first one is looked at.
-        shop.inner._connection("writer").execute("PRAGMA ignore_check_constraints = ON")
+        unchecked(w)
         sale = (await announce(w, MILK)).json()["time_sale_id"]
         offer = (await shop.read(lambda tx: catalog.offers(tx, [MILK], w.clock(), locked=False)))[MILK]
         assert (offer.price, offer.time_sale_id, offer.left) == (1_000, sale, 5)
@@ -109,7 +105,7 @@ async def quota(folder: Path) -> None:
         assert not await shop.run(lambda tx: sales.take(tx, {sale: 2})), "six units are sold of a quota of five"
         assert await shop.run(lambda tx: sales.take(tx, {sale: 1}))
         await shop.run(lambda tx: sales.give_back(tx, {sale: 3}))
-        offer = (await shop.read(lambda tx: catalog.offers(tx, [MILK], w.clock(), locked=True)))[MILK]
+        offer = (await shop.run(lambda tx: catalog.offers(tx, [MILK], w.clock(), locked=True)))[MILK]
         assert offer.left == 3, "quota that came back is had by others"
         with pytest.raises(AssertionError, match="fewer than 3 were used"):
             await shop.run(lambda tx: sales.give_back(tx, {sale: 3}))
@@ -131,19 +127,24 @@ async def test_control_quota_check(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     async with process(tmp_path, loops=False) as w:
         sale = (await announce(w, MILK)).json()["time_sale_id"]
         for sales in ({sale: 6}, {sale: -1}):
-            with pytest.raises(Exception, match="CHECK constraint failed"):
+            with pytest.raises(Exception, match=r"CHECK constraint failed|CONSTRAINT .* failed"):
                 await w.app.stores.shop.run(lambda tx, sales=sales: w.app.flows.sales.take(tx, sales))  # type: ignore[misc]
 
 
 async def one_price(folder: Path) -> None:
     """Eight people announce sales of one product whose windows overlap, all at once."""
     async with process(folder, loops=False) as w:
-        answers = await asyncio.gather(*(announce(w, MILK, start_s=at, end_s=at + 60) for at in range(0, 80, 10)))
-        codes = [answer.status_code for answer in answers]
+        starts = range(0, 80, 10)
+        answers = await asyncio.gather(*(announce(w, MILK, start_s=at, end_s=at + 60) for at in starts))
+        codes = {at: answer.status_code for at, answer in zip(starts, answers, strict=True)}
         windows = [(each.json()["starts_at"], each.json()["ends_at"]) for each in answers if each.status_code == 201]
         both = [(a, b) for at, a in enumerate(windows) for b in windows[:at] if a[0] < b[1] and b[0] < a[1]]
         assert not both, f"a product has two prices at once: {both[0]}"
-        assert codes == [201, 409, 409, 409, 409, 409, 201, 409], "where one ends, the next may begin"
+        won = [at for at, code in codes.items() if code == 201]
+        for at, code in codes.items():
+            in_the_way = any(abs(at - other) < 60 for other in won)
+            assert code == (201 if at in won else 409)
+            assert at in won or in_the_way, "where one ends, the next may begin"
 
 
 async def test_of_sales_that_overlap_one_wins(tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ from unittest.mock import patch
 import msgspec
 import pytest
 
-from flow.staging import cut
+from flow.process import process
+from flow.staging import cut, unchecked
 from quickcommerce.coupon import store
 from quickcommerce.coupon.flow import Issued, Issuing
 from quickcommerce.coupon.model import DiscountType, PolicyDraft
 from quickcommerce.kit.ids import PolicyId
-from quickcommerce.kit.sqlite import Sqlite
-from world import World, world
+from world import World
+
+pytestmark = pytest.mark.usefixtures("both")
 
 DRAFT = PolicyDraft(
     "한정 쿠폰", DiscountType.RATE, 10, 0, 1_000, 1, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
@@ -28,9 +30,8 @@ DRAFT = PolicyDraft(
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[World]:
     """A shop whose tables do not check themselves: here the first line of defence is looked at."""
-    async with world(folder, loops=False) as w:
-        assert isinstance(w.app.stores.shop, Sqlite)
-        w.app.stores.shop._connection("writer").execute("PRAGMA ignore_check_constraints = ON")
+    async with process(folder, loops=False) as w:
+        unchecked(w)
         yield w
 
 
@@ -106,7 +107,9 @@ async def test_one_for_each(tmp_path: Path) -> None:
 
 async def test_control_one_for_each(tmp_path: Path) -> None:
     async with running(tmp_path) as w:
-        await w.app.stores.shop.run(lambda tx: tx.run("DROP INDEX coupon_once"))
+        shop = w.app.stores.shop
+        drop = "DROP INDEX IF EXISTS coupon_once" + " ON coupon" * (shop.dialect == "mariadb")
+        await shop.run(lambda tx: tx.run(drop))
         with pytest.raises(AssertionError, match="has two coupons"):
             await one_for_each(w)
 

@@ -286,7 +286,7 @@ async def test_a_notice_that_comes_again_owes_nothing_again(tmp_path: Path) -> N
         await lost(w, order_id, payment, key)
         await found(w, order_id, "EXPIRED", "REFUNDED")
         to_payment = w.app.parts.subscriptions[0]
-        notice = [each for each in await every(to_payment) if each.type == "MoneyUnclaimed"]
+        notice = [each for each in await every(w, to_payment) if each.type == "MoneyUnclaimed"]
         assert len(notice) == 1
         again = dataclasses.replace(to_payment.consumer, name="again")  # type: ignore[type-var]
         await again.deliver(notice, nothing)

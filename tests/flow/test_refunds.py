@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.typing import EventDict
 
-from flow.acts import calls, order, paid, payment_of, pg_client, refund
+from flow.acts import calls, every, order, paid, payment_of, pg_client, refund
 from flow.invariants import always, check
 from flow.probe import Probe
 from flow.process import process
@@ -232,9 +232,9 @@ async def test_each_part_is_told_to_the_shop_once_and_goods_come_back_with_the_w
         payment = await paid(w)
         made = [(await refund(w, payment, amount=800)).json(), (await refund(w, payment, restock=True)).json()]
         told = [
-            events.decode(each["type"], each["data"])
-            for each in await rows(w.app.stores.payment, "seq type data", "outbox")
-            if each["type"] == "PaymentRefunded"
+            events.decode(each.type, each.data)
+            for each in await every(w, w.app.parts.subscriptions[1])
+            if each.type == "PaymentRefunded"
         ]
         facts = [(each.refunded, each.restock, each.refund_id) for each in told]
         assert facts == [(800, False, made[0]["refund_id"]), (5_800, True, made[1]["refund_id"])]
@@ -254,8 +254,8 @@ async def test_goods_do_not_come_back_while_something_is_left_to_give_back(tmp_p
         await first
         await done(w)
         assert await refunds(w) == [("FAILED", 800), ("DONE", 5_000)]
-        last = (await rows(w.app.stores.payment, "seq type data", "outbox"))[-1]
-        assert not events.decode(last["type"], last["data"]).restock, "800 won of these goods are still paid for"
+        last = (await every(w, w.app.parts.subscriptions[1]))[-1]
+        assert not events.decode(last.type, last.data).restock, "800 won of these goods are still paid for"
         await rest(w)
         await check(w)
 

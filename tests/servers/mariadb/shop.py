@@ -64,7 +64,8 @@ async def shops(folder: Path, count: int = 2, *, port: int = 0, **settings: obje
         worlds = []
         for app in apps:
             await app.open()
-            app.flows.toss._http._transport = AppTransport(first.asgi)
+            for client in (app.flows.toss._http, app.flows.toss._reading):
+                client._transport = AppTransport(first.asgi)
             http = await stack.enter_async_context(buyers(AppTransport(app.asgi)))
             worlds.append(World(app, RealClock(), http))
             loops = (app.flows.orders.expire, app.flows.captures.due, app.flows.refunding.due)
