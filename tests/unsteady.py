@@ -9,11 +9,13 @@ from typing import Any
 
 from asyncmy.errors import OperationalError
 
-from quickcommerce.kit.addresses import Server
-from quickcommerce.kit.db import Limits, Params
+from quickcommerce.kit import db
+from quickcommerce.kit.addresses import Server, server_of
+from quickcommerce.kit.db import Database, Limits, Params
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.mariadb_errors import DUPLICATE, UNDONE, meaning
 from quickcommerce.kit.mariadb_tx import Answer
+from quickcommerce.parts import Connect
 from world import VirtualLoop
 
 
@@ -35,6 +37,17 @@ class Faults:
         code = DUPLICATE if keyed and self.rng.random() < 0.5 else self.rng.choice(sorted(UNDONE))
         self.seen[code] += 1
         return code
+
+
+def connecting(faults: Faults, limits: Limits) -> Connect:
+    """Opens schemas on such a server, and files as they are."""
+
+    def connect(url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False) -> Database:
+        if url.startswith("mariadb:"):
+            return Unsteady(server_of(url), rng=rng, limits=limits, faults=faults)
+        return db.connect(url, rng=rng, inline=inline, threaded=threaded)
+
+    return connect
 
 
 class Unsteady(MariaDb):

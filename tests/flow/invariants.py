@@ -259,10 +259,10 @@ async def _events(w: World, truth: Truth, foreign: int) -> None:
         assert not left, f"I6: {subscription.consumer.name} has not taken {left}"
     versions: dict[str, list[int]] = defaultdict(list)
     notices = 0
-    left = w.log.get(w.app.stores.shop.name, {})
+    sent = w.log.get(w.app.stores.shop.name, {})
     waiting = await rows(w.app.stores.shop, "seq event_id type data", "outbox")
-    told_of = [(one.type, one.data) for one in left.values()]
-    told_of += [(each["type"], each["data"]) for each in waiting if each["event_id"] not in left]
+    told_of = [(one.type, one.data) for one in sent.values()]
+    told_of += [(each["type"], each["data"]) for each in waiting if each["event_id"] not in sent]
     for kind, data in told_of:
         event = events.decode(kind, data)
         if isinstance(event, events.OrderEvent):

@@ -19,13 +19,12 @@ import schemas
 from flow.probe import Front, Line, Probe, Watched
 from quickcommerce.app import App, build
 from quickcommerce.catalog.model import Entry
-from quickcommerce.kit import db, folders
-from quickcommerce.kit.addresses import server_of
+from quickcommerce.kit import folders
 from quickcommerce.kit.db import Database, Limits
 from quickcommerce.kit.life import Loop, Supervisor
 from quickcommerce.toss_emulator import AppTransport
 from relays import Log, relays
-from unsteady import Faults, Unsteady
+from unsteady import Faults, connecting
 from world import GOODS, Clock, World, buyers, settings_of
 
 RELAY_EVERY_S = 2.0
@@ -58,11 +57,10 @@ async def start(
 ) -> World:  # fmt: skip
     """Two processes on the schemas that stand for the files in `folder`, which are made where there are none."""
     faults = Faults(random.Random(seed))
+    opened = connecting(faults, Limits())
 
     def connect(url: str, *, rng: random.Random, inline: bool = False, threaded: bool = False) -> Database:
-        if url.startswith("mariadb:"):
-            return Watched(Unsteady(server_of(url), rng=rng, limits=Limits(), faults=faults), probe)
-        return Watched(db.connect(url, rng=rng, inline=inline, threaded=threaded), probe)
+        return Watched(opened(url, rng=rng, inline=inline, threaded=threaded), probe)
 
     folders.make(folder)
     shop, payment = (schemas.url_of(schemas.make(schemas.name_of(folder / name))) for name in ("shop", "payment"))

@@ -22,7 +22,8 @@ from quickcommerce.kit.outbox import Message
 from quickcommerce.payment.refund_model import Cancel, CancelReply
 from world import World
 
-pytestmark = pytest.mark.usefixtures("both")
+both = pytest.mark.usefixtures("both")
+"""For what two writers could spoil; what the PG does is the same whatever stores it."""
 
 Fault = dict[str, Any]
 LOST: Fault = {"kind": "drop-after"}
@@ -106,6 +107,7 @@ async def test_a_refund_whose_reply_is_lost_is_found_and_not_asked_for_again(tmp
         assert await calls(w, "cancel") == 1, "a PG that has forgotten the key would give the money back again"
 
 
+@both
 async def test_a_repeat_is_the_same_request_and_after_an_answer_it_is_another(tmp_path: Path) -> None:
     async with process(tmp_path) as w:
         payment = await paid(w)
@@ -125,6 +127,7 @@ async def test_a_repeat_is_the_same_request_and_after_an_answer_it_is_another(tm
         assert another != first, "an answer that the PG keeps under its key would be given for ever"
 
 
+@both
 async def test_the_refunds_of_a_payment_are_asked_for_one_after_another(tmp_path: Path) -> None:
     """Each must know what is left before it: two at once could not be told apart afterwards."""
     async with process(tmp_path) as w:
@@ -143,6 +146,7 @@ async def test_the_refunds_of_a_payment_are_asked_for_one_after_another(tmp_path
         await check(w)
 
 
+@both
 @pytest.mark.parametrize("seed", range(3))
 async def test_fifty_parts_at_once_from_a_pg_with_bad_habits_are_as_many_as_fit(seed: int, tmp_path: Path) -> None:
     """Whatever gets lost on the way: what was promised is back, each once, and never more than was paid."""
@@ -204,6 +208,7 @@ async def test_five_minutes_of_errors_lose_no_refund_and_flood_nobody(tmp_path: 
         await check(w)
 
 
+@both
 async def test_a_request_that_died_leaves_its_key_free_within_90_seconds(tmp_path: Path) -> None:
     """The process dies after the refund is owed and before it is answered."""
     probe = Probe()
@@ -227,6 +232,7 @@ async def test_a_request_that_died_leaves_its_key_free_within_90_seconds(tmp_pat
         await check(w)
 
 
+@both
 async def test_each_part_is_told_to_the_shop_once_and_goods_come_back_with_the_whole(tmp_path: Path) -> None:
     async with process(tmp_path) as w:
         payment = await paid(w)
@@ -243,6 +249,7 @@ async def test_each_part_is_told_to_the_shop_once_and_goods_come_back_with_the_w
         await check(w)
 
 
+@both
 async def test_goods_do_not_come_back_while_something_is_left_to_give_back(tmp_path: Path) -> None:
     """An earlier part was refused after the refund that would have made it whole was asked for."""
     async with process(tmp_path) as w:
@@ -269,6 +276,7 @@ async def unclaimed(w: World, payment: dict[str, Any], number: str, *, reason: s
     await w.app.stores.shop.run(lambda tx: outbox.append(tx, [message]))
 
 
+@both
 async def test_money_that_the_shop_has_no_use_for_goes_back_once(tmp_path: Path) -> None:
     async with process(tmp_path) as w:
         payment = await paid(w)
@@ -285,6 +293,7 @@ async def test_money_that_the_shop_has_no_use_for_goes_back_once(tmp_path: Path)
         assert not (await w.get("/v1/ops/dead-letters", role=Role.MASTER))["items"]
 
 
+@both
 async def test_money_that_never_came_is_not_given_back(tmp_path: Path) -> None:
     async with process(tmp_path) as w:
         payment = await payment_of(w, await order(w))

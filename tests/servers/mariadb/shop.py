@@ -16,6 +16,7 @@ from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.parts import Connect
 from quickcommerce.toss_emulator import AppTransport
 from relays import relays
 from world import GOODS, Clock, World, buyers
@@ -28,7 +29,7 @@ class RealClock(Clock):
         return system_clock()
 
 
-def built(folder: Path, number: int, *, port: int = 0, **settings: object) -> App:
+def built(folder: Path, number: int, *, port: int = 0, connect: Connect | None = None, **settings: object) -> App:
     """One process on the schemas of this folder; nothing of it runs yet. `port`: of a line to the server."""
     environment = {f"QC_{name.upper()}": str(value) for name, value in settings.items()}
     loaded = settings_module.load(
@@ -37,7 +38,7 @@ def built(folder: Path, number: int, *, port: int = 0, **settings: object) -> Ap
     names = [schemas.make(schemas.name_of(folder / name)) for name in ("shop", "payment")]
     urls = [schemas.url_of(name, port=port) for name in names]
     # A process of the real thing has a broker; here the test carries the events.
-    return build(msgspec.structs.replace(loaded, database_url=urls[0], payment_database_url=urls[1]))
+    return build(msgspec.structs.replace(loaded, database_url=urls[0], payment_database_url=urls[1]), connect=connect)
 
 
 async def _keep(step: Any) -> None:
@@ -51,9 +52,11 @@ async def _keep(step: Any) -> None:
 
 
 @asynccontextmanager
-async def shops(folder: Path, count: int = 2, *, port: int = 0, **settings: object) -> AsyncIterator[list[World]]:
+async def shops(
+    folder: Path, count: int = 2, *, port: int = 0, connect: Connect | None = None, **settings: object
+) -> AsyncIterator[list[World]]:
     """So many processes, with some goods, whose loops run. They share the PG of the first."""
-    apps = [built(folder, number, port=port, **settings) for number in range(count)]
+    apps = [built(folder, number, port=port, connect=connect, **settings) for number in range(count)]
     await apps[0].migrate()
     await apps[0].flows.catalog.put(GOODS)
     first = apps[0].flows.emulator

@@ -10,7 +10,6 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
-from asyncmy.errors import OperationalError
 
 import schemas
 from quickcommerce.catalog.model import NewSale
@@ -18,12 +17,13 @@ from quickcommerce.coupon.model import DiscountType, PolicyDraft
 from quickcommerce.doctor import examine
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, rfc3339, system_clock
-from quickcommerce.kit.mariadb import MariaDb
-from quickcommerce.kit.mariadb_errors import meaning
+from quickcommerce.kit.db import Limits
+from quickcommerce.kit.mariadb_errors import DUPLICATE, UNDONE
 from quickcommerce.parts import migrations
 from quickcommerce.settings import BadSetting
 from servers.mariadb.proxy import Proxy
 from servers.mariadb.shop import at_rest, built, shops
+from unsteady import Faults, connecting
 from world import World
 
 
@@ -223,23 +223,15 @@ async def sold_out_of_a_crowd(crowd: Crowd, *, buyers: int, workers: int) -> Non
     assert stored == (crowd.orders, crowd.orders), "a buyer has one order, however often they asked"
 
 
-async def test_what_the_database_undoes_at_one_statement_in_twenty_shows_in_no_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ask, rng = MariaDb._ask, random.Random(1)
-
-    async def unsteady(self: MariaDb, role: str, connection: Any, sql: str, params: Any) -> Any:
-        answer = await ask(self, role, connection, sql, params)
-        writes = sql.startswith(("INSERT", "UPDATE", "DELETE")) or "FOR UPDATE" in sql
-        if role == "writer" and writes and rng.random() < 0.05:
-            raise meaning(self.name, OperationalError(rng.choice((1020, 1205, 1213, 1062)), "injected"))
-        return answer
-
-    async with shops(tmp_path, 2, payment_window_s=15, db_wait_s=60) as worlds:
+async def test_what_the_database_undoes_at_one_statement_in_twenty_shows_in_no_answer(tmp_path: Path) -> None:
+    faults = Faults(random.Random(1))
+    connect = connecting(faults, Limits(wait_s=60))
+    async with shops(tmp_path, 2, connect=connect, payment_window_s=15) as worlds:
         crowd = Crowd(worlds, 1)
         await crowd.policies()
-        monkeypatch.setattr(MariaDb, "_ask", unsteady)
+        faults.share = 0.05
         await sold_out_of_a_crowd(crowd, buyers=60, workers=10)
+        assert set(faults.seen) == UNDONE | {DUPLICATE}
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
