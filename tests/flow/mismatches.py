@@ -106,10 +106,10 @@ async def cancel_missing_there(w: World) -> str:
 
 async def orphan(w: World) -> str:
     """Somebody paid for what no shop of ours has sold."""
-    payment = {"payment_id": f"foreign-{w.app.flows.ids.token()}", "amount": 5_800}
-    key = await w.authenticate(payment)
-    await call_pg(w, "confirm", paymentKey=key, orderId=payment["payment_id"], amount=payment["amount"])
-    return payment["payment_id"]
+    payment_id = f"foreign-{w.app.flows.ids.token()}"
+    key = await w.authenticate({"payment_id": payment_id, "amount": 5_800})
+    await call_pg(w, "confirm", paymentKey=key, orderId=payment_id, amount=5_800)
+    return payment_id
 
 
 async def order_behind(w: World) -> str:

@@ -40,7 +40,7 @@ async def listed(pages: Pages, span: Span, each_page: Callable[[], Awaitable[Non
     same transaction.
     """
     moved: dict[str, Transaction] = {}
-    unread: list[Unread] = []
+    unread: dict[Unread, None] = {}
     after, seen, restarts = None, set[str](), 0
     while True:
         await each_page()
@@ -49,16 +49,18 @@ async def listed(pages: Pages, span: Span, each_page: Callable[[], Awaitable[Non
             restarts += 1
             if restarts > RESTARTS_MAX:
                 raise Unlisted("the PG does not find the pages of its own list of transactions")
-            after, seen, unread = None, set(), []
+            after, seen = None, set()
             continue
         if isinstance(found, Unreadable):
             raise Unlisted(f"the PG's list of transactions cannot be read: {found.reason}")
         moved |= {each.transaction_key: each for each in found.transactions}
-        unread += found.unread
+        unread |= dict.fromkeys(found.unread)
         # A short page is no end: a PG may hand out fewer than it is asked for.
         if not found.rows:
             return Listed(tuple(moved.values()), tuple(unread))
         if found.last is None or found.last in seen:
+            if found.last is None and found.rows < limit:
+                return Listed(tuple(moved.values()), tuple(unread))
             raise Unlisted("the PG's list of transactions cannot be followed: a page ends with no key, or an old one")
         after = found.last
         seen.add(after)

@@ -27,7 +27,7 @@ class Unread(msgspec.Struct, frozen=True):
 
 class Page(msgspec.Struct, frozen=True):
     """A page of the list: the money that moved, the rows that cannot be read, how many rows it had, and the key behind
-    which the next page begins (None where the last row has none).
+    which the next page begins: that of the last row that has one (None where none has).
     """
 
     transactions: tuple[Transaction, ...]
@@ -61,7 +61,8 @@ def page(content: bytes) -> Page | str:
             unread.append(Unread(_key(row) or "", str(error)))
         else:
             moved += [found] if found else []
-    return Page(tuple(moved), tuple(unread), len(rows), _key(rows[-1]) if rows else None)
+    keys = [key for row in rows if (key := _key(row))]
+    return Page(tuple(moved), tuple(unread), len(rows), keys[-1] if keys else None)
 
 
 def _transaction(row: Any) -> Transaction | None:
