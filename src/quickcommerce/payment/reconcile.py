@@ -95,15 +95,19 @@ class Reconciling:
         wide = Span(max(0, span.from_us - margin_us), span.before_us + margin_us)
         there = await listed(self.pg, wide, go_on, self.page)
         unread = there.unread
-        for each in unread:
+        for row in unread:
             UNREADABLE.inc()
-            log.error("reconcile.unreadable", transaction_key=each.transaction_key, reason=each.reason)
+            log.error("reconcile.unreadable", transaction_key=row.transaction_key, reason=row.reason)
         moved = await self.db.scan(partial(reconcile_store.moved, span=span))
         told = {each.payment_id for each in there.transactions}
         payments = await self.db.scan(partial(reconcile_store.facts, payment_ids=moved | told))
         orders = await self.orders.facts([OrderId(each.order_id) for each in payments])
-        seen = self.compared(span, there.transactions, payments, orders.values())
-        looked = await self.look(seen, heal=heal, go_on=go_on)
+        seen = {
+            (each.kind, each.subject): each for each in await self.db.scan(partial(reconcile_store.within, span=span))
+        }
+        for each in self.compared(span, there.transactions, payments, orders.values()):
+            seen[each.kind, each.subject] = each
+        looked = await self.look(seen.values(), heal=heal, go_on=go_on)
         inside = sum(span.holds(each.at_us) for each in there.transactions)
         return Report(inside, len(payments), tuple(each for each in looked if each.verdict.end is not End.NONE), unread)
 

@@ -114,6 +114,15 @@ async def known(tx: Tx, seen: Iterable[Mismatch]) -> dict[tuple[Kind, str], Kept
     return {(each.seen.kind, each.seen.subject): each for each in map(_kept, rows)}
 
 
+async def within(tx: Tx, span: Span) -> list[Mismatch]:
+    """Those that are kept of a span."""
+    rows = await tx.all(
+        f"SELECT {_KEPT} FROM mismatch WHERE at_us >= ? AND at_us < ? ORDER BY at_us, subject, kind",
+        (span.from_us, span.before_us),
+    )
+    return [each.seen for each in map(_kept, rows)]
+
+
 async def again(tx: Tx, now_us: int, left_before_us: int, limit: int) -> list[Kept]:
     """Those to be looked at again that were not yet: what a human must look at less often. The longest ago first."""
     rows = await tx.all(
