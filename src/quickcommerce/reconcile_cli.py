@@ -15,6 +15,7 @@ from quickcommerce.app import App
 from quickcommerce.kit.clock import rfc3339, system_clock
 from quickcommerce.kit.days import moment
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.parts import EMULATOR_PREFIX
 from quickcommerce.payment.listing import Unlisted
 from quickcommerce.payment.reconcile import Report
@@ -42,12 +43,16 @@ def reconcile(
     The shop may run meanwhile. What is younger than 90 seconds is left to the next time. Exit status: 0 nothing was
     found or all is healed, 1 something is left, 2 it could not be compared.
     """
-    from_us, before_us = _moment("--from", since, day_end=False), system_clock()
-    if until is not None:
-        before_us = min(before_us, _moment("--to", until, day_end=True))
+    from_us, now_us = _moment("--from", since, day_end=False), system_clock()
+    before_us = _moment("--to", until, day_end=True) if until is not None else now_us
+    if before_us <= from_us:
+        raise BadSetting("--from lies behind --to")
     settings = doctor.there(settings_of(data_dir=data_dir))
+    # What is logged is what the table says, so people are not told twice.
+    by_machine = settings.log_format == "json"
+    configure_logs(settings.log_level if by_machine else "CRITICAL", machine=by_machine)
 
-    async def work(app: App) -> Report:
+    async def work(app: App) -> tuple[Report, int]:
         if app.flows.emulator:
             await app.flows.emulator.start()
         spans = list(app.flows.reconciling.spans(from_us, before_us))
@@ -57,18 +62,18 @@ def reconcile(
             for span in spans:
                 report += await app.flows.reconciling.span(span, heal=not report_only)
                 progress.advance(task)
-        return report
+        return report, spans[-1].before_us if spans else from_us
 
     try:
         with ExitStack() as held:
-            report = once(_reaching_pg(settings, held), work)
+            report, end_us = once(_reaching_pg(settings, held), work)
     except (Unlisted, Unavailable, LedgerError) as down:
         err.print(f"qc: {down.detail if isinstance(down, Unavailable) else down}", style="red", markup=False)
         raise typer.Exit(CANNOT) from down
     if machine:
-        sys.stdout.write(json.dumps(_json(report, from_us, before_us), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(_json(report, from_us, end_us), ensure_ascii=False) + "\n")
     else:
-        _show(report)
+        _show(report, end_us)
     if not report.clear:
         raise typer.Exit(1)
 
@@ -101,28 +106,28 @@ def _reaching_pg(settings: Settings, held: ExitStack) -> Settings:
     return settings
 
 
-def _show(report: Report) -> None:
-    table = Table("mismatch", "end", "payment", "order", "PG", "here", "when", "what was found")
+def _show(report: Report, end_us: int) -> None:
+    table = Table("mismatch", "won", "what was found", show_lines=True)
     for each in report.looked:
         seen, verdict = each.seen, each.verdict
-        won = (f"{seen.pg_won:,}", f"{seen.our_won:,}")
-        at = rfc3339(seen.at_us)[:19] + "Z"
-        table.add_row(*cells(seen.kind, verdict.end, seen.payment_id, seen.order_id, *won, at, verdict.detail))
+        what = f"{seen.kind}\n{verdict.end}\n{rfc3339(seen.at_us)[:16].replace('T', ' ')}Z"
+        ids = [seen.payment_id, *filter(None, (seen.order_id, seen.refund_id))]
+        table.add_row(*cells(what, f"PG {seen.pg_won:,}\nhere {seen.our_won:,}", "\n".join([*ids, verdict.detail])))
     for row in report.unread:
-        table.add_row(*cells("unreadable", "left", row.transaction_key, "", "", "", "", row.reason))
+        table.add_row(*cells("unreadable\nleft", "", f"{row.transaction_key}\n{row.reason}"))
     if table.row_count:
         out.print(table)
     ends = [str(each.verdict.end) for each in report.looked]
     told = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
     unread = f"; {len(report.unread)} rows of the PG's list cannot be read" if report.unread else ""
-    compared = f"{report.transactions} transactions, {report.payments} payments"
+    compared = f"up to {rfc3339(end_us)[:19]}Z: {report.transactions} transactions, {report.payments} payments"
     out.print(f"{compared}: {told or 'everything fits'}{unread}", markup=False)
 
 
-def _json(report: Report, from_us: int, before_us: int) -> dict[str, Any]:
+def _json(report: Report, from_us: int, end_us: int) -> dict[str, Any]:
     return {
         "from": rfc3339(from_us),
-        "to": rfc3339(before_us),
+        "to": rfc3339(end_us),
         "transactions": report.transactions,
         "payments": report.payments,
         "clear": report.clear,
