@@ -91,8 +91,11 @@ async def claim(tx: Tx, seen: Mark, token: str, until_us: int) -> bool:
     row = await tx.one(f"SELECT token FROM reconcile_mark WHERE id = 1 {LOCK}")
     if row == (token,):
         return True  # an earlier run of this transaction did, and its reply was lost
-    sql = "UPDATE reconcile_mark SET token = ?, until_us = ? WHERE id = 1 AND until_us = ? AND done_us = ?"
-    return await tx.run(sql, (token, until_us, seen.until_us, seen.done_us)) == 1
+    sql = (
+        "UPDATE reconcile_mark SET token = ?, until_us = ?"
+        " WHERE id = 1 AND upto_us = ? AND done_us = ? AND until_us = ?"
+    )
+    return await tx.run(sql, (token, until_us, seen.upto_us, seen.done_us, seen.until_us)) == 1
 
 
 async def hold(tx: Tx, token: str, until_us: int) -> bool:
