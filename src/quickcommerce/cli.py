@@ -3,20 +3,16 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import astuple
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from rich.text import Text
 
 from quickcommerce import doctor as checks
 from quickcommerce import roles
-from quickcommerce import settings as settings_module
 from quickcommerce.app import App, build
 from quickcommerce.bench.cli import bench_app
 from quickcommerce.catalog.file import BadFile, read_file
@@ -25,11 +21,11 @@ from quickcommerce.history.rebuild import Rebuild, Rebuilt, Upkeep
 from quickcommerce.kit.auth import Role, mint
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.problem import Problem
+from quickcommerce.reconcile_cli import reconcile
 from quickcommerce.roles import ROLES
 from quickcommerce.serve import serve
-from quickcommerce.settings import BadSetting, Settings
-
-T = TypeVar("T")
+from quickcommerce.settings import BadSetting
+from quickcommerce.terminal import DataDir, cells, err, once, out, settings_of
 
 cli = typer.Typer(
     help="QuickCommerce: the order-payment core of a quick-commerce shop.",
@@ -44,13 +40,10 @@ cli.add_typer(catalog_cli, name="catalog")
 cli.add_typer(letters_cli, name="dead-letters")
 cli.add_typer(rebuild_cli, name="rebuild")
 cli.add_typer(bench_app, name="bench")
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+cli.command(name="reconcile")(reconcile)
 
 MIGRATE_S = 600
 """How long one statement of a migration may take, in seconds."""
-
-DataDir = Annotated[str | None, typer.Option(help="Where the embedded databases live.", show_default="data")]
 
 
 def main() -> None:
@@ -65,30 +58,6 @@ def main() -> None:
         sys.exit(1)
 
 
-def _settings(**overrides: object) -> Settings:
-    given = {f"QC_{name.upper()}": str(value) for name, value in overrides.items() if value is not None}
-    return settings_module.load(os.environ | given)
-
-
-def _cells(*values: object) -> list[Text]:
-    """A row of a table. What stands in brackets is part of the value, and no markup."""
-    return [Text(str(value)) for value in values]
-
-
-def _once(settings: Settings, work: Callable[[App], Awaitable[T]]) -> T:
-    """Do one thing with the wired system; its loops do not run."""
-
-    async def whole() -> T:
-        app = build(settings)
-        try:
-            await app.open()
-            return await work(app)
-        finally:
-            await app.stop()
-
-    return asyncio.run(whole())
-
-
 @cli.command()
 def run(
     role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")] = "all",
@@ -99,7 +68,7 @@ def run(
     sample: Annotated[bool, typer.Option(help="Load the sample catalog if the shop has no goods yet.")] = False,
 ) -> None:
     """Serve the shop."""
-    settings = _settings(host=host, port=port, data_dir=data_dir)
+    settings = settings_of(host=host, port=port, data_dir=data_dir)
     for known in ROLES:
         if role == known:
             roles.check(known, settings)
@@ -113,7 +82,7 @@ def migrate(data_dir: DataDir = None) -> None:
 
     async def whole() -> list[str]:
         # A large table takes as long as it takes.
-        app = build(_settings(data_dir=data_dir, db_statement_s=MIGRATE_S))
+        app = build(settings_of(data_dir=data_dir, db_statement_s=MIGRATE_S))
         try:
             applied = [*await app.migrate(), *(f"bus: topic {name}" for name in await app.make_topics())]
             await Upkeep(Rebuild(app.flows.book, app.flows.index)).step()
@@ -148,7 +117,7 @@ def catalog_import(
             task = progress.add_task("products", total=len(entries))
             return await app.flows.catalog.put(entries, lambda done: progress.update(task, completed=done))
 
-    new = _once(_settings(data_dir=data_dir), load)
+    new = once(settings_of(data_dir=data_dir), load)
     out.print(f"{len(entries)} products: {new} new, {len(entries) - new} updated")
 
 
@@ -163,22 +132,22 @@ def token(
     if profile in ("dev", "prod"):
         # Before anything else that is wrong there: it could not help to mend it.
         raise BadSetting(f"tokens are not given out in the profile {profile}")
-    settings = _settings()
+    settings = settings_of()
     sys.stdout.write(mint(settings.jwt_secret, user, role, now_us=system_clock(), ttl_s=ttl_s) + "\n")
 
 
 @cli.command()
 def doctor(data_dir: DataDir = None) -> None:
     """Check every configured part and print the settings in effect, secrets masked."""
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     table = Table("setting", "value", title="Settings")
     for name, value in settings.masked().items():
-        table.add_row(*_cells(f"QC_{name.upper()}", value))
+        table.add_row(*cells(f"QC_{name.upper()}", value))
     out.print(table)
     findings = checks.examine(settings)
     table = Table("part", "fit", "what was found", title="Parts")
     for finding in findings:
-        table.add_row(*_cells(finding.part, finding.verdict, finding.detail))
+        table.add_row(*cells(finding.part, finding.verdict, finding.detail))
     out.print(table)
     if not all(finding.fit for finding in findings):
         raise typer.Exit(1)
@@ -196,7 +165,7 @@ def rebuild_history(data_dir: DataDir = None) -> None:
             done = await rebuild.run(lambda orders: progress.update(task, completed=orders))
         return done, await app.flows.index.count()
 
-    done, documents = _once(checks.there(_settings(data_dir=data_dir)), work)
+    done, documents = once(checks.there(settings_of(data_dir=data_dir)), work)
     changes = f"{done.added} documents added, {done.renewed} renewed, {done.removed} removed"
     out.print(f"{done.orders} orders: {changes}; there are {documents} documents")
 
@@ -204,8 +173,8 @@ def rebuild_history(data_dir: DataDir = None) -> None:
 @rebuild_cli.command("gate")
 def rebuild_gate(data_dir: DataDir = None) -> None:
     """Empty the gate, where there is one: what it should know it learns from the next refusals."""
-    settings = _settings(data_dir=data_dir)
-    emptied = _once(settings, App.empty_gate) if settings.gate_url else None
+    settings = settings_of(data_dir=data_dir)
+    emptied = once(settings, App.empty_gate) if settings.gate_url else None
     none = "no gate is configured (QC_GATE_URL): nothing has to be rebuilt"
     out.print(none if emptied is None else f"{emptied} figures forgotten; the gate learns from the next refusals")
 
@@ -213,17 +182,17 @@ def rebuild_gate(data_dir: DataDir = None) -> None:
 @letters_cli.command("list")
 def letters_list(data_dir: DataDir = None) -> None:
     """Those of all stores, the oldest first."""
-    letters = _once(checks.there(_settings(data_dir=data_dir)), lambda app: app.operations.all_dead_letters())
+    letters = once(checks.there(settings_of(data_dir=data_dir)), lambda app: app.operations.all_dead_letters())
     table = Table("id", "consumer", "event", "order", "reason", "tries", "failed at")
     for letter in letters:
-        table.add_row(*_cells(*astuple(letter)))
+        table.add_row(*cells(*astuple(letter)))
     out.print(table if letters else "no dead letters")
 
 
 @letters_cli.command("replay")
 def letters_replay(letter_id: Annotated[str, typer.Argument(help="As listed.")], data_dir: DataDir = None) -> None:
     """Handle one again, after what made it fail was mended."""
-    _once(checks.there(_settings(data_dir=data_dir)), lambda app: app.operations.replay(letter_id))
+    once(checks.there(settings_of(data_dir=data_dir)), lambda app: app.operations.replay(letter_id))
     out.print(f"handled {letter_id}", markup=False)
 
 
@@ -239,4 +208,4 @@ def emulator(
     """Serve the Toss emulator by itself."""
     if os.environ.get("QC_PROFILE") == "prod":
         raise BadSetting("the emulator takes no real money: it is not for the profile prod")
-    emulate(_settings(data_dir=data_dir, pg_webhook_url=webhook_url), host, port)
+    emulate(settings_of(data_dir=data_dir, pg_webhook_url=webhook_url), host, port)

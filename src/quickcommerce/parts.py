@@ -33,8 +33,11 @@ from quickcommerce.payment.attempts import Attempts
 from quickcommerce.payment.breaker import Sparing
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
+from quickcommerce.payment.mending import Mending
 from quickcommerce.payment.opening import Openings
 from quickcommerce.payment.outcomes import Outcomes
+from quickcommerce.payment.reconcile import Reconciling
+from quickcommerce.payment.reconcile_loop import Continuous
 from quickcommerce.payment.refund_steps import RefundSteps
 from quickcommerce.payment.refunding import Refunding
 from quickcommerce.payment.refunds import Refunds
@@ -116,6 +119,8 @@ class Flows:
     payments: Payments
     captures: Captures
     refunding: Refunding
+    reconciling: Reconciling
+    continuous: Continuous
     index: "SqlIndex | ElasticIndex"
     live: Live
     gate: "RedisGate | None"
@@ -200,6 +205,8 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     toss = _toss(settings, emulator)
     pg = Sparing(toss, settings.pg_calls_per_s)
     payments = _payments(settings, stores.payment, book, pg, ids, clock, rng)
+    mending = Mending(stores.payment, pg, payments.captures, book, clock, ids)
+    reconciling = Reconciling(stores.payment, toss, book, mending, clock, ids)
     changes = Changes(stock, sales, coupons, clock, ids)
     place = Place(
         db=stores.shop,
@@ -231,6 +238,10 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         payments=payments,
         captures=payments.captures,
         refunding=_refunding(settings, stores, pg, clock, ids, rng),
+        reconciling=reconciling,
+        continuous=Continuous(
+            stores.payment, reconciling, clock, ids, settings.reconcile_every_s, settings.reconcile_lease_s
+        ),
         index=_index(settings, stores),
         live=Live(book),
         toss=toss,
@@ -296,6 +307,7 @@ def _toss(settings: Settings, emulator: Emulator | None) -> Toss:
         settings.pg_secret_key,
         confirm_deadline_s=settings.pg_confirm_deadline_s,
         read_deadline_s=settings.pg_read_deadline_s,
+        list_deadline_s=settings.pg_list_deadline_s,
         transport=AppTransport(emulator.asgi) if emulator else None,
     )
 

@@ -16,6 +16,8 @@ PRUNE_MAX = 500
 PRUNE_EVERY_S = 30.0
 INDEX_EVERY_S = 5.0
 """How often it is looked whether the history's index is still there."""
+RECONCILE_LOOKS_S = 5.0
+"""How often it is looked whether it is time to reconcile, and whether nobody else does."""
 POLL_S = 1.0
 """How often a loop looks by itself; what happens in this process wakes it at once."""
 GATHER_S = 0.2
@@ -51,6 +53,7 @@ def loops(role: ProcessRole, settings: Settings, parts: Parts, watch: Watch, clo
             *_readers(parts, "payment"),
             Loop("payments-due", parts.flows.captures.due, POLL_S / 2, wake=parts.flows.captures.running.freed),
             Loop("refunds-due", parts.flows.refunding.due, POLL_S / 2, wake=parts.flows.refunding.running.freed),
+            *_reconciling(settings, parts),
         ],
         "history": [*_readers(parts, "history"), *_upkeep(settings, parts)],
         "sweeper": [
@@ -61,6 +64,11 @@ def loops(role: ProcessRole, settings: Settings, parts: Parts, watch: Watch, clo
         ],
     }
     return [loop for name, group in groups.items() if role in ("all", name) for loop in group]
+
+
+def _reconciling(settings: Settings, parts: Parts) -> list[Loop]:
+    """What compares PG, payments and orders by itself, if anything does."""
+    return [Loop("reconcile", parts.flows.continuous.step, RECONCILE_LOOKS_S)] if settings.reconcile_every_s else []
 
 
 def _live(parts: Parts) -> Loop:

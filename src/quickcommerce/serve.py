@@ -1,7 +1,6 @@
 """Serving: uvicorn around the wired system, and a stop that loses nothing."""
 
 import asyncio
-import fcntl
 import gc
 import math
 import re
@@ -20,12 +19,12 @@ import uvloop
 
 from quickcommerce.app import App, build
 from quickcommerce.catalog.file import read_file
-from quickcommerce.kit import folders
 from quickcommerce.kit.problem import InvalidRequest, Unavailable
 from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.kit.web import PROBLEM_JSON
 from quickcommerce.roles import ProcessRole
-from quickcommerce.settings import BadSetting, Settings
+from quickcommerce.running import alone
+from quickcommerce.settings import Settings
 from quickcommerce.toss_emulator.server import CuttableProtocol, Server, authority
 from quickcommerce.toss_emulator.store import LedgerError
 
@@ -129,7 +128,7 @@ def serve(settings: Settings, role: ProcessRole, *, sample: bool) -> None:
     with (
         # The port comes first: a shop that cannot open leaves everything as it was.
         _listening(settings.host, settings.port) as listener,
-        _alone(Path(settings.data_dir)) if settings.embedded else nullcontext(),
+        alone(Path(settings.data_dir), _url(listener)) if settings.embedded else nullcontext(),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(_serve(settings, role, listener, sample=sample))
@@ -152,6 +151,13 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+def _url(listener: socket.socket) -> str:
+    """Where this process answers, as somebody on the same machine reaches it."""
+    host, port = listener.getsockname()[:2]
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound to it here
+    return f"http://{authority(everywhere.get(host, host), port)}"
+
+
 def _take_room() -> None:
     """Allow as many sockets as this user may have: a shell's usual 1,024 are fewer than come to a flash sale."""
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -159,26 +165,6 @@ def _take_room() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the data folder for this process. Raises BadSetting where another shop runs on it, or Unavailable.
-
-    The embedded stores are made for one process: two would read the same events. The lock ends with the process,
-    however it ends.
-    """
-    folders.make(folder)
-    try:
-        (folder / "running.lock").touch()
-    except OSError as error:
-        raise BadSetting(f"the data folder {folder} cannot be used: running.lock: {error.strerror}") from error
-    with (folder / "running.lock").open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as taken:
-            raise BadSetting(f"another shop is running on {folder}; choose another --data-dir") from taken
-        yield
 
 
 async def _serve(settings: Settings, role: ProcessRole, listener: socket.socket, *, sample: bool) -> None:

@@ -96,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pg_confirm_deadline_s: Deadline = 60
     pg_read_deadline_s: Deadline = 10
     pg_calls_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 300.0
+    pg_list_deadline_s: Deadline = 60
     answer_within_s: Deadline = 3
     idempotency_keep_s: Keep = 2 * DAY_S
     inbox_keep_s: Keep = 14 * DAY_S
@@ -112,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_rate_per_s: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 30.0
     drain_s: Deadline = 4
     invariants_every_s: Annotated[int, msgspec.Meta(ge=1, le=DAY_S)] = 60
+    reconcile_every_s: Annotated[int, msgspec.Meta(ge=0, le=DAY_S)] = 300
 
     @property
     def capture_lease_s(self) -> float:
@@ -127,6 +129,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Bounded, since after a crash the key must be free again within 90 s.
         """
         return min(self.answer_within_s + 7, 80)
+
+    @property
+    def reconcile_lease_s(self) -> float:
+        """How long one step of reconciliation keeps others away: a page of the PG's list or some readings."""
+        return self.pg_list_deadline_s + 2 * self.pg_read_deadline_s + 30
 
     @property
     def embedded(self) -> bool:

@@ -1,9 +1,6 @@
 """The history over HTTP."""
 
-import re
-from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from zoneinfo import ZoneInfo
 
 import msgspec
 from litestar import Response, get
@@ -13,14 +10,11 @@ from quickcommerce.events import Order
 from quickcommerce.history.flow import WORD_MAX, Found, Index, Query, words_of
 from quickcommerce.kit import web
 from quickcommerce.kit.auth import Caller, Role
-from quickcommerce.kit.clock import SECOND_US, from_rfc3339
+from quickcommerce.kit.days import moment
 from quickcommerce.kit.ids import is_id
 from quickcommerce.kit.openapi import EVERY_ROLE, IDS, Doc, Parameter
 from quickcommerce.kit.problem import InvalidRequest, Unavailable
 from quickcommerce.kit.web import AnyRequest
-
-DAYS = ZoneInfo("Asia/Seoul")
-"""Where a date's day begins and ends."""
 
 STATUSES = frozenset({"PLACED", "PAYING", "PAID", "REFUNDED", "FAILED", "EXPIRED", "CANCELLED"})
 KEYWORD_MAX = 200
@@ -112,15 +106,7 @@ def _moment(request: AnyRequest, name: str, *, day_end: bool) -> int | None:
     if text is None:
         return None
     try:
-        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
-            # An unescaped + of an offset arrives as a blank.
-            return from_rfc3339(text.replace(" ", "+"))
-        day = date.fromisoformat(text)
+        # An unescaped + of an offset arrives as a blank.
+        return moment(text.replace(" ", "+"), day_end=day_end)
     except ValueError as error:
         raise InvalidRequest(f"{name} must be a date such as 2026-01-31 or an RFC 3339 time") from error
-    try:
-        begin = datetime.combine(day + timedelta(days=int(day_end)), time.min, DAYS)
-        return int(begin.astimezone(UTC).timestamp()) * SECOND_US
-    except OverflowError:
-        # Before the first day of the calendar, or after its last, nothing is left out.
-        return None

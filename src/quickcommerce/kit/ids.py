@@ -25,7 +25,7 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
 ID = "[0-9A-HJKMNP-TV-Z]{26}"
 """What stands behind the prefix of an id."""
-_SHAPE = re.compile(f"(ord|pay|ref|evt|pol|sal)_{ID}")
+_SHAPE = re.compile(f"(ord|pay|ref|mis|evt|pol|sal)_{ID}")
 
 
 def earliest(prefix: str, at_us: int) -> str:
@@ -74,6 +74,10 @@ class Ids:
     def refund(self) -> RefundId:
         """A refund's id."""
         return RefundId(self._make("ref"))
+
+    def mismatch(self) -> str:
+        """The id of something in which PG, payments and orders do not agree."""
+        return self._make("mis")
 
     def event(self) -> EventId:
         """An event's id, by which inboxes know a repeat."""

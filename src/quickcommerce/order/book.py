@@ -2,13 +2,17 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 from quickcommerce.events import OrderEvent
 from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.ids import OrderId
 from quickcommerce.kit.problem import NotFound
-from quickcommerce.order import store, timeline_store
+from quickcommerce.order import audit, store, timeline_store
+
+FACTS_MAX = 500
+"""Orders in short that are read with one statement."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,15 @@ class OrderBook:
     async def rows(self, order_ids: Collection[OrderId]) -> dict[OrderId, store.Row]:
         """Orders by id; those that do not exist are left out."""
         return await self.db.read(lambda tx: store.load(tx, order_ids))
+
+    async def facts(self, order_ids: Collection[OrderId]) -> dict[OrderId, audit.Fact]:
+        """Orders in short, by id, without their lines; those that do not exist are left out."""
+        found: dict[OrderId, audit.Fact] = {}
+        ids = sorted(order_ids)
+        for part in (ids[at : at + FACTS_MAX] for at in range(0, len(ids), FACTS_MAX)):
+            rows = await self.db.scan(partial(audit.named, order_ids=part))
+            found |= {OrderId(order_id): fact for order_id, fact in rows.items()}
+        return found
 
     async def page(self, user_id: int, before: tuple[int, str] | None, limit: int) -> list[store.Row]:
         """A user's orders, newest first, behind `before` (placed_us, order_id)."""

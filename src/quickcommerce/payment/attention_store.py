@@ -1,4 +1,4 @@
-"""What needs a human in store B, as rows: one list of payments and refunds."""
+"""What needs a human in store B, as rows: one list of payments, refunds and mismatches."""
 
 from enum import StrEnum
 
@@ -7,6 +7,7 @@ import msgspec
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import OrderId, PaymentId, RefundId
 from quickcommerce.payment.model import Ended, Status
+from quickcommerce.payment.reconcile_store import State
 from quickcommerce.payment.refund_model import RefundStatus, Tried
 from quickcommerce.payment.store import NEVER_US
 
@@ -24,18 +25,21 @@ class Why(StrEnum):
     """For long it has not been known whether a payment took money. It is read back by itself."""
     LATE = "late"
     """A refund has been owed for long. It is worked on by itself."""
+    MISMATCH = "mismatch"
+    """PG, payments and orders do not agree, and nothing that is safe would mend it. `code` is the kind."""
 
 
 class Attention(msgspec.Struct, frozen=True):
     """A payment, or a refund of one, that needs a human. `amount` is won; `code` and `message` are mostly the PG's
-    words. `since_us`: since when it is so, or may be. `id` is the refund's where there is one, else the payment's.
+    words. `since_us`: since when it is so, or may be. `id` is the refund's where there is one, else the payment's, or
+    that of the mismatch. `order_id` is None for money at the PG that belongs to no order.
     """
 
     why: Why
     id: str
     payment_id: PaymentId
     refund_id: RefundId | None
-    order_id: OrderId
+    order_id: OrderId | None
     amount: int
     status: str
     code: str | None
@@ -43,7 +47,7 @@ class Attention(msgspec.Struct, frozen=True):
     since_us: int
 
 
-# One `?` in each of the last two parts: the latest moment that is long ago.
+# One `?` in each of the first two parts: the latest moment that is long ago.
 _FOUND = f"""
 SELECT CASE WHEN a.outcome = '{Ended.MISCONFIGURED}' THEN '{Why.MISCONFIGURED}' ELSE '{Why.UNKNOWN}' END AS why,
   p.payment_id AS id, p.payment_id AS payment_id, NULL AS refund_id, p.order_id AS order_id, p.amount AS amount,
@@ -67,6 +71,12 @@ WHERE (r.status = '{RefundStatus.FAILED}' AND p.captured - p.refunded - p.refund
   ))
   OR (r.status = '{RefundStatus.PENDING}' AND r.due_us < {NEVER_US}
     AND (a.outcome IN ('{Tried.MISCONFIGURED}', '{Tried.REFUSED}') OR r.created_us <= ?))
+UNION ALL
+SELECT '{Why.MISMATCH}', m.mismatch_id, m.payment_id, NULLIF(m.refund_id, ''), NULLIF(m.order_id, ''),
+  CASE WHEN m.pg_won > m.our_won THEN m.pg_won ELSE m.our_won END, COALESCE(p.status, 'NONE'), m.kind, m.detail,
+  m.found_us
+FROM mismatch m LEFT JOIN payment p ON p.payment_id = m.payment_id
+WHERE m.state = '{State.LEFT}'
 """
 
 

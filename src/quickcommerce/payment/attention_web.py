@@ -16,6 +16,9 @@ from quickcommerce.kit.web import AnyRequest
 from quickcommerce.payment.attention import Attentions
 from quickcommerce.payment.attention_store import Why
 
+IDS = ("pay", "ref", "mis")
+"""What an item may be: a payment, a refund, or a mismatch of PG, payments and orders."""
+
 
 class AttentionView(msgspec.Struct):
     """A payment, or a refund of one, that needs a human."""
@@ -23,7 +26,7 @@ class AttentionView(msgspec.Struct):
     why: Why
     payment_id: str
     refund_id: Annotated[str | None, msgspec.Meta(description="Null where it is the payment itself.")]
-    order_id: str
+    order_id: Annotated[str | None, msgspec.Meta(description="Null for money at the PG that belongs to no order.")]
     amount: int
     status: str
     code: str | None
@@ -55,7 +58,7 @@ async def attention(request: AnyRequest, state: State) -> Response[bytes]:
     """Payments and refunds that the shop cannot end by itself, or has not for long."""
     attentions: Attentions = state.attentions
     (await web.caller(request)).need(Role.MASTER)
-    limit, after = web.page_limit(request), web.cursor(request, lambda each: is_id("pay", each) or is_id("ref", each))
+    limit, after = web.page_limit(request), web.cursor(request, lambda each: any(is_id(kind, each) for kind in IDS))
     found = await attentions.look(after, limit + 1)
     shown, last = web.paged(found.items, limit)
     views = [

@@ -20,6 +20,7 @@ from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
 from quickcommerce.payment.model import (
     MISMATCH,
     Asked,
+    Captured,
     Declined,
     Doubtful,
     Later,
@@ -102,6 +103,20 @@ class Captures:
         for payment, attempt in jobs:
             self._launch(payment, attempt, due=True)
         return 0 < len(jobs) == free
+
+    async def read_back(self, payment: Payment, attempt: Attempt) -> Outcome:
+        """Read an attempt of which its PG is said to have the money. Returns what that proves.
+
+        Only that it was captured is written down, whoever works on the payment meanwhile. Raises Unavailable.
+        """
+        asked = attempt.asked(payment.amount)
+        with tracing(payment.trace):
+            outcome = conclude(await self.pg.read(asked), asked, answered=None)
+            if not isinstance(outcome, Captured) or outcome.payment_key != attempt.payment_key:
+                return MISMATCH if isinstance(outcome, Captured) else outcome
+            settled = await self.settling.submit(Result(payment, outcome))
+            self._report(payment, settled)
+            return settled.outcome
 
     async def _work(self, payment: Payment, attempt: Attempt) -> None:
         """A fresh attempt is captured; one whose outcome is unknown is read back before any repeat."""

@@ -84,7 +84,7 @@ class Outcomes:
             asked = {each.payment_key: each.attempt for each in await store.attempts(tx, old.payment_id)}
             attempt = asked.get(outcome.payment_key, old.attempt)
             outcome = outcome if outcome.payment_key in asked else MISMATCH
-        change = self._change(old, outcome)
+        change = await _recounted(tx, self._change(old, outcome), attempt)
         if not await move(tx, old, change.new):
             if not isinstance(outcome, Captured):
                 return Settled(outcome, mine=False)
@@ -93,7 +93,7 @@ class Outcomes:
             if current is None or current.status in MONEY_TAKEN:
                 return Settled(outcome, mine=False)
             attempt = current.attempt if current.payment_key == outcome.payment_key else attempt
-            old, change = current, self._change(current, outcome)
+            old, change = current, await _recounted(tx, self._change(current, outcome), attempt)
             if not await move(tx, current, change.new):
                 raise AssertionError(f"{current.payment_id} was locked as {current.status} and is not")
         at_us = change.new.updated_us
@@ -156,6 +156,17 @@ class Outcomes:
         return msgspec.structs.replace(
             payment, status=status, tries=payment.tries + 1, unknown_us=unknown_us, due_us=due_us
         )
+
+
+async def _recounted(tx: Tx, change: _Change, attempt: int) -> _Change:
+    """The change; what this attempt captured is declined no more, if it was taken for that."""
+    new = change.new
+    if change.ended is not Ended.CAPTURED or not new.declines:
+        return change
+    others = [each for each in await store.attempts(tx, new.payment_id) if each.attempt != attempt]
+    # The last one ends here, as paid under another key.
+    declines = sum(each.outcome is Ended.DECLINED or each.attempt == new.attempt for each in others)
+    return msgspec.structs.replace(change, new=msgspec.structs.replace(new, declines=declines))
 
 
 def _facts(payment: Payment) -> tuple[PaymentId, OrderId, int, int]:

@@ -133,6 +133,15 @@ async def wake_next(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
         )
 
 
+async def hurry(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
+    """What is owed of a payment and waits for its time is due now; what is worked on, or waits for another, is not."""
+    await tx.run(
+        "UPDATE refund SET due_us = ? WHERE payment_id = ? AND status = ? AND lease_token = '' AND due_us > ?"
+        " AND due_us < ?",
+        (now_us, payment_id, RefundStatus.PENDING, now_us, NEVER_US),
+    )
+
+
 async def claim(tx: Tx, refund_id: RefundId, until_us: int) -> None:
     """A request works under this refund's key until then."""
     await tx.run("UPDATE refund SET claimed_us = ? WHERE refund_id = ? AND answered = ''", (until_us, refund_id))

@@ -29,13 +29,16 @@ from quickcommerce.payment.model import (
     Unreadable,
     conclude,
 )  # fmt: skip
+from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Means, Refunded, Said, conclude_cancel
+from quickcommerce.payment.toss_transactions import NoSuchPage, Page, page, seoul
 
 CONNECT_S = 5.0
 """How long a call waits for a connection."""
 
 CONNECTIONS_MAX = 128
 """Connections to the PG, for captures and for readings each."""
+NO_SUCH_PAGE = "INVALID_TRANSACTION_KEY"
 _NO_LINE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
@@ -73,11 +76,13 @@ class Toss:
         *,
         confirm_deadline_s: float,
         read_deadline_s: float,
+        list_deadline_s: float = 60.0,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         credentials = base64.b64encode(f"{secret_key}:".encode()).decode()
         self._confirm_deadline_s = confirm_deadline_s
         self._read_deadline_s = read_deadline_s
+        self._list_deadline_s = list_deadline_s
 
         def client() -> httpx2.AsyncClient:
             return httpx2.AsyncClient(
@@ -143,7 +148,25 @@ class Toss:
 
     async def read_order(self, asked: Asked) -> Reading:
         """Read what the PG has for the payment, under whichever key."""
-        return await self._read(f"/v1/payments/orders/{asked.payment_id}")
+        return await self._read(f"/v1/payments/orders/{quote(asked.payment_id, safe='')}")
+
+    async def transactions(self, span: Span, after: str | None, limit: int) -> Page | NoSuchPage | Unreadable:
+        """At most `limit` of what moved in a span, widened to whole seconds, behind a transaction."""
+        asked = {"startDate": seoul(span.from_us), "endDate": seoul(span.before_us), "limit": str(limit)}
+        query = asked | ({"startingAfter": after} if after else {})
+        step = httpx2.Timeout(self._list_deadline_s, connect=CONNECT_S, pool=CONNECT_S)
+        try:
+            async with asyncio.timeout(self._list_deadline_s):
+                answer = await self._reading.get("/v1/transactions", params=query, timeout=step)
+        except (httpx2.HTTPError, TimeoutError) as error:
+            return Unreadable(type(error).__name__)
+        if answer.status_code == httpx2.codes.OK:
+            found = page(answer.content)
+            return Unreadable(found) if isinstance(found, str) else found
+        told = _error(answer.content)
+        if after and told.code == NO_SUCH_PAGE:
+            return NoSuchPage()
+        return Unreadable(f"HTTP {answer.status_code} {told.code}")
 
     async def _read(self, path: str) -> Reading:
         try:

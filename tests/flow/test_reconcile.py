@@ -1,0 +1,76 @@
+"""PG, payments and orders are compared: whatever differs is found, nothing else is, and what is safe heals."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flow.acts import deliver, paid
+from flow.mismatches import GOODS, HEALS, INJECT, inject, reconcile, settle, told, whole
+from quickcommerce.kit.auth import Role
+from quickcommerce.payment.mending import End
+from quickcommerce.payment.reconcile_model import Kind, Mismatch, compare
+from world import World, world
+
+DRILL = 1_000
+GOOD = 3_000
+HOURS_S = 36_000
+
+
+async def good(w: World, count: int) -> None:
+    """Payments that fit."""
+    for begin in range(0, count, 50):
+        await asyncio.gather(*(paid(w) for _ in range(min(50, count - begin))))
+    await deliver(w)
+
+
+async def test_a_thousand_mismatches_among_thousands_that_fit_are_all_found_and_none_else(tmp_path: Path) -> None:
+    async with world(tmp_path, loops=False, goods=GOODS, payment_window_s=HOURS_S) as w:
+        await good(w, GOOD)
+        made = await inject(w, {kind: DRILL // 7 + (at < DRILL % 7) for at, kind in enumerate(Kind)})
+        assert len(made) == DRILL
+        await settle()
+        found = await reconcile(w)
+        assert told(found.looked) == made
+        assert len(found.looked) == DRILL, "some were told twice"
+        ends = {(each.seen.kind, each.verdict.end) for each in found.looked}
+        healed = {(kind, End.TOLD if kind is Kind.ORDER_BEHIND else End.HEALED) for kind in HEALS}
+        assert ends == healed | {(kind, End.LEFT) for kind in set(Kind) - HEALS}
+        await deliver(w)
+        await settle()
+        again = await reconcile(w)
+        left = {(kind, payment_id) for kind, payment_id in made if kind not in HEALS}
+        assert told(again.looked) == left, "a second look finds what a human must see, and nothing else"
+        human = await w.get("/v1/ops/attention?limit=100", user=1, role=Role.MASTER)
+        assert human["total"] == len(left)
+        assert {each["why"] for each in human["items"]} == {"mismatch"}
+        orders = await w.app.stores.shop.scan(lambda tx: tx.all("SELECT status, COUNT(*) FROM orders GROUP BY status"))
+        assert {status for status, _ in orders} == {"PAID"}, "what was captured was not told to its order"
+
+
+@pytest.mark.parametrize("kind", Kind)
+async def test_each_kind_is_missed_where_it_is_not_compared(tmp_path: Path, kind: Kind) -> None:
+    """The control: that the others are found and this one is not is the comparing's own doing."""
+
+    def blind(*lists: object) -> list[Mismatch]:
+        return [each for each in compare(*lists) if each.kind is not kind]  # type: ignore[arg-type]
+
+    async with world(tmp_path, loops=False, goods=GOODS, payment_window_s=HOURS_S) as w:
+        made = await inject(w, dict.fromkeys(INJECT, 1))
+        await settle()
+        seeing = w.app.flows.reconciling
+        missed = await replace(seeing, compared=blind).span(whole(w), heal=False)
+        assert told(missed.looked) == {each for each in made if each[0] is not kind}
+        assert told((await seeing.span(whole(w), heal=False)).looked) == made
+
+
+async def test_looking_without_healing_changes_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path, loops=False, goods=GOODS, payment_window_s=HOURS_S) as w:
+        await inject(w, dict.fromkeys(INJECT, 1))
+        await settle()
+        first = await reconcile(w, heal=False)
+        assert Counter(each.verdict.end for each in first.looked) == {End.LEFT: 7}
+        assert (await w.get("/v1/ops/attention", user=1, role=Role.MASTER))["total"] == 0
+        assert (await reconcile(w, heal=False)).looked == first.looked
