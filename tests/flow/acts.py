@@ -47,6 +47,17 @@ async def paid(w: World) -> dict[str, Any]:
     return payment
 
 
+async def taken(w: World, product_id: int, units: int, *, user: int = 8) -> str:
+    """Somebody else buys what was let go, and keeps it. Returns their order's id."""
+    placed = await order(w, [(product_id, units)], user=user)
+    payment = await payment_of(w, placed)
+    body = {"payment_key": await w.authenticate(payment), "amount": payment["amount"]}
+    url = f"/v1/payments/{payment['payment_id']}/confirm"
+    assert (await w.http.post(url, json=body, headers=w.auth(user))).status_code == 200
+    await w.until_status(placed["order_id"], "PAID")
+    return str(placed["order_id"])
+
+
 async def refund(w: World, payment: dict[str, Any], *, key: str | None = None, **body: Any) -> httpx2.Response:
     """Ask for money back: all that is left, or `amount` won."""
     headers = w.auth() | ({"Idempotency-Key": key} if key else {})

@@ -20,6 +20,7 @@ from flow.acts import (
     payment_of,
     pg_client,
     refund,
+    taken,
     to_pay,
 )
 from flow.invariants import check
@@ -197,7 +198,7 @@ async def late_without_stock(folder: Path) -> None:
         placed = (await basket(w, (MILK, 2, None), (BEEF, 1, coupon))).json()
         payment = await payment_of(w, placed)
         await lost(w, placed["order_id"], payment, await w.authenticate(payment))
-        await order(w, [(BEEF, 5)], user=8)
+        await taken(w, BEEF, 5)
         await found(w, placed["order_id"], "EXPIRED", "REFUNDED")
         assert await left(w, MILK) == 4
         [mine] = (await w.get("/v1/coupons"))["items"]

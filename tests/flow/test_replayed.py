@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from flow.acts import BEEF, MILK, order, paid, payment_of, refund, to_pay
+from flow.acts import BEEF, MILK, order, paid, payment_of, refund, taken, to_pay
 from flow.invariants import check
 from flow.process import process
 from flow.staging import forgetful_orders
@@ -86,7 +86,7 @@ async def test_a_refund_before_its_payments_news_is_put_right_by_replaying_both(
     async with process(tmp_path, **TIMES) as w:
         order_id, payment, key = await to_pay(w, [(MILK, 2), (BEEF, 1)])
         await lost(w, order_id, payment, key)
-        await order(w, [(BEEF, 5)], user=8)
+        await taken(w, BEEF, 5)
         async with buried(w, "PaymentSettled"):
             await w.faults(get=[])
             await w.until("the news is buried", lambda: letters(w), within_s=95)
