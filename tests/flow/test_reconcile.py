@@ -10,6 +10,7 @@ import pytest
 from flow.acts import deliver, paid
 from flow.mismatches import GOODS, HEALS, INJECT, inject, reconcile, settle, told, whole
 from quickcommerce.kit.auth import Role
+from quickcommerce.payment import reconcile as reconcile_module
 from quickcommerce.payment.mending import End
 from quickcommerce.payment.reconcile_model import Kind, Mismatch, compare
 from world import World, world
@@ -74,3 +75,19 @@ async def test_looking_without_healing_changes_nothing(tmp_path: Path) -> None:
         assert Counter(each.verdict.end for each in first.looked) == {End.LEFT: 7}
         assert (await w.get("/v1/ops/attention", user=1, role=Role.MASTER))["total"] == 0
         assert (await reconcile(w, heal=False)).looked == first.looked
+
+
+async def test_a_span_in_many_parts_finds_each_mismatch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Around each part the PG's list is read further than it is long."""
+    monkeypatch.setattr(reconcile_module, "SPAN_S", 60)
+    async with world(tmp_path, loops=False, goods=GOODS, payment_window_s=HOURS_S) as w:
+        made = set[tuple[Kind, str]]()
+        for _ in range(3):
+            made |= await inject(w, dict.fromkeys(INJECT, 1))
+            await asyncio.sleep(50)
+        await settle()
+        for heal in (False, True):
+            found = await reconcile(w, heal=heal)
+            assert told(found.looked) == made
+            assert len(found.looked) == len(made), "one of them stands in two parts"
+        assert Counter(each.verdict.end for each in found.looked) == {End.LEFT: 12, End.HEALED: 6, End.TOLD: 3}

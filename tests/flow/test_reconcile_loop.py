@@ -28,7 +28,7 @@ from flow.process import process
 from flow.truth import rest, rows
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US
-from quickcommerce.payment import reconcile_store
+from quickcommerce.payment import reconcile_loop, reconcile_store
 from quickcommerce.payment.mending import End
 from quickcommerce.payment.reconcile import SPAN_S
 from quickcommerce.payment.reconcile_loop import AGAIN_S, FIRST_S, LEFT_AGAIN_S, OVERLAP_S, Continuous
@@ -129,6 +129,24 @@ async def test_two_processes_do_it_once(tmp_path: Path) -> None:
         assert await calls(w, "transactions") == listed + 1, "an empty list is one page, and one of five asks for it"
 
 
+async def test_without_the_lease_each_of_them_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control."""
+
+    async def always(*_: object, **__: object) -> bool:
+        return True
+
+    async with world(tmp_path, loops=False, goods=GOODS) as w:
+        one = continuous(w)
+        while await one.step():
+            pass
+        listed = await calls(w, "transactions")
+        await asyncio.sleep(EVERY_S)
+        for guard in ("claim", "hold", "finish"):
+            monkeypatch.setattr(reconcile_store, guard, always)
+        await asyncio.gather(*(one.step() for _ in range(5)))
+        assert await calls(w, "transactions") == listed + 5
+
+
 async def test_whoever_was_frozen_past_its_lease_changes_no_mark(tmp_path: Path) -> None:
     async with world(tmp_path, loops=False, goods=GOODS) as w:
         one = continuous(w)
@@ -178,28 +196,44 @@ async def test_a_clock_that_is_set_back_passes_nothing_over(tmp_path: Path) -> N
         assert (await marked(w)).upto_us <= w.clock()
 
 
-@pytest.mark.parametrize("ahead_s", [-OVERLAP_S + SETTLE_S, -60, 60, 600])
-async def test_at_the_edges_of_runs_a_pg_with_another_clock_is_compared_once_and_whole(
-    tmp_path: Path, ahead_s: int
-) -> None:
-    async with world(tmp_path, loops=False, goods=GOODS, payment_window_s=WINDOW_S) as w:
-        mine, found = continuous(w), set()
+async def edges(folder: Path, ahead_s: int) -> tuple[set[str], list[Any]]:
+    """Runs one after the other, while payments fit and others do not, and the PG's clock is not ours. Returns what the
+    PG calls those that do not, and what is told to a human.
+    """
+    async with world(folder, loops=False, goods=GOODS, payment_window_s=WINDOW_S) as w:
+        mine, made = continuous(w), set()
         emulator = w.app.flows.emulator
         assert emulator
         emulator._clock.ahead_us = ahead_s * SECOND_US
         for _ in range(12):
             await paid(w)
             await deliver(w)
-            found.add(await orphan(w))
+            made.add(await orphan(w))
             await asyncio.sleep(EVERY_S / 3)
             await mine.step()
         for _ in range(4):
             await asyncio.sleep(EVERY_S)
             await mine.step()
-        told = await human(w)
-        assert {each["payment_id"] for each in told} == found
-        assert {each["code"] for each in told} == {"orphan"}, "what only happened at another time is a mismatch"
-        assert len(told) == len(found), "something was told twice"
+        return made, await human(w)
+
+
+@pytest.mark.parametrize("ahead_s", [-OVERLAP_S + SETTLE_S, -60, 60, 600])
+async def test_at_the_edges_of_runs_a_pg_with_another_clock_is_compared_once_and_whole(
+    tmp_path: Path, ahead_s: int
+) -> None:
+    made, found = await edges(tmp_path, ahead_s)
+    assert {each["payment_id"] for each in found} == made
+    assert {each["code"] for each in found} == {"orphan"}, "what only happened at another time is a mismatch"
+    assert len(found) == len(made), "something was told twice"
+
+
+async def test_without_an_overlap_what_a_late_clock_books_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control."""
+    monkeypatch.setattr(reconcile_loop, "OVERLAP_S", 0)
+    made, found = await edges(tmp_path, -OVERLAP_S + SETTLE_S)
+    assert {each["payment_id"] for each in found} < made
 
 
 async def test_what_is_young_is_no_mismatch_yet_and_one_later(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def of(transaction: Transaction, **changes: object) -> Transaction:
 def kinds(
     transactions: list[Transaction], payments: list[PaymentFact], orders: list[Order], span: Span = SPAN
 ) -> list[Kind]:
-    return [each.kind for each in compare(span, transactions, payments, orders)]
+    return [each.kind for each in compare(span, transactions, payments, orders, SPAN.before_us)]
 
 
 def test_what_fits_is_no_mismatch() -> None:
@@ -51,13 +51,13 @@ def test_each_kind_has_its_name() -> None:
 
 
 def test_a_mismatch_says_what_each_side_has() -> None:
-    [found] = compare(SPAN, [CAPTURE, of(CANCEL, won=1_999)], [REFUNDED], [Order(refunded=2_000)])
+    [found] = compare(SPAN, [CAPTURE, of(CANCEL, won=1_999)], [REFUNDED], [Order(refunded=2_000)], SPAN.before_us)
     assert (found.kind, found.refund_id, found.pg_won, found.our_won) == (Kind.AMOUNT, "ref_1", 1_999, 2_000)
     assert (found.payment_id, found.order_id, found.transaction_key) == ("pay_1", "ord_1", "T2")
 
 
 def test_another_currency_is_another_sum() -> None:
-    [found] = compare(SPAN, [of(CAPTURE, currency="USD")], [PAYMENT], [Order()])
+    [found] = compare(SPAN, [of(CAPTURE, currency="USD")], [PAYMENT], [Order()], SPAN.before_us)
     assert (found.kind, found.note) == (Kind.AMOUNT, "the PG has it in USD")
 
 
@@ -138,6 +138,14 @@ def test_an_order_is_behind_when_its_money_is_not_told_and_had_time_to_be(
     there = [of(CAPTURE), of(CANCEL)] if payment.refunds else [CAPTURE]
     there = there if payment.captured else []
     assert kinds(there, [payment], [order]) == [Kind.ORDER_BEHIND] * behind
+
+
+def test_an_order_is_behind_in_the_span_in_which_its_money_moved_last() -> None:
+    """Else two spans that are compared one after the other would both tell it again."""
+    earlier, later = Span(1_000, 1_550), Span(1_550, 2_000)
+    for span, behind in ((earlier, False), (later, True)):
+        found = kinds([CAPTURE, CANCEL], [REFUNDED], [Order(status="PLACED")], span)
+        assert found == [Kind.ORDER_BEHIND] * behind
 
 
 def test_an_order_that_is_not_there_is_behind() -> None:

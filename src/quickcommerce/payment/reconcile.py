@@ -82,9 +82,12 @@ class Reconciling:
 
     def spans(self, from_us: int, before_us: int) -> Iterator[Span]:
         """A span in parts, up to what is old enough to be compared."""
-        end_us = min(before_us, self.clock() - SETTLE_S * SECOND_US)
+        end_us = min(before_us, self._settled_us())
         for at_us in range(from_us, end_us, SPAN_S * SECOND_US):
             yield Span(at_us, min(at_us + SPAN_S * SECOND_US, end_us))
+
+    def _settled_us(self) -> int:
+        return self.clock() - SETTLE_S * SECOND_US
 
     async def span(self, span: Span, *, heal: bool, go_on: Callable[[], Awaitable[None]] = _go_on) -> Report:
         """Compare a span. `heal=False` changes nothing. `go_on` is awaited before each step that takes long.
@@ -105,7 +108,7 @@ class Reconciling:
         seen = {
             (each.kind, each.subject): each for each in await self.db.scan(partial(reconcile_store.within, span=span))
         }
-        for each in self.compared(span, there.transactions, payments, orders.values()):
+        for each in self.compared(span, there.transactions, payments, orders.values(), self._settled_us()):
             seen[each.kind, each.subject] = each
         looked = await self.look(seen.values(), heal=heal, go_on=go_on)
         inside = sum(span.holds(each.at_us) for each in there.transactions)

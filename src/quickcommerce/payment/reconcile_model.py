@@ -82,6 +82,11 @@ class PaymentFact(msgspec.Struct, frozen=True):
     updated_us: int
     refunds: tuple[RefundFact, ...] = ()
 
+    @property
+    def moved_us(self) -> int:
+        """When its money moved last: only one span holds that."""
+        return max([self.captured_us, *(each.ended_us for each in self.refunds)])
+
 
 class OrderFact(Protocol):
     """An order in short."""
@@ -138,8 +143,9 @@ def compare(
     transactions: Iterable[Transaction],
     payments: Iterable[PaymentFact],
     orders: Iterable[OrderFact],
+    settled_us: int,
 ) -> list[Mismatch]:
-    """What does not fit, of all that moved within the span.
+    """What does not fit, of all that moved within the span. What changed after `settled_us` may be on its way.
 
     The PG's list and the payments may reach further on both sides: what stands there is no mismatch by itself, and
     answers for what is in the span. Payments are those of the transactions and those that changed in the span; orders
@@ -158,10 +164,10 @@ def compare(
             found += _cancel(each, payment, beside) if each.cancel else _capture(each, payment, beside)
     for payment in ours.values():
         found += _absent(span, payment, of_payment[payment.payment_id])
-        if behind(payment, shop.get(payment.order_id), span.before_us):
+        if span.holds(payment.moved_us) and behind(payment, shop.get(payment.order_id), settled_us):
             found.append(
                 Mismatch(
-                    Kind.ORDER_BEHIND, payment.payment_id, payment.payment_id, payment.order_id, payment.captured_us,
+                    Kind.ORDER_BEHIND, payment.payment_id, payment.payment_id, payment.order_id, payment.moved_us,
                     our_won=payment.captured - payment.refunded,
                 )
             )  # fmt: skip

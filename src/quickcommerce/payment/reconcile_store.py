@@ -144,11 +144,11 @@ async def keep(tx: Tx, kept: Kept, *, new: bool) -> None:
         await tx.insert("mismatch", _KEPT, [row])
         return
     await tx.run(
-        "UPDATE mismatch SET pg_won = ?, our_won = ?, state = ?, detail = ?, checked_us = ?, told_us = ?"
+        "UPDATE mismatch SET at_us = ?, pg_won = ?, our_won = ?, state = ?, detail = ?, checked_us = ?, told_us = ?"
         " WHERE subject = ? AND kind = ?",
         (
-            kept.seen.pg_won, kept.seen.our_won, kept.state, kept.detail, kept.checked_us, kept.told_us,
-            kept.seen.subject, kept.seen.kind,
+            kept.seen.at_us, kept.seen.pg_won, kept.seen.our_won, kept.state, kept.detail, kept.checked_us,
+            kept.told_us, kept.seen.subject, kept.seen.kind,
         ),
     )  # fmt: skip
 
