@@ -133,7 +133,7 @@ async def a_starved_member(folder: Path, seconds: int) -> None:
                 assert confirmed == OFFERED_A_SECOND
             behind = await asyncio.to_thread(streams.behind, topic, topic)
         offered = seconds * OFFERED_A_SECOND
-        assert offered / 2 < behind < offered, "it was not starved, or did nothing"
+        assert offered / 2 < behind, "it was not starved"
         # With a CPU to itself again it goes on where it was.
         async with asyncio.timeout(60 + offered * BURN_US / 1_000_000 * 4):
             await streams.caught_up(topic, topic)

@@ -39,7 +39,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("staged")
 
     async def stage() -> None:
-        async with process(folder, loops=False, goods=GOODS, **SETTINGS) as w:
+        async with process(folder, loops=False, goods=GOODS, sound=False, **SETTINGS) as w:
             while await w.app.flows.continuous.step():
                 pass
             await inject(w, dict.fromkeys(sorted(HEALS), 2))

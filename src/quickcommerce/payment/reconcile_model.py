@@ -241,12 +241,9 @@ def _absent(span: Span, payment: PaymentFact, there: list[Transaction]) -> Itera
             )  # fmt: skip
 
 
-def _pg(
-    kind: Kind, there: Transaction, payment: PaymentFact | None, *, our_won: int = 0, refund_id: str = ""
-) -> Mismatch:
-    order_id = payment.order_id if payment else ""
+def _pg(kind: Kind, there: Transaction, payment: PaymentFact | None, our_won: int = 0, refund_id: str = "") -> Mismatch:
     note = "" if there.currency == "KRW" else f"the PG has it in {there.currency}"
     return Mismatch(
-        kind, there.transaction_key, there.payment_id, order_id, there.at_us, refund_id, there.payment_key,
-        there.transaction_key, there.won, our_won, note,
+        kind, there.transaction_key, there.payment_id, payment.order_id if payment else "", there.at_us, refund_id,
+        there.payment_key, there.transaction_key, there.won, our_won, note,
     )  # fmt: skip
