@@ -100,6 +100,8 @@ async def lease_token(folder: Path) -> None:
         await gate.reached.wait()
         pg.answer.set()
         await frozen.drain(60)
+        told = (await payment_of(w, {"order_id": order_id, "user_id": 7}))["status"]
+        assert told != "DECLINED", "another worker is capturing, and the buyer is told to take another card"
         gate.open.set()
         await captures.drain(60)
         assert await w.captures(payment["payment_id"]) == 1
