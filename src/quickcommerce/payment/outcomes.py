@@ -93,7 +93,7 @@ class Outcomes:
             if current is None or current.status in MONEY_TAKEN:
                 return Settled(outcome, mine=False)
             attempt = current.attempt if current.payment_key == outcome.payment_key else attempt
-            old, change = current, await _recounted(tx, self._change(current, outcome), attempt)
+            old, change = current, self._change(current, outcome)
             if not await move(tx, current, change.new):
                 raise AssertionError(f"{current.payment_id} was locked as {current.status} and is not")
         at_us = change.new.updated_us
@@ -159,7 +159,7 @@ class Outcomes:
 
 
 async def _recounted(tx: Tx, change: _Change, attempt: int) -> _Change:
-    """The change; what this attempt captured is declined no more, if it was taken for that."""
+    """The change; an attempt that was read again, and captured after all, is one of those declined no more."""
     new = change.new
     if change.ended is not Ended.CAPTURED or not new.declines:
         return change

@@ -50,10 +50,10 @@ class Report(msgspec.Struct, frozen=True):
     unread: tuple[Unread, ...] = ()
 
     def __add__(self, other: "Report") -> "Report":
-        """Both."""
+        """Both. Spans are read further than they are compared: a row that cannot be read may stand in two."""
         return Report(
             self.transactions + other.transactions, self.payments + other.payments, self.looked + other.looked,
-            self.unread + other.unread,
+            tuple(dict.fromkeys(self.unread + other.unread)),
         )  # fmt: skip
 
     @property
