@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, Request, Route, async_playwright, expect
 
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.auth import Role
@@ -150,6 +150,12 @@ class Buyer:
         sale = {"product_id": product, "price": price, "quota": 20, **window}
         answer = await self.shop.ask("POST", "/v1/time-sales", role=Role.MASTER, json=sale)
         assert answer.status_code == 201, answer.text
+
+
+async def reply_lost(route: Route) -> None:
+    """The shop does what it was asked, and its answer does not arrive."""
+    await route.fetch()
+    await route.abort("connectionreset")
 
 
 def from_now(hours: float) -> str:

@@ -8,7 +8,7 @@ from playwright.async_api import Page, Route, expect
 
 from quickcommerce.kit.auth import Role
 
-from .buyer import buyer
+from .buyer import buyer, reply_lost
 
 pytestmark = pytest.mark.browser
 
@@ -108,12 +108,7 @@ async def test_a_price_that_moves_behind_a_lost_reply_does_not_order_twice(tmp_p
     """The order may be there: until that is known the basket keeps what was sent, and its key."""
     async with buyer(tmp_path) as someone:
         page = await someone.with_basket((1, 1))
-
-        async def cut(route: Route) -> None:
-            await route.fetch()
-            await route.abort("connectionreset")
-
-        await page.route("**/v1/orders", cut)
+        await page.route("**/v1/orders", reply_lost)
         await page.click("button[data-order]")
         await expect(page.locator("[data-problem]")).to_be_visible()
         await someone.shop.ask("PATCH", "/v1/products/1", role=Role.SELLER, json={"price": 3_300})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Route, expect
 
-from .buyer import buyer
+from .buyer import buyer, reply_lost
 
 pytestmark = pytest.mark.browser
 
@@ -90,12 +90,7 @@ async def test_a_lost_connection_orders_once(tmp_path: Path, lost: str) -> None:
 async def test_a_line_that_stays_dead_keeps_the_basket_and_the_key(tmp_path: Path) -> None:
     async with buyer(tmp_path) as someone:
         page = await someone.with_basket((1, 1))
-
-        async def cut(route: Route) -> None:
-            await route.fetch()
-            await route.abort("connectionreset")
-
-        await page.route("**/v1/orders", cut)
+        await page.route("**/v1/orders", reply_lost)
         await page.click("button[data-order]")
         await expect(page.locator("[data-problem]")).to_be_visible()
         await page.unroute("**/v1/orders")
@@ -108,12 +103,7 @@ async def test_a_line_that_stays_dead_keeps_the_basket_and_the_key(tmp_path: Pat
 async def test_a_key_whose_order_has_ended_does_not_keep_the_buyer_from_ordering_again(tmp_path: Path) -> None:
     async with buyer(tmp_path) as someone:
         page = await someone.with_basket((1, 1))
-
-        async def cut(route: Route) -> None:
-            await route.fetch()
-            await route.abort("connectionreset")
-
-        await page.route("**/v1/orders", cut)
+        await page.route("**/v1/orders", reply_lost)
         await page.click("button[data-order]")
         await expect(page.locator("[data-problem]")).to_be_visible()
         first = (await someone.shop.get("/v1/orders"))["items"][0]["order_id"]

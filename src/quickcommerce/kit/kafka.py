@@ -32,7 +32,7 @@ AGAIN_S = 60.0
 """What a client says again is logged again after so long: of brokers that are away it speaks many times a second."""
 
 
-class Fresh:
+class Unrepeated:
     """A filter of log lines: those that were not logged of late, but for how long something took."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Fresh:
 
 
 _LOGGER = logging.getLogger("kafka")
-_LOGGER.addFilter(Fresh())
+_LOGGER.addFilter(Unrepeated())
 
 
 def common(servers: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeVar
 from prometheus_client import Counter, Gauge
 
 from quickcommerce.kit.telemetry import log
+from quickcommerce.payment import capture, refunding
 from quickcommerce.payment.codes import trouble
 from quickcommerce.payment.model import (
     NO_REPLY,
@@ -49,24 +50,8 @@ OPEN = Gauge("qc_pg_breaker_open", "Whether calls of this kind are held back bec
 HELD_BACK = Counter("qc_pg_held_back_total", "Calls not made, because the PG fails or had its share", ["call"])
 
 
-class Pg(Protocol):
-    """The payment provider."""
-
-    async def confirm(self, asked: Asked) -> Reply:
-        """Capture. Money moves here."""
-        ...
-
-    async def cancel(self, cancel: Cancel) -> CancelReply:
-        """Give money back."""
-        ...
-
-    async def read(self, asked: Asked) -> Reading:
-        """Read a payment back."""
-        ...
-
-    async def read_order(self, asked: Asked) -> Reading:
-        """Read what there is of the payment, under whichever key."""
-        ...
+class Pg(capture.Pg, refunding.Pg, Protocol):
+    """The payment provider, as captures and refunds ask it."""
 
 
 class Turn(Enum):
