@@ -1,7 +1,6 @@
 """`qc doctor`: is each configured part there, and fit for its work?"""
 
 import asyncio
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from quickcommerce.history.sql import SqlIndex
 from quickcommerce.kit import migrate
 from quickcommerce.kit.auth import KeySet
 from quickcommerce.kit.clock import system_clock
-from quickcommerce.kit.db import Busy, Database, connect
+from quickcommerce.kit.db import Database
 from quickcommerce.kit.folders import probe
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.sqlite import SCHEME, path_of
@@ -19,6 +18,7 @@ from quickcommerce.payment.attention import Attentions
 from quickcommerce.payment.model import Asked, Unreadable
 from quickcommerce.settings import BadSetting, Settings
 from quickcommerce.toss_emulator.emulator import LEDGER_FILE
+from quickcommerce.toss_emulator.store import LedgerError, examined
 
 SQLITE = "sqlite:///"
 
@@ -157,21 +157,15 @@ async def _bus(app: App) -> Finding:
     return Finding("bus", True, f"{app.settings.bus_url} has {told}")
 
 
-async def _ledger(path: Path | None) -> Finding:
+def _ledger(path: Path | None) -> Finding:
     """The emulator in the shop's own process is as fit as its ledger. While a shop runs, the file is that shop's."""
     part, where = "PG", "the emulator, in the shop's own process"
     if path is None:
         return Finding(part, True, where)
-    ledger = connect(f"sqlite:///{path}", rng=random.Random(0))  # noqa: S311 - how long to wait is no secret
     try:
-        broken = await ledger.scan(lambda tx: tx.one("PRAGMA quick_check(1)"))
-    except Exception as error:  # noqa: BLE001 - a file that is no database at all raises whatever its driver does
-        in_use = isinstance(error.__cause__, Busy)
-        return Finding(part, in_use, f"{where}, which is running" if in_use else f"{where}: {error}")
-    finally:
-        await ledger.close()
-    sound = broken == ("ok",)
-    return Finding(part, sound, where if sound else f"{where}: {path} is damaged: {broken}")
+        return Finding(part, True, where if examined(path) else f"{where}, which is running")
+    except LedgerError as unfit:
+        return Finding(part, False, f"{where}: {unfit}")
 
 
 async def _keys(settings: Settings) -> list[Finding]:
@@ -198,7 +192,7 @@ async def _gate(app: App) -> list[Finding]:
 async def _pg(app: App, ledger: Path | None) -> Finding:
     """Ask the PG for a payment that cannot exist: that it is missing shows address, TLS and keys to be right."""
     if app.flows.emulator:
-        return await _ledger(ledger)
+        return _ledger(ledger)
     reading = await app.flows.toss.read(Asked("doctor_no_such_key", "doctor-no-such-payment", 1, ""))
     where = app.settings.pg_url
     if isinstance(reading, Unreadable):

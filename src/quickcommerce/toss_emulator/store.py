@@ -5,6 +5,7 @@ import contextvars
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -15,7 +16,8 @@ T = TypeVar("T")
 Operation = Callable[[Books], T]
 """Something done to the books in one go; it may be run again when its group failed, so it has no other effect."""
 
-BUSY_MS = 5_000
+BUSY_MS = 1_000
+"""How long to wait for a process that is just closing the file."""
 
 
 class LedgerError(Exception):
@@ -129,6 +131,28 @@ class _Failed:
         self.error = error
 
 
+def examined(path: Path) -> bool:
+    """Look whether a ledger's file is sound. Returns False where it is not looked at, since a process has it open.
+
+    Raises LedgerError when it is damaged or no ledger at all.
+    """
+    try:
+        # Whoever works with it keeps it locked for as long as they run: there is nothing to wait for.
+        with closing(sqlite3.connect(path, timeout=0)) as ledger:
+            broken = ledger.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        if _is_busy(error):
+            return False
+        raise LedgerError(f"the emulator's ledger {path} cannot be used: {error}") from error
+    if broken != ("ok",):
+        raise LedgerError(f"the emulator's ledger {path} is damaged: {broken}")
+    return True
+
+
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+
+
 def _connect(path: Path | None) -> sqlite3.Connection:
     try:
         if path is not None:
@@ -141,7 +165,7 @@ def _connect(path: Path | None) -> sqlite3.Connection:
             connection.close()
             raise
     except (sqlite3.Error, OSError) as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        if _is_busy(error):
             raise LedgerError(
                 f"the emulator's ledger {path} is open in another process, a shop or an emulator; choose another folder"
             ) from error
