@@ -10,6 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+import applications
+from quickcommerce import routes
+from quickcommerce.kit import openapi
 from quickcommerce.kit.telemetry import add_trace, configure_logs
 from world import VirtualLoop
 
@@ -28,6 +31,14 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
     configure_logs("ERROR", machine=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _applications_are_lent() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(routes, "Litestar", applications.lend)
+        patch.setattr(openapi, "describe", applications.describe)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -58,14 +58,9 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
         *shop_web.routes(demo=demo),
     ]
     if flows.emulator:
-        emulator = flows.emulator
-
-        @asgi(EMULATOR_PREFIX, is_mount=True, copy_scope=True)
-        async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
-            await emulator.asgi(scope, receive, send)
-
         handlers.append(mounted)
     app = _app(handlers)
+    app.state.emulator = flows.emulator
     app.state.user_rate = UserRate(settings.user_burst_max, settings.user_rate_per_s)
     app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
@@ -96,6 +91,12 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
     app.state.openapi = openapi.describe(app, version("quickcommerce"))
     app.state.asyncapi = asyncapi.describe(version("quickcommerce"))
     return app
+
+
+@asgi(EMULATOR_PREFIX, is_mount=True, copy_scope=True)
+async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+    """The PG in this process."""
+    await scope["litestar_app"].state.emulator.asgi(scope, receive, send)
 
 
 def health(operations: Operations) -> Litestar:

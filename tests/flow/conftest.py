@@ -1,12 +1,9 @@
-"""What many processes share: the files of a shop, its routes, and a PG beside it."""
+"""What many processes share: the files of a shop, and a PG beside it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from litestar import Litestar
-from litestar.datastructures import State
 
 import schemas
 from flow import pair
@@ -14,8 +11,6 @@ from flow import process as process_module
 from flow.lives import run, shop_files
 from flow.process import LastingPg
 from quickcommerce import parts, roles
-from quickcommerce import routes as routes_module
-from quickcommerce.kit import openapi
 
 
 @pytest.fixture
@@ -54,25 +49,9 @@ def pg() -> Iterator[LastingPg]:
     run(made.end())
 
 
-@pytest.fixture(scope="session")
-def routes() -> Callable[..., Litestar]:
-    """In place of Litestar's constructor: one application for all. What is a process's own is in its state."""
-    made: list[Litestar] = []
-
-    def make(*args: Any, **settings: Any) -> Litestar:
-        if not made:
-            made.append(Litestar(*args, **settings))
-        made[0].state, made[0].on_startup, made[0].on_shutdown = State(), [], []
-        return made[0]
-
-    return make
-
-
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, pg: LastingPg, routes: Callable[..., Litestar]) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, pg: LastingPg) -> None:
     """Hundreds of processes, one after the other: what takes long to make is made once, or not at all."""
     monkeypatch.setattr(parts, "Emulator", pg.beside)
-    monkeypatch.setattr(routes_module, "Litestar", routes)
-    monkeypatch.setattr(openapi, "describe", lambda *_: {})
     # What happens wakes the loops at once; their looking by themselves only takes time here.
     monkeypatch.setattr(roles, "POLL_S", 10.0)

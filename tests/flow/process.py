@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from applications import give_back
 from flow.invariants import always
 from flow.probe import Front, Line, Probe, Watched
 from quickcommerce.catalog.model import Entry
@@ -73,6 +74,7 @@ async def bury(w: World) -> None:
         await w.app.flows.emulator.stop()
     for database in w.app.stores.every().values():
         await database.close()
+    give_back(w.app.routes)
 
 
 class LastingPg(Emulator):
@@ -127,3 +129,4 @@ async def process(
             await w.http.aclose()
             for app in reversed(w.apps):
                 await app.stop()
+                give_back(app.routes)

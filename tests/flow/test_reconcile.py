@@ -15,8 +15,6 @@ from quickcommerce.payment.mending import End
 from quickcommerce.payment.reconcile_model import Kind, Mismatch, compare
 from world import World, world
 
-DRILL = 1_000
-GOOD = 3_000
 HOURS_S = 36_000
 
 
@@ -27,15 +25,20 @@ async def good(w: World, count: int) -> None:
     await deliver(w)
 
 
-async def test_a_thousand_mismatches_among_thousands_that_fit_are_all_found_and_none_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("drill", "fitting"), [(100, 300), pytest.param(1_000, 3_000, marks=pytest.mark.full)], ids=["small", "real"]
+)
+async def test_all_mismatches_among_many_that_fit_are_found_and_none_else(
+    tmp_path: Path, drill: int, fitting: int
+) -> None:
     async with world(tmp_path, loops=False, goods=GOODS, payment_window_s=HOURS_S) as w:
-        await good(w, GOOD)
-        made = await inject(w, {kind: DRILL // 7 + (at < DRILL % 7) for at, kind in enumerate(Kind)})
-        assert len(made) == DRILL
+        await good(w, fitting)
+        made = await inject(w, {kind: drill // 7 + (at < drill % 7) for at, kind in enumerate(Kind)})
+        assert len(made) == drill
         await settle()
         found = await reconcile(w)
         assert told(found.looked) == made
-        assert len(found.looked) == DRILL, "some were told twice"
+        assert len(found.looked) == drill, "some were told twice"
         ends = {(each.seen.kind, each.verdict.end) for each in found.looked}
         healed = {(kind, End.TOLD if kind is Kind.ORDER_BEHIND else End.HEALED) for kind in HEALS}
         assert ends == healed | {(kind, End.LEFT) for kind in set(Kind) - HEALS}

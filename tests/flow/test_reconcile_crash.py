@@ -14,7 +14,6 @@ from flow.probe import Line, Probe
 from flow.process import bury, process, start
 from flow.truth import rest, rows
 from quickcommerce import roles
-from quickcommerce.kit import openapi
 from quickcommerce.kit.clock import SECOND_US
 from world import EPOCH_US, Clock, World
 
@@ -50,8 +49,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many processes, one after the other: what takes long to make is not made."""
-    monkeypatch.setattr(openapi, "describe", lambda *_: {})
+    """Many processes, one after the other."""
     # What happens wakes the loops at once; their looking by themselves only takes time here.
     monkeypatch.setattr(roles, "POLL_S", 10.0)
 
@@ -72,6 +70,7 @@ async def healed(w: World) -> bool:
 async def life(folder: Path, probe: Probe, clock: Clock, *, number: int = 1) -> World:
     """Run until all is healed, or until the probe ends the process."""
     w = await start(folder, probe, clock, seed=number, goods=GOODS, **SETTINGS)
+    w.look_every_s = 5
     reading = w.app.flows.toss._reading
     reading._transport = Line(reading._transport, probe)
     probe.armed = True

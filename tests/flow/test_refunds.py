@@ -154,6 +154,7 @@ async def test_fifty_parts_at_once_from_a_pg_with_bad_habits_are_as_many_as_fit(
         payment = await paid(w)
         habits = {"drop-after": 0.2, "drop-before": 0.1, "error:PROVIDER_ERROR": 0.1, "http:502": 0.1}
         await w.faults(cancel=[{"mix": habits, "seed": seed}], get=[{"mix": {"drop-before": 0.3}, "seed": seed}])
+        w.look_every_s = 2
         answers = await asyncio.gather(*(refund(w, payment, key=f"tap-{at}", amount=170) for at in range(50)))
         told = [answer.status_code for answer in answers]
         assert (told.count(201), told.count(409)) == (34, 16), "5,800 won are 34 times 170, and 20"

@@ -13,8 +13,9 @@ from quickcommerce.toss_emulator import AppTransport, Emulator
 from system.process import qc, qc_async
 from system.shop import running, stock_up
 
-FROM = "2026-01-01"
 AGO_S = 600
+FROM = rfc3339(system_clock() - 2 * 86_400 * SECOND_US)[:10]
+"""The day before the day before, as the date is in London: it has what was paid ten minutes ago."""
 
 
 async def nobodys_money(folder: Path) -> None:

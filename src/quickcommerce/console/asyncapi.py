@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from quickcommerce import events
@@ -24,6 +25,7 @@ CHANNELS: Mapping[str, tuple[str, tuple[type[Any], ...]]] = {
 """By CloudEvents source: what it tells of, and the events."""
 
 
+@cache
 def describe(version: str) -> dict[str, Any]:
     """The AsyncAPI document."""
     refs, schemas = schemas_of(event for _, told in CHANNELS.values() for event in told)
