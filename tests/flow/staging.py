@@ -1,8 +1,9 @@
 """The worst moments, staged: guards switched off, rows as they were a moment ago, a PG with old news."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -20,7 +21,7 @@ from quickcommerce.payment.model import Asked, Cancelled, Found, Reading, Reply
 from quickcommerce.payment.refund_model import Cancel, CancelReply
 from quickcommerce.payment.store import Payment
 from quickcommerce.stock.flow import Stock
-from unsteady import Unsteady
+from unsteady import Unsteady, steady
 from world import World
 
 BY_HAND = (Cancelled(1, "T1", "by hand"),)
@@ -77,17 +78,24 @@ def unchecked(w: World) -> None:
 
 
 @contextmanager
-def stale_stock(reading: dict[int, int]) -> Iterator[None]:
-    """The first look at what is available tells what was so a moment ago."""
-    fresh = Stock.available
-    looks: list[object] = []
+def stale(owner: object, reader: str, reading: object, *, looks: int = 1) -> Iterator[None]:
+    """The first looks tell what was so a moment ago.
 
-    async def available(self: Stock, tx: Tx, product_ids: Any) -> dict[int, int]:
-        looks.append(product_ids)
-        return dict(reading) if len(looks) == 1 else await fresh(self, tx, product_ids)
+    Meanwhile the database undoes nothing: a unit of work that is run again looks once more.
+    """
+    fresh = getattr(owner, reader)
+    seen = itertools.count(1)
 
-    with patch.object(Stock, "available", available):
+    async def read(*facts: Any, **more: Any) -> Any:
+        return reading if next(seen) <= looks else await fresh(*facts, **more)
+
+    with steady(), patch.object(owner, reader, read):
         yield
+
+
+def stale_stock(reading: dict[int, int]) -> AbstractContextManager[None]:
+    """The first look at what is available tells what was so a moment ago."""
+    return stale(Stock, "available", reading)
 
 
 @contextmanager
@@ -101,18 +109,9 @@ def stale_payment(reading: Payment) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def stale_order(reading: Order) -> Iterator[None]:
+def stale_order(reading: Order) -> AbstractContextManager[None]:
     """At the first two looks, which are those of one handler, the order is as it was a moment ago."""
-    fresh = order_store.load
-    looks: list[object] = []
-
-    async def load(tx: Tx, order_ids: Any, *, locked: bool = False) -> Any:
-        looks.append(order_ids)
-        return {reading.order_id: reading} if len(looks) <= 2 else await fresh(tx, order_ids, locked=locked)
-
-    with patch.object(order_store, "load", load):
-        yield
+    return stale(order_store, "load", {reading.order_id: reading}, looks=2)
 
 
 @contextmanager

@@ -7,11 +7,8 @@ reply is lost.
 
 import asyncio
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -20,14 +17,13 @@ from flow.acts import BEEF, MILK
 from flow.invariants import always, check
 from flow.probe import Probe
 from flow.process import process
-from flow.staging import cut, unchecked
+from flow.staging import cut, stale, unchecked
 from flow.truth import rest, rows
 from quickcommerce.catalog import store
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.kit import db, idempotency
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, rfc3339
-from quickcommerce.kit.db import Tx
 from quickcommerce.stock import store as stock_store
 from world import World
 
@@ -57,27 +53,13 @@ async def nowhere(*_: object) -> bool:
     return False
 
 
-@contextmanager
-def stale_offers(reading: Any) -> Iterator[None]:
-    """The first look at prices tells what was so a moment ago."""
-    fresh = Catalog.offers
-    looks: list[object] = []
-
-    async def offers(self: Catalog, tx: Tx, product_ids: Any, at_us: int, *, locked: bool) -> Any:
-        looks.append(product_ids)
-        return reading if len(looks) == 1 else await fresh(self, tx, product_ids, at_us, locked=locked)
-
-    with patch.object(Catalog, "offers", offers):
-        yield
-
-
 async def decided_again(folder: Path) -> None:
     """A basket was priced in the moment before a sale of its goods was announced."""
     async with process(folder, loops=False) as w:
         catalog = w.app.flows.catalog
         seen = await w.app.stores.shop.read(lambda tx: catalog.offers(tx, [BEEF], w.clock(), locked=False))
         await announce(w, BEEF)
-        with stale_offers(seen):
+        with stale(Catalog, "offers", seen):
             line = (await w.order([(BEEF, 2)])).json()["lines"][0]
         assert line["unit_price"] == 1_000, f"{line['unit_price']} won are asked for, inside a sale for 1,000"
         await always(w)
@@ -231,7 +213,7 @@ async def test_sales_are_locked_before_products(tmp_path: Path) -> None:
         seen = await w.app.stores.shop.read(lambda tx: catalog.offers(tx, [BEEF], w.clock(), locked=False))
         await announce(w, BEEF)
         probe.sql = []
-        with stale_offers(seen):
+        with stale(Catalog, "offers", seen):
             assert (await w.order([(BEEF, 2)])).status_code == 201
         taken = [sql for sql in probe.sql if db.LOCK in sql or sql.startswith("UPDATE")]
         tables = ["time_sale" if "time_sale SET" in sql or "FROM time_sale" in sql else "product" for sql in taken]

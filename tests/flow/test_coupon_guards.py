@@ -3,17 +3,15 @@
 As in `guards.py`, the worst moment is staged: a row is read as it was before another actor changed it.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import msgspec
 import pytest
 
 from flow.process import process
-from flow.staging import cut, unchecked
+from flow.staging import cut, stale, unchecked
 from quickcommerce.coupon import store
 from quickcommerce.coupon.flow import Issued, Issuing
 from quickcommerce.coupon.model import DiscountType, PolicyDraft
@@ -51,26 +49,12 @@ async def count(w: World, sql: str) -> int:
     return int(row[0])
 
 
-@contextmanager
-def stale(reader: str, reading: object) -> Iterator[None]:
-    """The first look tells what was so a moment ago."""
-    fresh = getattr(store, reader)
-    looks: list[object] = []
-
-    async def read(*facts: Any, **more: Any) -> Any:
-        looks.append(facts)
-        return reading if len(looks) == 1 else await fresh(*facts, **more)
-
-    with patch.object(store, reader, read):
-        yield
-
-
 async def total(w: World) -> None:
     """Two lists of requests saw the same last coupon."""
     policy_id = await policy(w, 1)
     seen = await w.app.stores.shop.read(lambda tx: store.policies(tx, [policy_id], locked=False))
     assert (await ask(w, policy_id, 7))[0] == 201
-    with stale("policies", seen):
+    with stale(store, "policies", seen):
         second = await ask(w, policy_id, 8)
     assert second == (409, None), "two buyers have the only coupon"
     assert await count(w, "SELECT COUNT(*) FROM coupon") == 1
@@ -93,7 +77,7 @@ async def one_for_each(w: World) -> None:
     """Two requests of one user, in two processes, saw that they have none yet."""
     policy_id = await policy(w, 10)
     first = await ask(w, policy_id, 7)
-    with stale("held", {}):
+    with stale(store, "held", {}):
         second = await ask(w, policy_id, 7)
     assert second == (200, first[1]), "a buyer who asks twice at once has two coupons"
     assert await count(w, "SELECT COUNT(*) FROM coupon") == 1
