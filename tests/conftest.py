@@ -1,11 +1,8 @@
 """What every test shares: a virtual event loop where tests live in virtual time, and quiet logs."""
 
 import asyncio
-import fcntl
 import gc
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -47,22 +44,6 @@ def _applications_are_lent() -> Iterator[None]:
         patch.setattr(routes, "Litestar", applications.lend)
         patch.setattr(openapi, "describe", applications.describe)
         yield
-
-
-@pytest.fixture(autouse=True)
-def _servers_stay(request: pytest.FixtureRequest) -> Iterator[None]:
-    """While a test stops a server (fixture `alone`), no other test that needs servers runs, in whatever process."""
-    if not request.node.get_closest_marker("servers"):
-        yield
-        return
-    with (Path(tempfile.gettempdir()) / "quickcommerce-servers.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if "alone" in request.fixturenames else fcntl.LOCK_SH)
-        yield
-
-
-@pytest.fixture
-def alone() -> None:
-    """For a test that stops a server."""
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -19,10 +18,12 @@ import pytest
 import streams
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.ids import Ids
+from quickcommerce.kit.kafka import Publisher
 from quickcommerce.kit.kafka_reader import Reader
 from quickcommerce.kit.life import Loop, Supervisor
 from quickcommerce.kit.outbox import Relay
 from stores import Post, eventually, message, post, until
+from system.servers import Services, stopped_at_the_end
 
 pytestmark = pytest.mark.servers
 
@@ -156,19 +157,28 @@ async def test_a_member_that_is_starved_for_two_minutes_keeps_its_membership(tmp
 # The broker
 
 
-def services(*arguments: str) -> None:
-    """The script that looks after the broker: another one than ours, if QC_TEST_SERVICES names one."""
-    script = shlex.split(os.environ.get("QC_TEST_SERVICES", str(ROOT / "scripts" / "services")))
-    subprocess.run([*script, *arguments], check=True, timeout=120, stdout=subprocess.DEVNULL)
+@pytest.fixture
+def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    """A broker that is nobody else's, and the script that looks after it."""
+    with stopped_at_the_end(tmp_path / "servers") as services:
+        ask(services, "up", "kafka")
+        monkeypatch.setenv(streams.VARIABLE, services("url", "kafka").stdout.strip().removeprefix("QC_BUS_URL="))
+        yield services
 
 
-async def while_events_are_written(wire: Post, stop: tuple[str, ...], start: tuple[str, ...], outage_s: float) -> None:
+def ask(services: Services, *arguments: str) -> None:
+    done = services(*arguments)
+    assert done.returncode == 0, done.stderr
+
+
+async def while_events_are_written(
+    wire: Post, broker: Services, stop: tuple[str, ...], start: tuple[str, ...], outage_s: float
+) -> None:
     topic = await streams.made(streams.fresh())
     await streams.quick(topic)
     group = wire.group()
-    relay = Relay(
-        wire.source.db, streams.publisher().to(topic), system_clock, Ids(system_clock, random.Random(1)), 30, 256
-    )
+    publisher = Publisher(streams.servers())
+    relay = Relay(wire.source.db, publisher.to(topic), system_clock, Ids(system_clock, random.Random(1)), 30, 256)
     reader = Reader(streams.servers(), topic, group.inbox, group=topic, list_max=50)
     loops = [Loop("relay", relay.step, 0.1), Loop("events", reader.step, 0)]
     supervisor = Supervisor(loops, rng=random.Random(1))
@@ -185,14 +195,14 @@ async def while_events_are_written(wire: Post, stop: tuple[str, ...], start: tup
     writing = asyncio.create_task(write())
     try:
         await until(lambda: len(group.handled) > 50)
-        await asyncio.to_thread(services, *stop)
+        await asyncio.to_thread(ask, broker, *stop)
         before = written
         try:
             await asyncio.sleep(outage_s)
             await until(lambda: any(reason.startswith("relay: Kafka") for reason in supervisor.stalled()))
             assert written > before + outage_s * 5, "writers waited for the broker"
         finally:
-            await asyncio.to_thread(services, *start)
+            await asyncio.to_thread(ask, broker, *start)
         after = written
         await until(lambda: written >= after + 20)
         writing.cancel()
@@ -208,20 +218,20 @@ async def while_events_are_written(wire: Post, stop: tuple[str, ...], start: tup
         writing.cancel()
         await supervisor.stop(drain_s=10)
         await reader.close()
+        await publisher.close()
     await group.had_each_once_in_order([message(f"order-{key}", n) for n in range(1, written + 1) for key in range(5)])
 
 
-@pytest.mark.usefixtures("alone")
-async def test_while_the_broker_is_down_events_wait_and_then_all_go_in_order(wire: Post) -> None:
-    await while_events_are_written(wire, ("down", "kafka"), ("up", "kafka"), 10)
+async def test_while_the_broker_is_down_events_wait_and_then_all_go_in_order(wire: Post, broker: Services) -> None:
+    await while_events_are_written(wire, broker, ("down", "kafka"), ("up", "kafka"), 10)
 
 
-@pytest.mark.usefixtures("alone")
-async def test_while_the_broker_is_frozen_events_wait_and_then_all_go_in_order(wire: Post) -> None:
-    await while_events_are_written(wire, ("freeze", "kafka"), ("thaw", "kafka"), 10)
+async def test_while_the_broker_is_frozen_events_wait_and_then_all_go_in_order(wire: Post, broker: Services) -> None:
+    await while_events_are_written(wire, broker, ("freeze", "kafka"), ("thaw", "kafka"), 10)
 
 
-@pytest.mark.usefixtures("alone")
 @pytest.mark.full
-async def test_a_broker_that_is_away_for_longer_than_the_payment_window_loses_nothing(wire: Post) -> None:
-    await while_events_are_written(wire, ("down", "kafka"), ("up", "kafka"), 660)
+async def test_a_broker_that_is_away_for_longer_than_the_payment_window_loses_nothing(
+    wire: Post, broker: Services
+) -> None:
+    await while_events_are_written(wire, broker, ("down", "kafka"), ("up", "kafka"), 660)

@@ -111,7 +111,11 @@ class Sale:
     async def _ask(self, method: str, path: str, user: int, **options: Any) -> httpx2.Response:
         """Ask until there is an answer other than 503. No other failure is one that a buyer may see."""
         while True:
-            answer = await self.shop.ask(method, path, user=user, **options)
+            try:
+                answer = await self.shop.ask(method, path, user=user, **options)
+            except httpx2.ReadTimeout:
+                self.again["there is no answer yet"] += 1
+                continue
             if answer.status_code != 503:
                 assert answer.status_code < 500, f"{answer.status_code}: {answer.text}"
                 return answer

@@ -19,10 +19,10 @@ from servers.mariadb.server import server as mariadb
 from system.process import Process, until
 from system.sale import Sale
 from system.servers import stopped_at_the_end
-from system.split import Split, split
+from system.split import SPREAD_OUT, Split, split
 from system.truth import Truth, at_rest, checked
 
-pytestmark = pytest.mark.servers
+pytestmark = SPREAD_OUT
 
 GOODS = [Entry(product, f"goods {product}", 1_000 * product, 1_000_000) for product in (1, 2)]
 SHORT = {"payment_window_s": 6, "pg_confirm_deadline_s": 1, "pg_read_deadline_s": 1}
@@ -188,10 +188,11 @@ async def frozen_in_its_transaction(shop: Split) -> AsyncIterator[None]:
 
 
 async def in_the_way(shop: Split, process: Process) -> bool:
-    """Whether a process that is frozen keeps others from a row, which shows soon if it does."""
+    """Whether a process that is frozen keeps others from goods, which shows soon if it does."""
     schema = server_of(str(shop.settings["database_url"])).schema
     waited_for = (
         "SELECT host FROM information_schema.innodb_lock_waits"
+        " JOIN information_schema.innodb_locks ON lock_id = blocking_lock_id AND RIGHT(lock_table, 9) = '`product`'"
         " JOIN information_schema.innodb_trx ON trx_id = blocking_trx_id"
         " JOIN information_schema.processlist ON id = trx_mysql_thread_id WHERE db = ? AND command = 'Sleep'"
     )

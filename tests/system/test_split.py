@@ -9,11 +9,11 @@ from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.auth import Role
 from system.process import until
 from system.shop import basket
-from system.split import split
+from system.split import SPREAD_OUT, split
 from system.test_kill import MIX, SESSION_S, Load
 from system.truth import FINAL, at_rest, checked
 
-pytestmark = pytest.mark.servers
+pytestmark = SPREAD_OUT
 SHORT = {"payment_window_s": 6, "pg_confirm_deadline_s": 1, "pg_read_deadline_s": 1}
 
 
