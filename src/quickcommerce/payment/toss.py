@@ -6,6 +6,7 @@ What its error codes mean is in `codes.py`.
 import asyncio
 import base64
 import re
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +34,8 @@ from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Means, Refunded, Said, conclude_cancel
 from quickcommerce.payment.toss_transactions import NoSuchPage, Page, page, seoul
 
+AGENT = "quickcommerce"
+"""Who asks; which library of which version asks for us is nobody's business."""
 CONNECT_S = 5.0
 """How long a call waits for a connection."""
 
@@ -87,7 +90,9 @@ class Toss:
         def client() -> httpx2.AsyncClient:
             return httpx2.AsyncClient(
                 base_url=url,
-                headers={"Authorization": f"Basic {credentials}", "Accept-Language": "en-US"},
+                headers={"User-Agent": AGENT, "Authorization": f"Basic {credentials}", "Accept-Language": "en-US"},
+                # What an answer to one payment's call would have sent along with all others.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
                 transport=transport,
                 # Each step of a call; the whole call has a deadline of its own.
                 timeout=httpx2.Timeout(confirm_deadline_s, connect=CONNECT_S, pool=CONNECT_S),
