@@ -16,7 +16,8 @@ import httpx2
 
 Script = dict[str, list[dict[str, Any]]]
 Rows = Iterable[Mapping[str, Any]]
-PRODUCT = 1
+PRODUCTS = (1, 2, 3)
+"""Goods that buyers buy in turn."""
 
 
 class Act(StrEnum):
@@ -109,7 +110,7 @@ class Buyer:
 
     async def order(self) -> None:
         """Order, and look at what there is to pay."""
-        body = {"lines": [{"product_id": PRODUCT, "quantity": 1}]}
+        body = {"lines": [{"product_id": PRODUCTS[self.user % len(PRODUCTS)], "quantity": 1}]}
         placed = await self.ask("POST", "/v1/orders", user=self.user, json=body)
         assert placed.status_code == 201, placed.text
         shown = await self.ask("GET", f"/v1/orders/{placed.json()['order_id']}/payment", user=self.user)
