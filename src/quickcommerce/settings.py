@@ -136,6 +136,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.pg_list_deadline_s + 2 * self.pg_read_deadline_s + 30
 
     @property
+    def webhook_lease_s(self) -> float:
+        """How long looking into a webhook keeps others away: a reading, a second one, and time to write."""
+        return 2 * self.pg_read_deadline_s + 30
+
+    @property
     def embedded(self) -> bool:
         """Whether anything is kept in files of the data folder, which one process alone may have."""
         kept = (self.database_url, self.payment_database_url, self.history_database_url)

@@ -41,6 +41,8 @@ CONNECT_S = 5.0
 
 CONNECTIONS_MAX = 128
 """Connections to the PG, for captures and for readings each."""
+SECRET_MAX = 64
+"""Characters that the secret of a payment may have; Toss promises at most 50."""
 NO_SUCH_PAGE = "INVALID_TRANSACTION_KEY"
 _NO_LINE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
@@ -66,7 +68,8 @@ class TossPayment(msgspec.Struct, rename="camel"):
     failure: TossFailure | None = None
     balance_amount: Any = None
     cancels: Any = None
-    """These two are read leniently: a capture does not depend on them."""
+    secret: Any = None
+    """These three are read leniently: a capture does not depend on them."""
 
 
 class Toss:
@@ -121,7 +124,7 @@ class Toss:
         if answer.status_code == httpx2.codes.OK:
             # The answer is held to the same comparisons as any reading.
             outcome = conclude(_payment(answer.content), asked, answered=None)
-            same = outcome == Captured(asked.payment_key)
+            same = isinstance(outcome, Captured) and (outcome.payment_key, outcome.back) == (asked.payment_key, ())
             return outcome if same else Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
         return classify(answer.status_code, _error(answer.content))
 
@@ -199,6 +202,7 @@ def _payment(content: bytes) -> Found | Unreadable:
     return Found(
         payment.payment_key, payment.order_id, payment.total_amount, payment.currency, payment.status,
         failure.code, failure.message, left if type(left) is int else payment.total_amount - given_back, cancels,
+        payment.secret if isinstance(payment.secret, str) and len(payment.secret) <= SECRET_MAX else "",
     )  # fmt: skip
 
 
