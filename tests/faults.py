@@ -43,19 +43,27 @@ CODES: Mapping[str, str] = {
         NOT_CANCELABLE_PAYMENT INVALID_REQUEST IDEMPOTENT_REQUEST_PROCESSING UNAUTHORIZED_KEY NOT_FOUND_PAYMENT
         A_CODE_OF_NEXT_YEAR
         """,
+    "webhook": "FAILED_INTERNAL_SYSTEM_PROCESSING",
 }
 """One code of each class of `payment/codes.py` at least, for each call that has codes of its own."""
 ANSWERS = ("http:500", "http:502", "http:503", "http:429", "http:401", "http:200")
 LINE = ("ok", "slow:5000", "slow:75000", "drop-before", "drop-after")
 """The second of the slow is slower than we wait for any call."""
+NEWS = ("duplicate", "out-of-order")
+"""What happens to webhooks alone; of them the others say that they do not arrive, or arrive late or unheard."""
 
 LOST: dict[str, Any] = {"kind": "drop-after", "forever": True}
 BESIDE: Mapping[tuple[str, Act], Script] = {
     ("get", Act.PAY): {"confirm": [LOST]},
     ("get", Act.REFUND): {"cancel": [LOST]},
+    ("webhook", Act.PAY): {"confirm": [LOST]},
+    ("webhook", Act.REFUND): {"cancel": [LOST]},
 }
-"""Readings are what is left where no reply comes: so none does."""
-ACTS = (("confirm", Act.PAY), ("get", Act.PAY), ("get", Act.REFUND), ("cancel", Act.REFUND))
+"""Readings and webhooks are what is left where no reply comes: so none does."""
+ACTS = (
+    ("confirm", Act.PAY), ("get", Act.PAY), ("get", Act.REFUND), ("cancel", Act.REFUND), ("webhook", Act.PAY),
+    ("webhook", Act.REFUND),
+)  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -82,7 +90,7 @@ class Row(NamedTuple):
 
 def kinds(call: str) -> list[str]:
     """What may go wrong with a call."""
-    return [*(f"error:{code}" for code in CODES[call].split()), *ANSWERS, *LINE]
+    return [*(f"error:{code}" for code in CODES[call].split()), *ANSWERS, *LINE, *(NEWS if call == "webhook" else ())]
 
 
 ROWS = [Row(call, kind, act) for call, act in ACTS for kind in kinds(call)]
@@ -90,9 +98,10 @@ MIX: Script = {
     "confirm": [{"mix": {"ok": 0.8, "error:REJECT_CARD_PAYMENT": 0.1, "drop-after": 0.1}, "seed": 1}],
     "get": [{"mix": {"ok": 0.8, "error:FORBIDDEN_CONSECUTIVE_REQUEST": 0.1, "drop-after": 0.1}, "seed": 2}],
     "cancel": [{"mix": {"ok": 0.8, "error:NOT_CANCELABLE_PAYMENT": 0.1, "drop-after": 0.1}, "seed": 3}],
+    "webhook": [{"mix": {"ok": 0.8, "http:503": 0.1, "drop-after": 0.1}, "seed": 4}],
 }
 """Of ten calls eight are good, one is refused, and the reply of one is lost."""
-CALM: Script = {"confirm": [], "get": [], "cancel": []}
+CALM: Script = {"confirm": [], "get": [], "cancel": [], "webhook": []}
 
 
 @dataclass

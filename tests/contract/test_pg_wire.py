@@ -172,7 +172,7 @@ async def test_each_call_is_sent_as_the_pg_documents_it_to_the_byte(call: str) -
 async def test_what_the_pg_answers_is_understood() -> None:
     wire = Wire(response("200 OK", DONE))
     async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
-        assert await client.confirm(ASKED) == Captured("tgen_20260101abc")
+        assert await client.confirm(ASKED) == Captured("tgen_20260101abc", secret="ps_secret")
         wire.answer = response("200 OK", GIVEN_BACK)
         assert await client.cancel(CANCEL) == Refunded("T2")
 
@@ -254,7 +254,7 @@ async def test_only_a_server_that_proves_who_it_is_gets_the_key(
     async with wire.open(context), toss(f"https://127.0.0.1:{wire.port}") as client:
         outcome = await client.confirm(ASKED)
     if sent:
-        assert outcome == Captured("tgen_20260101abc")
+        assert outcome == Captured("tgen_20260101abc", secret="ps_secret")
         return
     assert outcome == Later(NOT_SENT, "ConnectError", ours=False, sent=False), "nothing was sent, so nothing is unknown"
     assert not wire.came

@@ -14,7 +14,7 @@ import pytest
 
 from faults import CALM, MIX, PRODUCTS, ROWS, Act, Buyer, Script, come, differences, kinds, lies
 from quickcommerce.catalog.model import Entry
-from system.process import until
+from system.process import Process, until
 from system.split import Split, ask, split
 from system.truth import at_rest, checked
 
@@ -27,7 +27,10 @@ WINDOW_S = 60
 LOOKS_S = 0.5
 OF_EACH = 3
 """So often does each kind happen to each call, where all happen side by side."""
-OUTCOME = {"drop-before": "dropped-before", "drop-after": "dropped-after", "ok": "done"}
+OUTCOME = {
+    "drop-before": "dropped-before", "drop-after": "dropped-after", "ok": "done", "duplicate": "done",
+    "out-of-order": "done",
+}  # fmt: skip
 """What the PG's journal says of a call to which something happened, where that is not the kind itself."""
 
 
@@ -52,6 +55,11 @@ class Shop:
         await self.known()
         return new
 
+    async def hear(self, api: Process) -> None:
+        """From now on the PG tells this process of all payments."""
+        url = f"{self.split.pg_url}/emulator/webhook"
+        assert (await self.split.http.put(url, json={"url": f"{api.url}/webhooks/toss"})).status_code == 200
+
     async def rows(self, store: str, sql: str) -> list[dict[str, Any]]:
         """The rows of a query; nothing else stands still for it."""
         return await asyncio.to_thread(ask, str(self.split.settings[f"{store}database_url"]), sql)
@@ -62,6 +70,7 @@ class Shop:
         sql = (
             "SELECT payment_id FROM payment WHERE status IN ('CAPTURING', 'UNKNOWN', 'RETRY')"
             " UNION ALL SELECT refund_id FROM refund WHERE status = 'PENDING'"
+            " UNION ALL SELECT payment_id FROM webhook WHERE state = 'waiting'"
         )
 
         async def nothing_unknown() -> bool:
@@ -109,13 +118,14 @@ def side_by_side(call: str) -> list[str]:
 async def test_each_fault_of_each_call_and_a_mix_leave_no_difference(tmp_path: Path) -> None:
     async with split(tmp_path, goods=GOODS, payment_window_s=WINDOW_S) as spread:
         shop = Shop(spread)
+        await shop.hear(spread.processes["api"][0])
         mixed = shop.people(200)
         for act in (Act.PAY, Act.REFUND):
             await wrong(shop, MIX, act, mixed, 10)
             await shop.known()
         await shop.one_story()
 
-        calls = ("confirm", "get", "cancel")
+        calls = ("confirm", "get", "cancel", "webhook")
         every = {
             call: [{"mix": {kind: 1.0}, "repeat": 1} for _ in range(OF_EACH) for kind in side_by_side(call)]
             for call in calls
@@ -144,6 +154,8 @@ async def test_each_fault_of_each_call_with_hundreds_of_orders_leaves_no_differe
     async with split(tmp_path, goods=GOODS, payment_window_s=WINDOW_S) as spread:
         shop = Shop(spread)
         for row in ROWS:
+            if row.call == "webhook":
+                await shop.hear(spread.processes["api"][0])
             try:
                 buyers = await shop.payers(200, 20) if row.act is Act.REFUND else shop.people(200)
                 await wrong(shop, row.script, row.act, buyers, 30)
@@ -159,6 +171,7 @@ async def test_each_fault_of_each_call_with_hundreds_of_orders_leaves_no_differe
 async def test_two_thousand_orders_and_a_mix_of_faults_leave_no_difference(tmp_path: Path) -> None:
     async with split(tmp_path, goods=GOODS, payment_window_s=WINDOW_S) as spread:
         shop = Shop(spread)
+        await shop.hear(spread.processes["api"][0])
         buyers = shop.people(2_000)
         for act in (Act.PAY, Act.REFUND):
             await wrong(shop, MIX, act, buyers, 100)
