@@ -25,6 +25,7 @@ KNOWN_S = 90
 WINDOW_S = 60
 """The time to pay. What was refused ends with it."""
 LOOKS_S = 0.5
+PAYMENTS = "SELECT payment_id, order_id, status, captured, refunded FROM payment"
 OF_EACH = 3
 """So often does each kind happen to each call, where all happen side by side."""
 OUTCOME = {
@@ -83,24 +84,41 @@ class Shop:
         """The PG's truth."""
         return (await self.split.http.get(f"{self.split.pg_url}/emulator/ledger")).json()
 
-    async def one_story(self) -> None:
-        """In the end nothing differs, and nobody was told what is not so."""
+    async def one_story(self, buyers: Sequence[Buyer]) -> None:
+        """Soon nothing differs, and nothing that these buyers were told is not so."""
+        ledger: list[dict[str, Any]] = []
+        found: list[str] = []
 
-        async def ended() -> bool:
+        async def agreed() -> bool:
+            await asyncio.sleep(LOOKS_S)
+            ledger[:] = (await self.ledger())["payments"]
+            orders, payments = await self.rows("", "SELECT * FROM orders"), await self.rows("payment_", PAYMENTS)
+            found[:] = differences(ledger, orders, payments)
+            return not found
+
+        try:
+            await until("PG, payments and orders say the same", agreed, within_s=KNOWN_S)
+        except AssertionError as failure:
+            failure.add_note("\n".join(found))
+            raise
+        assert not lies(buyers, ledger)
+
+    async def ended(self) -> None:
+        """Wait until every order has ended, and everybody has heard of it."""
+
+        async def over() -> bool:
             await asyncio.sleep(LOOKS_S)
             return await self.split.over()
 
-        await until("every order has ended", ended, within_s=WINDOW_S + KNOWN_S)
-        orders = await self.rows("", "SELECT * FROM orders")
-        assert len(orders) == len(self.buyers)
-        ledger = (await self.ledger())["payments"]
-        assert not differences(ledger, orders, await self.rows("payment_", "SELECT * FROM payment"))
-        assert not lies(self.buyers, ledger)
+        await until("every order has ended", over, within_s=WINDOW_S + KNOWN_S)
 
     async def end(self) -> None:
-        """The same from every store, and no unit is held or lost, and no event buried."""
+        """In the end every store says the same, no unit is held or lost, and no event is buried."""
+        await self.ended()
+        await self.one_story(self.buyers)
         await self.split.invariants_hold()
         truth = at_rest(checked(await self.split.truth()))
+        assert len(truth.orders) == len(self.buyers)
         assert not any(each["reserved"] for each in truth.products.values())
 
 
@@ -123,7 +141,7 @@ async def test_each_fault_of_each_call_and_a_mix_leave_no_difference(tmp_path: P
         for act in (Act.PAY, Act.REFUND):
             await wrong(shop, MIX, act, mixed, 10)
             await shop.known()
-        await shop.one_story()
+        await shop.one_story(mixed)
 
         calls = ("confirm", "get", "cancel", "webhook")
         every = {
@@ -145,7 +163,6 @@ async def test_each_fault_of_each_call_and_a_mix_leave_no_difference(tmp_path: P
 
         await until("everything has gone wrong once", all_happened, within_s=KNOWN_S)
         await shop.known()
-        await shop.one_story()
         await shop.end()
 
 
@@ -157,10 +174,10 @@ async def test_each_fault_of_each_call_with_hundreds_of_orders_leaves_no_differe
             if row.call == "webhook":
                 await shop.hear(spread.processes["api"][0])
             try:
-                buyers = await shop.payers(200, 20) if row.act is Act.REFUND else shop.people(200)
-                await wrong(shop, row.script, row.act, buyers, 30)
+                buyers = await shop.payers(200, 10) if row.act is Act.REFUND else shop.people(200)
+                await wrong(shop, row.script, row.act, buyers, 10)
                 await shop.known(row.slow_s)
-                await shop.one_story()
+                await shop.one_story(buyers)
             except AssertionError as failure:
                 failure.add_note(f"after {row}")
                 raise
@@ -176,5 +193,4 @@ async def test_two_thousand_orders_and_a_mix_of_faults_leave_no_difference(tmp_p
         for act in (Act.PAY, Act.REFUND):
             await wrong(shop, MIX, act, buyers, 100)
             await shop.known()
-        await shop.one_story()
         await shop.end()
