@@ -76,6 +76,7 @@ class App:
         await self.flows.issuing.drain()
         await self.flows.payments.opening.drain()
         await self.flows.payments.beginning.drain()
+        await self.flows.hearing.drain()
         # Side by side: a platform kills what takes the sum of all graces to stop.
         await asyncio.gather(
             self.flows.captures.drain(self.settings.drain_s),

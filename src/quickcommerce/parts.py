@@ -42,6 +42,9 @@ from quickcommerce.payment.refund_steps import RefundSteps
 from quickcommerce.payment.refunding import Refunding
 from quickcommerce.payment.refunds import Refunds
 from quickcommerce.payment.toss import Toss
+from quickcommerce.payment.toss_webhooks import Told
+from quickcommerce.payment.webhook_reading import WebhookReading
+from quickcommerce.payment.webhooks import Verdict, Webhooks
 from quickcommerce.settings import EMULATOR, MEMORY, Settings
 from quickcommerce.shop.live import Live
 from quickcommerce.stock.flow import Stock
@@ -121,6 +124,9 @@ class Flows:
     refunding: Refunding
     reconciling: Reconciling
     continuous: Continuous
+    webhooks: Webhooks
+    hearing: GroupCommit[Told | None, Verdict]
+    webhook_reading: WebhookReading
     index: "SqlIndex | ElasticIndex"
     live: Live
     gate: "RedisGate | None"
@@ -207,6 +213,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     payments = _payments(settings, stores.payment, book, pg, ids, clock, rng)
     mending = Mending(stores.payment, pg, payments.captures, book, clock, ids)
     reconciling = Reconciling(stores.payment, toss, book, mending, clock, ids)
+    webhooks = Webhooks(stores.payment, clock)
     changes = Changes(stock, sales, coupons, clock, ids)
     place = Place(
         db=stores.shop,
@@ -241,6 +248,11 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         reconciling=reconciling,
         continuous=Continuous(
             stores.payment, reconciling, clock, ids, settings.reconcile_every_s, settings.reconcile_lease_s
+        ),
+        webhooks=webhooks,
+        hearing=_grouped("webhooks", webhooks.take, _runners(settings, stores.payment)),
+        webhook_reading=WebhookReading(
+            stores.payment, pg, payments.captures, reconciling, clock, ids, rng, settings.webhook_lease_s
         ),
         index=_index(settings, stores),
         live=Live(book),

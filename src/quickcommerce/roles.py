@@ -9,6 +9,7 @@ from quickcommerce.kit import bus, idempotency, inbox
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.life import Loop
 from quickcommerce.parts import Parts
+from quickcommerce.payment import webhook_store
 from quickcommerce.settings import EMULATOR, BadSetting, Settings
 
 PRUNE_MAX = 500
@@ -53,6 +54,7 @@ def loops(role: ProcessRole, settings: Settings, parts: Parts, watch: Watch, clo
             *_readers(parts, "payment"),
             Loop("payments-due", parts.flows.captures.due, POLL_S / 2, wake=parts.flows.captures.running.freed),
             Loop("refunds-due", parts.flows.refunding.due, POLL_S / 2, wake=parts.flows.refunding.running.freed),
+            Loop("webhooks", parts.flows.webhook_reading.step, POLL_S, wake=parts.flows.webhooks.taken),
             *_reconciling(settings, parts),
         ],
         "history": [*_readers(parts, "history"), *_upkeep(settings, parts)],
@@ -118,4 +120,8 @@ async def _prune(settings: Settings, parts: Parts, clock: Clock) -> bool:
             more.append(await bus.prune(store, parts.subscriptions))
         more.append(await store.run(lambda tx: inbox.prune(tx, known_us, PRUNE_MAX)) == PRUNE_MAX)
         more.append(await store.run(lambda tx: idempotency.prune(tx, kept_us, PRUNE_MAX)) == PRUNE_MAX)
+    more.append(
+        await parts.stores.payment.run(partial(webhook_store.prune, older_than_us=known_us, limit=PRUNE_MAX))
+        == PRUNE_MAX
+    )
     return any(more)

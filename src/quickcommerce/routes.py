@@ -25,7 +25,7 @@ from quickcommerce.kit.rate import UserRate
 from quickcommerce.order import web as order_web
 from quickcommerce.order.checkout import Checkout
 from quickcommerce.parts import EMULATOR_PREFIX, Flows
-from quickcommerce.payment import attention_web
+from quickcommerce.payment import attention_web, webhooks_web
 from quickcommerce.payment import web as payment_web
 from quickcommerce.settings import Settings
 from quickcommerce.shop import page as shop_page
@@ -51,6 +51,7 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
         *stock_web.routes(),
         *coupon_web.routes(),
         *payment_web.routes(),
+        webhooks_web.toss,
         attention_web.attention,
         history_web.search,
         *console_web.routes(),
@@ -65,6 +66,7 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
     app.state.verifier = Verifier(clock, settings.jwt_secret, settings.jwks_url or None)
     app.state.orders_web = order_web.Web(flows.book, flows.orders, flows.placing, checkout, flows.ids)
     app.state.payments_web = payment_web.Web(flows.payments, flows.refunding, flows.ids)
+    app.state.webhooks_web = webhooks_web.Web(flows.hearing)
     app.state.catalog = flows.catalog
     app.state.sales = flows.sales
     app.state.window = window(flows.catalog, flows.sales, clock)

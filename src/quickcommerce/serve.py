@@ -24,7 +24,7 @@ from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.kit.web import PROBLEM_JSON
 from quickcommerce.roles import ProcessRole
 from quickcommerce.running import alone
-from quickcommerce.settings import Settings
+from quickcommerce.settings import EMULATOR, Settings
 from quickcommerce.toss_emulator.server import CuttableProtocol, Server, authority
 from quickcommerce.toss_emulator.store import LedgerError
 
@@ -131,7 +131,7 @@ def serve(settings: Settings, role: ProcessRole, *, sample: bool) -> None:
         alone(Path(settings.data_dir), _url(listener)) if settings.embedded else nullcontext(),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_serve(settings, role, listener, sample=sample))
+        runner.run(_serve(_told_of(settings, listener), role, listener, sample=sample))
 
 
 @contextmanager
@@ -156,6 +156,13 @@ def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound to it here
     return f"http://{authority(everywhere.get(host, host), port)}"
+
+
+def _told_of(settings: Settings, listener: socket.socket) -> Settings:
+    """The settings. On a developer's machine the emulator in this process tells this shop of its payments."""
+    if settings.profile != "local" or settings.pg_url != EMULATOR or settings.pg_webhook_url:
+        return settings
+    return msgspec.structs.replace(settings, pg_webhook_url=f"{_url(listener)}/webhooks/toss")
 
 
 def _take_room() -> None:

@@ -77,7 +77,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,99}$", description="small letters, digits and hyphens"),
     ] = "qc-orders"
     pg_url: str = EMULATOR
-    pg_secret_key: str = ""
+    pg_secret_key: Annotated[
+        str, msgspec.Meta(pattern=r"\A[!-9;-~]{0,200}\Z", description="the key as the PG shows it: no space, no colon")
+    ] = ""
     pg_client_key: Annotated[
         str, msgspec.Meta(pattern="^[!-~]{0,200}$", description="the key as the PG shows it, or empty")
     ] = ""
@@ -134,6 +136,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def reconcile_lease_s(self) -> float:
         """How long one step of reconciliation keeps others away: a page of the PG's list or some readings."""
         return self.pg_list_deadline_s + 2 * self.pg_read_deadline_s + 30
+
+    @property
+    def webhook_lease_s(self) -> float:
+        """How long looking into a webhook keeps others away: a reading, a second one, and time to write."""
+        return 2 * self.pg_read_deadline_s + 30
 
     @property
     def embedded(self) -> bool:
@@ -211,9 +218,17 @@ def _check(settings: Settings) -> None:
         )
     if settings.profile == "prod":
         _check_prod(settings)
-    halves = {key.partition("_")[0] for key in (settings.pg_client_key, settings.pg_secret_key)}
-    if halves == {"test", "live"}:
-        raise BadSetting("QC_PG_CLIENT_KEY and QC_PG_SECRET_KEY must both be test keys, or both live ones")
+    _check_keys(settings.pg_client_key, settings.pg_secret_key)
+
+
+def _check_keys(client: str, secret: str) -> None:
+    """Toss takes both halves of a pair only. Keys of the emulator may look as they like."""
+    both = "QC_PG_CLIENT_KEY and QC_PG_SECRET_KEY must both be"
+    halves = [tuple(key.split("_")[:2]) for key in (client, secret)]
+    if {half[0] for half in halves} == {"test", "live"}:
+        raise BadSetting(f"{both} test keys, or both live ones")
+    if {half[1:] for half in halves} in ({("gck",), ("sk",)}, {("ck",), ("gsk",)}):
+        raise BadSetting(f"{both} of the widget (gck, gsk), or both of the API (ck, sk)")
 
 
 def _check_secrets(settings: Settings) -> None:

@@ -14,6 +14,7 @@ PLACE = "POST /v1/orders"
 CANCEL = "POST /v1/orders/{order_id}/cancel"
 CONFIRM = "POST /v1/payments/{payment_id}/confirm"
 REFUND = "POST /v1/payments/{payment_id}/refunds"
+HEAR = "POST /webhooks/toss"
 REPLAY = "POST /v1/ops/dead-letters/{letter_id}/replay"
 READS = ("GET /v1/orders/{order_id}", "GET /v1/orders/{order_id}/timeline", "GET /v1/orders/{order_id}/payment")
 COUPONS = ("GET /v1/coupons", "GET /v1/coupon-policies")
@@ -41,7 +42,7 @@ PAGES = (ASSET, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE, ONE, EVENTS)
 """Those of the shop, without what is still."""
 ALL = (
     PLACE, CANCEL, CONFIRM, REFUND, REPLAY, *READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, PAY, SUCCESS, FAIL, *PAGES,
-    POLICY, ISSUE, *SHOPKEEPING, STOCK, CATEGORIES, CONSOLE, REPLAY_FORM,
+    POLICY, ISSUE, *SHOPKEEPING, STOCK, CATEGORIES, CONSOLE, REPLAY_FORM, HEAR,
 )  # fmt: skip
 TAKING = (PLACE, CANCEL, CONFIRM, REFUND, REPLAY, POLICY, ISSUE, *SHOPKEEPING)
 OWNED = (CANCEL, CONFIRM, REFUND, *READS, PAY, ONE, EVENTS)
@@ -91,10 +92,10 @@ def placing(test: str) -> list[Rule]:
 
 def taking(test: str, form: str, replay: str) -> list[Rule]:
     """A problem of bodies, and of the two forms."""
-    rest = tuple(name for name in ALL if name not in (*TAKING, SIGN_IN, REPLAY_FORM))
+    rest = tuple(name for name in ALL if name not in (*TAKING, HEAR, SIGN_IN, REPLAY_FORM))
     return [
         *FIRST,
-        Rule(TAKING, ANYBODY, test),
+        Rule((*TAKING, HEAR), ANYBODY, test),
         Rule((SIGN_IN,), ANYBODY, form),
         Rule((REPLAY_FORM,), ("master",), replay),
         Rule(rest, ANYBODY, "It reads no body."),
@@ -131,7 +132,7 @@ MATRIX: dict[str, list[Rule]] = {
     ),
     "invalid-request": [
         *FIRST,
-        Rule(TAKING, ANYBODY, "test_bodies.test_what_is_no_json_object_is_refused_and_leaves_no_trace"),
+        Rule((*TAKING, HEAR), ANYBODY, "test_bodies.test_what_is_no_json_object_is_refused_and_leaves_no_trace"),
         Rule(LISTS, ANYBODY, "test_lists.test_a_limit_is_1_to_100"),
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_without_what_the_pg_sends_is_refused"),
         Rule((FAIL,), ANYBODY, "test_return.test_fail_refuses_what_no_pg_sends"),
@@ -155,6 +156,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((POLICY,), ANYBODY, "It names nothing that could be absent."),
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_of_a_payment_that_is_not_there_is_not_found"),
         Rule((FAIL,), ANYBODY, "It says what the PG said, of whatever payment."),
+        Rule((HEAR,), ANYBODY, "What is told of a payment that is not there is ignored, and answered as all else."),
         Rule((REPLAY_FORM,), ("master",), "A letter that is not there is told on the page to which it leads."),
         Rule(
             (*LISTS, *COUNTS, READY, CATEGORIES, *STILL, GOODS, ASK, SIGN_IN, SIGN_OUT, MINE, CONSOLE), ANYBODY,
@@ -200,6 +202,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((POLICY, ISSUE), ANYBODY, "A new coupon has no state yet; one that cannot be had is coupon-not-usable."),
         Rule((*READS, *LISTS, PRODUCT, *COUNTS, READY, *STILL, *PAGES), ANYBODY, "It shows any state as it is."),
         Rule((PAY, FAIL, CONSOLE), ANYBODY, "It shows any state as it is."),
+        Rule((HEAR,), ANYBODY, "It is a hint: what it says of any state is read back, or was known."),
         Rule((REPLAY_FORM,), ("master",), "A letter that fails again is told on the page to which it leads."),
     ],
     "amount-mismatch": [
@@ -207,7 +210,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule((SUCCESS,), ANYBODY, "test_return.test_success_with_another_amount_takes_no_money"),
         *FIRST,
         FOREIGN,
-        Rule(tuple(name for name in ALL if name not in (CONFIRM, SUCCESS)), ANYBODY, "It is told no amount."),
+        Rule(tuple(name for name in ALL if name not in (CONFIRM, SUCCESS)), ANYBODY, "It believes no amount."),
     ],
     "payment-declined": [
         Rule((CONFIRM,), OWNERS, "test_confirm.test_a_declined_card_is_told_with_the_pgs_words_and_the_same_way_again"),
@@ -235,7 +238,7 @@ MATRIX: dict[str, list[Rule]] = {
         Rule(
             (
                 *TAKING, *READS, *LISTS, PRODUCT, *COUNTS, READY, PAY, SUCCESS, FAIL, STOCK, CATEGORIES, GOODS, MINE,
-                ONE, EVENTS, REPLAY_FORM,
+                ONE, EVENTS, REPLAY_FORM, HEAR,
             ),
             ANYBODY,
             "test_unavailable.test_a_store_that_is_down_is_told_and_what_needs_it_works_again_after",

@@ -215,12 +215,23 @@ def test_two_stores_in_one_file_are_refused() -> None:
         ({"QC_PG_URL": "emulator:"}, "QC_PG_URL is the emulator"),
         ({"QC_PG_CLIENT_KEY": ""}, "QC_PG_CLIENT_KEY must be set in prod"),
         ({"QC_PG_SECRET_KEY": "test_gsk_of_a_shop"}, "must both be test keys, or both live ones"),
+        ({"QC_PG_SECRET_KEY": "live_sk_of_a_shop"}, "must both be of the widget (gck, gsk), or both of the API"),
         ({"QC_ALLOW_SQLITE": "0"}, "QC_DATABASE_URL is SQLite"),
     ],
 )
 def test_production_refuses_what_is_fit_for_trying_out_only(change: dict[str, str], reason: str) -> None:
     assert load(PROD).profile == "prod"
     assert reason in refusal(PROD | change)
+
+
+@pytest.mark.parametrize(
+    "key", ["\ufefflive_gsk_of_a_shop", "live_gsk_of_a_shop\n", "live_gsk_of_a_shop:", "live_gsk a"]
+)
+def test_a_key_with_what_a_file_or_an_editor_added_is_refused_and_not_shown(key: str) -> None:
+    """The PG would refuse every capture, and say only that it does not know the key."""
+    told = refusal(PROD | {"QC_PG_SECRET_KEY": key})
+    assert told.startswith("QC_PG_SECRET_KEY is wrong: it must be the key as the PG shows it")
+    assert "gsk" not in told
 
 
 def test_production_takes_a_secret_of_32_bytes_and_keys_in_the_place_of_one() -> None:

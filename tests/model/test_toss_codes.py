@@ -107,6 +107,12 @@ def test_no_error_answer_is_ever_money_nor_knows_that_it_is_unknown(status: int,
 
 @pytest.mark.parametrize("code", sorted(AT_WORK))
 def test_a_request_that_the_pg_still_works_on_has_no_outcome(code: str) -> None:
-    """Toss says so with 409 or 403. A new request under a new key could be refused while the first one captures."""
+    """Toss says so with 409. A new request under a new key could be refused while the first one captures."""
     for status in (403, 409, 500):
         assert classify(status, TossError(code, "wait")) == Unknown(code, "wait")
+
+
+def test_that_requests_come_too_fast_is_an_answer_and_not_asked_for_again_under_its_key() -> None:
+    """Toss keeps it under the key, and would give it to each repeat until the payment has expired."""
+    answer = classify(403, TossError("FORBIDDEN_CONSECUTIVE_REQUEST", "slowly"))
+    assert answer == Doubtful("FORBIDDEN_CONSECUTIVE_REQUEST", "slowly")

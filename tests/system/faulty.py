@@ -7,6 +7,7 @@ writers would; the guard must then see it. The other faults each take one guard 
 
 import sqlite3
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from unittest.mock import patch
@@ -24,6 +25,8 @@ from quickcommerce.payment.refunds import Refunds
 from quickcommerce.payment.store import Payment
 from quickcommerce.stock import store as stock_store
 from quickcommerce.stock.flow import Stock
+
+LATE_NS = 600 * 10**9
 
 
 def _without(store: Any, update: str, condition: str) -> Callable[[], None]:
@@ -136,7 +139,14 @@ def _endless_idling() -> None:
     patch.object(mariadb, "IDLE_S", 600).start()
 
 
+def _behind() -> None:
+    """The machine's clock is ten minutes late."""
+    time_ns = time.time_ns
+    patch.object(time, "time_ns", lambda: time_ns() - LATE_NS).start()
+
+
 FAULTS = {
+    "clock-behind": _behind,
     "stale-policies": _stale_policies,
     "stale-sales": _stale_sales,
     "stale-stock": _stale_stock,

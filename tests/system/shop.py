@@ -151,7 +151,8 @@ async def stock_up(folder: Path, goods: Sequence[Entry] = GOODS) -> None:
 @asynccontextmanager
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
     """An HTTP client with as many connections as it takes, which tells of every lost one."""
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
+    # Left idle for less than servers keep a connection, so that none is ended under a request.
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2)
     async with httpx2.AsyncClient(timeout=30, limits=limits, trust_env=False) as http:
         yield http
 

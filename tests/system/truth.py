@@ -16,6 +16,9 @@ Row = dict[str, Any]
 HOLDING = {"PLACED", "PAYING"}
 GAVE_BACK = {"FAILED", "EXPIRED", "CANCELLED"}
 FINAL = {"PAID", *GAVE_BACK}
+PAID_FOR = {"PAID", "REFUNDED"}
+MONEY_TAKEN = {"CAPTURED", "PARTLY_REFUNDED", "REFUNDED"}
+"""Statuses of payments."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,10 @@ def at_rest(truth: Truth) -> Truth:
     assert truth.documents == told, "the history shows something else than is"
     for order_id, order in truth.orders.items():
         payment = truth.payments[order_id]
-        paid = payment["status"] == "CAPTURED"
-        assert paid == (order["status"] == "PAID"), f"{order_id} is {order['status']}, its payment {payment['status']}"
+        paid = payment["status"] in MONEY_TAKEN
+        assert paid == (order["status"] in PAID_FOR), (
+            f"{order_id} is {order['status']}, its payment {payment['status']}"
+        )
         assert paid == bool(truth.captures.get(payment["payment_id"])), f"the PG disagrees about {payment}"
     return truth
 
@@ -123,12 +128,13 @@ def _stock(truth: Truth) -> None:
     """No unit is sold twice and none is lost: the counters are what the orders say."""
     reserved: Counter[int] = Counter()
     sold: Counter[int] = Counter()
+    returned = {entry["cause"] for entry in truth.entries if entry["kind"] == "RETURN"}
     for order_id, order in truth.orders.items():
         assert truth.lines[order_id], f"{order_id} has no lines"
-        assert order["status"] in HOLDING | FINAL, order
+        assert order["status"] in HOLDING | FINAL | PAID_FOR, order
         if order["status"] in HOLDING:
             reserved.update(truth.lines[order_id])
-        elif order["status"] == "PAID":
+        elif order["status"] in PAID_FOR and order_id not in returned:
             sold.update(truth.lines[order_id])
     assert truth.lines.keys() == truth.orders.keys(), "lines of an order that is not there hold no stock and never end"
     put_in: Counter[int] = Counter()
@@ -150,7 +156,7 @@ def _money(truth: Truth) -> None:
         assert [amount for _, amount in captures] == [order["payable"]], f"{captures} were captured for {order}"
         assert order["status"] not in GAVE_BACK, f"{order} was paid for, and its goods are given back"
     for order_id, order in truth.orders.items():
-        if order["status"] == "PAID":
+        if order["status"] in PAID_FOR:
             payment = truth.payments[order_id]
             assert truth.captures.get(payment["payment_id"]) == [(payment["payment_key"], order["payable"])], order
             assert (order["paid"], payment["captured"]) == (order["payable"], order["payable"]), order

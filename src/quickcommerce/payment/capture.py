@@ -107,11 +107,18 @@ class Captures:
     async def read_back(self, payment: Payment, attempt: Attempt) -> Outcome:
         """Read an attempt of which its PG is said to have the money. Returns what that proves.
 
-        Only that it was captured is written down, whoever works on the payment meanwhile. Raises Unavailable.
+        See `proven`. Raises Unavailable.
         """
-        asked = attempt.asked(payment.amount)
         with tracing(payment.trace):
-            outcome = conclude(await self.pg.read(asked), asked, answered=None)
+            reading = await self.pg.read(attempt.asked(payment.amount))
+            return await self.proven(payment, attempt, reading)
+
+    async def proven(self, payment: Payment, attempt: Attempt, reading: Reading) -> Outcome:
+        """What a reading proves of an attempt. Only that it was captured is written down, whoever works on the payment
+        meanwhile. Raises Unavailable.
+        """
+        with tracing(payment.trace):
+            outcome = conclude(reading, attempt.asked(payment.amount), answered=None)
             if not isinstance(outcome, Captured) or outcome.payment_key != attempt.payment_key:
                 return MISMATCH if isinstance(outcome, Captured) else outcome
             settled = await self.settling.submit(Result(payment, outcome))

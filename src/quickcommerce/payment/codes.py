@@ -40,8 +40,10 @@ ABSENT = frozenset({"NOT_FOUND_PAYMENT_SESSION", "NOT_FOUND_PAYMENT", "NOT_FOUND
 
 TAKEN = frozenset({"ALREADY_PROCESSED_PAYMENT"})
 """The payment is paid, under this key or another: read back by its order id."""
-AT_WORK = frozenset({"IDEMPOTENT_REQUEST_PROCESSING", "FORBIDDEN_CONSECUTIVE_REQUEST"})
-"""An earlier request for this payment is still being worked on: nothing is known yet."""
+AT_WORK = frozenset({"IDEMPOTENT_REQUEST_PROCESSING"})
+"""The first request under this key is still being worked on, and its answer is yet to come: asked again as it is. Any
+other error is the answer, and given again to whoever asks with the key.
+"""
 _NO_CODE = "HTTP_"
 """What the code begins with where an answer has none; its status follows."""
 REFUSALS = range(400, 500)

@@ -72,7 +72,7 @@ class Pg(Protocol):
         ...
 
 
-class _Held(msgspec.Struct, frozen=True):
+class Held(msgspec.Struct, frozen=True):
     """A payment with its attempts and refunds, as it is now."""
 
     payment: Payment
@@ -98,7 +98,7 @@ class Mending:
 
     async def look(self, seen: Mismatch, *, told_us: int = 0, heal: bool) -> Verdict:
         """What there is to a mismatch now. `told_us`: when its order was told again, 0 if never. Raises Unavailable."""
-        held = await self.db.read(lambda tx: _held(tx, PaymentId(seen.payment_id)))
+        held = await self.db.read(lambda tx: held_of(tx, PaymentId(seen.payment_id)))
         if held is None or seen.kind is Kind.ORPHAN:
             return NONE if held else await self._nobodys(seen, "no payment of ours has this orderId")
         match seen.kind:
@@ -124,7 +124,7 @@ class Mending:
                 return NONE
         return Verdict(End.LEFT, f"{why}; see at the PG whose it is, and give it back there if it is nobody's")
 
-    async def _captured(self, seen: Mismatch, held: _Held, *, heal: bool) -> Verdict:
+    async def _captured(self, seen: Mismatch, held: Held, *, heal: bool) -> Verdict:
         payment = held.payment
         taken = payment.status in MONEY_TAKEN
         if taken and payment.payment_key == seen.payment_key:
@@ -160,7 +160,7 @@ class Mending:
                 return Verdict(End.LEFT, f"the PG has another payment of {reading.amount} {reading.currency} there")
         return NONE
 
-    async def _cancelled(self, seen: Mismatch, held: _Held, *, heal: bool) -> Verdict:
+    async def _cancelled(self, seen: Mismatch, held: Held, *, heal: bool) -> Verdict:
         payment = held.payment
         keys = {each.transaction_key for each in held.refunds}
         if seen.transaction_key in keys:
@@ -185,7 +185,7 @@ class Mending:
             return Verdict(End.WAITS, "something else happened to this payment meanwhile")
         return Verdict(End.HEALED, "read back: written down as given back at the PG")
 
-    async def _given_back(self, seen: Mismatch, held: _Held) -> Verdict:
+    async def _given_back(self, seen: Mismatch, held: Held) -> Verdict:
         mine = next((each for each in held.refunds if each.refund_id == seen.refund_id), None)
         if mine is None or mine.transaction_key != seen.transaction_key:
             return NONE
@@ -221,7 +221,7 @@ class Mending:
         return Verdict(End.TOLD, f"the order was {order.status}; it was told again")
 
 
-def _amount(seen: Mismatch, held: _Held) -> Verdict:
+def _amount(seen: Mismatch, held: Held) -> Verdict:
     ours = {each.refund_id: each.amount for each in held.refunds}
     won = ours.get(RefundId(seen.refund_id)) if seen.refund_id else held.payment.captured
     if won is None or (won == seen.pg_won and not seen.note):
@@ -229,11 +229,12 @@ def _amount(seen: Mismatch, held: _Held) -> Verdict:
     return Verdict(End.LEFT, seen.note or f"the PG has {seen.pg_won} won, we have {won}")
 
 
-async def _held(tx: Tx, payment_id: PaymentId) -> _Held | None:
+async def held_of(tx: Tx, payment_id: PaymentId) -> Held | None:
+    """A payment as it is now, None where there is none."""
     payment = await store.get(tx, payment_id)
     if payment is None:
         return None
-    return _Held(payment, await store.attempts(tx, payment_id), await refund_store.of_payment(tx, payment_id))
+    return Held(payment, await store.attempts(tx, payment_id), await refund_store.of_payment(tx, payment_id))
 
 
 def _asked(payment: Payment) -> Asked:

@@ -80,11 +80,12 @@ class Captured(msgspec.Struct, frozen=True):
     """The PG has exactly this money for exactly this payment; every fact was compared.
 
     `payment_key` is the key it was captured under: of this attempt, or of another one of the same payment. `back`: what
-    somebody at the PG gave back of it before it became known here.
+    somebody at the PG gave back of it before it became known here. `secret`: see `Found`.
     """
 
     payment_key: str
     back: tuple[Cancelled, ...] = ()
+    secret: str = ""
 
 
 class Declined(msgspec.Struct, frozen=True):
@@ -148,7 +149,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 class Found(msgspec.Struct, frozen=True):
     """A payment as the PG tells it. `status` is in the PG's own words (Toss); `left` is what was not given back, in won
-    (None: not told).
+    (None: not told). `secret` is what the PG says again in each webhook of this payment, empty where it tells none.
     """
 
     payment_key: str
@@ -160,6 +161,7 @@ class Found(msgspec.Struct, frozen=True):
     message: str
     left: int | None = None
     cancels: tuple[Cancelled, ...] = ()
+    secret: str = ""
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -212,7 +214,8 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
             # Found by its order id: another key of the same payment. The one asked for does not exist.
             return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment key")
         case Found() if reading.status in TAKEN:
-            return Captured(reading.payment_key, reading.cancels) if _adds_up(reading, asked) else MISMATCH
+            captured = Captured(reading.payment_key, reading.cancels, reading.secret)
+            return captured if _adds_up(reading, asked) else MISMATCH
         case Found() if reading.status in ENDED_UNPAID:
             return Declined(reading.code or reading.status, reading.message or f"the PG says {reading.status}")
         case Found() if reading.status in OPEN:

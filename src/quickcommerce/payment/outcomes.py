@@ -102,7 +102,8 @@ class Outcomes:
             await store.end(tx, old.payment_id, old.attempt, Ended.DECLINED, *paid, at_us)
         if change.ended:
             code, message = getattr(outcome, "code", None), getattr(outcome, "message", None)
-            await store.end(tx, old.payment_id, attempt, change.ended, code, message, at_us)
+            secret = getattr(outcome, "secret", "")
+            await store.end(tx, old.payment_id, attempt, change.ended, code, message, at_us, secret)
         if change.told:
             await tell(tx, self.ids, change.new, change.told)
         if isinstance(outcome, Captured):
@@ -120,7 +121,7 @@ class Outcomes:
         now = self.clock()
         base = msgspec.structs.replace(old, updated_us=now, lease_token="", due_us=NEVER_US)
         match outcome:
-            case Captured(payment_key, back):
+            case Captured(payment_key, back, _):
                 new = msgspec.structs.replace(
                     base,
                     status=Status.CAPTURED,

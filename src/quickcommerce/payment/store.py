@@ -46,7 +46,9 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One attempt to capture. `outcome` is None until it is over."""
+    """One attempt to capture. `outcome` is None until it is over. `secret` is what the PG gave with the capture, and
+    says again in each webhook of it; empty where it has told none.
+    """
 
     payment_id: PaymentId
     attempt: int
@@ -57,6 +59,7 @@ class Attempt(msgspec.Struct, frozen=True):
     message: str | None
     started_us: int
     ended_us: int | None
+    secret: str = ""
 
     def asked(self, amount: int) -> Asked:
         """What the PG is asked, the same each time it is asked."""
@@ -133,19 +136,23 @@ async def start(tx: Tx, attempt: Attempt) -> None:
 
 
 async def end(
-    tx: Tx, payment_id: PaymentId, attempt: int, outcome: Ended, code: str | None, message: str | None, at_us: int
-) -> None:
+    tx: Tx, payment_id: PaymentId, attempt: int, outcome: Ended, code: str | None, message: str | None, at_us: int,
+    secret: str = "",
+) -> None:  # fmt: skip
     """Write what came of an attempt. One that took no money when last seen may still be captured, never the reverse.
 
-    A later reading that says the same does not move the end.
+    A later reading that says the same does not move the end. `secret`: of the capture, where the PG told it.
     """
     await tx.run(
         # `ended_us` first: MariaDB sets one after another, and each sees those before it.
         "UPDATE payment_attempt SET ended_us = CASE WHEN outcome = ? THEN ended_us ELSE ? END,"
-        " outcome = ?, code = ?, message = ?"
+        " outcome = ?, code = ?, message = ?, secret = ?"
         " WHERE payment_id = ? AND attempt = ? AND (outcome IS NULL OR outcome <> ?)",
-        (outcome, at_us, outcome, code and code[:100], message and message[:600], payment_id, attempt, Ended.CAPTURED),
-    )
+        (
+            outcome, at_us, outcome, code and code[:100], message and message[:600], secret, payment_id, attempt,
+            Ended.CAPTURED,
+        ),
+    )  # fmt: skip
 
 
 async def move(tx: Tx, old: Payment, new: Payment) -> bool:
@@ -157,6 +164,14 @@ async def move(tx: Tx, old: Payment, new: Payment) -> bool:
             [*(getattr(new, name) for name in _CHANGING), old.payment_id, old.status, old.version, old.lease_token],
         )
         == 1
+    )
+
+
+async def hurry(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
+    """A payment that is unknown, and waits for its time, is due now; what is worked on is not."""
+    await tx.run(
+        "UPDATE payment SET due_us = ? WHERE payment_id = ? AND status = ? AND lease_token = '' AND due_us > ?",
+        (now_us, payment_id, Status.UNKNOWN, now_us),
     )
 
 

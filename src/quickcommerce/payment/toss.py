@@ -6,6 +6,7 @@ What its error codes mean is in `codes.py`.
 import asyncio
 import base64
 import re
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote
 
@@ -33,11 +34,15 @@ from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Means, Refunded, Said, conclude_cancel
 from quickcommerce.payment.toss_transactions import NoSuchPage, Page, page, seoul
 
+AGENT = "quickcommerce"
+"""Who asks; which library of which version asks for us is nobody's business."""
 CONNECT_S = 5.0
 """How long a call waits for a connection."""
 
 CONNECTIONS_MAX = 128
 """Connections to the PG, for captures and for readings each."""
+SECRET_MAX = 64
+"""Characters that the secret of a payment may have; Toss promises at most 50."""
 NO_SUCH_PAGE = "INVALID_TRANSACTION_KEY"
 _NO_LINE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
@@ -63,7 +68,8 @@ class TossPayment(msgspec.Struct, rename="camel"):
     failure: TossFailure | None = None
     balance_amount: Any = None
     cancels: Any = None
-    """These two are read leniently: a capture does not depend on them."""
+    secret: Any = None
+    """These three are read leniently: a capture does not depend on them."""
 
 
 class Toss:
@@ -87,7 +93,9 @@ class Toss:
         def client() -> httpx2.AsyncClient:
             return httpx2.AsyncClient(
                 base_url=url,
-                headers={"Authorization": f"Basic {credentials}", "Accept-Language": "en-US"},
+                headers={"User-Agent": AGENT, "Authorization": f"Basic {credentials}", "Accept-Language": "en-US"},
+                # What an answer to one payment's call would have sent along with all others.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
                 transport=transport,
                 # Each step of a call; the whole call has a deadline of its own.
                 timeout=httpx2.Timeout(confirm_deadline_s, connect=CONNECT_S, pool=CONNECT_S),
@@ -116,7 +124,7 @@ class Toss:
         if answer.status_code == httpx2.codes.OK:
             # The answer is held to the same comparisons as any reading.
             outcome = conclude(_payment(answer.content), asked, answered=None)
-            same = outcome == Captured(asked.payment_key)
+            same = isinstance(outcome, Captured) and (outcome.payment_key, outcome.back) == (asked.payment_key, ())
             return outcome if same else Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
         return classify(answer.status_code, _error(answer.content))
 
@@ -194,6 +202,7 @@ def _payment(content: bytes) -> Found | Unreadable:
     return Found(
         payment.payment_key, payment.order_id, payment.total_amount, payment.currency, payment.status,
         failure.code, failure.message, left if type(left) is int else payment.total_amount - given_back, cancels,
+        payment.secret if isinstance(payment.secret, str) and len(payment.secret) <= SECRET_MAX else "",
     )  # fmt: skip
 
 
