@@ -51,6 +51,7 @@ class Pages:
     public_url: str
     payment_window_s: int
     payable_min: int
+    accounts: bool
     mint: Callable[[int, Role], str] | None
 
     def base(self, request: AnyRequest) -> str:
