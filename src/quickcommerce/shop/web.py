@@ -25,7 +25,6 @@ from quickcommerce.kit.problem import (
     Unavailable,
 )  # fmt: skip
 from quickcommerce.kit.telemetry import current_trace
-from quickcommerce.kit.texts import Say, language
 from quickcommerce.kit.web import HTML, AnyRequest
 from quickcommerce.order.model import HOLDING, Status
 from quickcommerce.order.store import Row
@@ -35,13 +34,11 @@ from quickcommerce.payment.model import Status as PaymentStatus
 from quickcommerce.payment.store import Payment
 from quickcommerce.shop import assets, goods, money, orders, session, widget
 from quickcommerce.shop.money import Money
-from quickcommerce.shop.page import Pages, on_problem, render, signed_in, spoken, title, viewer
-from quickcommerce.shop.texts import TEXTS
+from quickcommerce.shop.page import Pages, on_problem, reason, render, signed_in, spoken, title, viewer
 
 KEY = re.compile(r"[!-~]{1,200}")
 PAYABLE = frozenset({PaymentStatus.READY, PaymentStatus.DECLINED})
 """Of these it is certain that no money came, and a buyer may still pay."""
-REASON_MAX = 300
 
 
 async def _buyer(request: AnyRequest, pages: Pages, order_id: str) -> Caller | None:
@@ -193,21 +190,15 @@ async def _refused(request: AnyRequest, pages: Pages, payment: Payment, refused:
         return await _taken(request, pages, await _order(pages, payment), payment, refused.status, already=True)
     if not isinstance(refused, PaymentDeclined):
         return on_problem(request, refused, see=_order_url(request, pages, payment))
-    reason = _reason(request, refused.extra["pg_code"], refused.extra["pg_message"])
-    return _not_paid(request, pages, payment, refused.status, reason)
+    told = reason(request, refused.extra["pg_code"], refused.extra["pg_message"])
+    return _not_paid(request, pages, payment, refused.status, told)
 
 
-def _not_paid(request: AnyRequest, pages: Pages, payment: Payment, status: int, reason: str) -> Response[str]:
+def _not_paid(request: AnyRequest, pages: Pages, payment: Payment, status: int, why: str) -> Response[str]:
     """No money was taken for a payment, and none is on its way."""
     again = pages.checkout.url(payment.order_id) if payment.status in PAYABLE else None
     see = _order_url(request, pages, payment)
-    return render(request, "declined.html", status, reason=reason, again=again, see=see, payment=payment)
-
-
-def _reason(request: AnyRequest, code: str, message: str) -> str:
-    """Why the PG did not take money: in the buyer's language where we know its code, else in its own words."""
-    say = Say(TEXTS, language(request))
-    return say(f"pg_{code}") if say.has(f"pg_{code}") else (message or code)[:REASON_MAX]
+    return render(request, "declined.html", status, reason=why, again=again, see=see, payment=payment)
 
 
 def _order_url(request: AnyRequest, pages: Pages, payment: Payment) -> str:
@@ -246,7 +237,7 @@ async def fail(request: AnyRequest, state: State) -> Response[Any]:
             payment = await pages.payments.get(PaymentId(payment_id))
             if payment.status in MONEY_TAKEN | HELD:
                 return await _taken(request, pages, await _order(pages, payment), payment, 200, already=True)
-            return _not_paid(request, pages, payment, 200, _reason(request, code, message))
+            return _not_paid(request, pages, payment, 200, reason(request, code, message))
     # Anybody can write such a link: its words are shown only with a payment that is ours.
     return render(request, "declined.html", 200, reason="", again=None, see=None, payment=None)
 
