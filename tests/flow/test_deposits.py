@@ -17,6 +17,10 @@ from flow.truth import rest
 from quickcommerce import roles
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import from_rfc3339
+from quickcommerce.payment import store
+from quickcommerce.payment.flow import Payments
+from quickcommerce.payment.model import Asked, Found, Reading
+from quickcommerce.payment.toss import Toss
 from world import World
 
 DAY_S = 86_400
@@ -203,8 +207,8 @@ async def test_a_deposit_that_the_bank_takes_back_is_for_a_human_and_unpays_noth
         assert await w.stock(MILK) == (1_000, 0, 2)
 
 
-async def test_news_of_an_account_in_any_order_and_twice_pays_once(tmp_path: Path) -> None:
-    async with shop(tmp_path) as w:
+async def news(folder: Path) -> None:
+    async with shop(folder) as w:
         await w.faults(webhook=[{"kind": "out-of-order"}, {"kind": "duplicate"}, {"kind": "drop-after"}])
         placed, payment, key = await opened(w)
         waiting = await at_pg(w, key)
@@ -221,6 +225,27 @@ async def test_news_of_an_account_in_any_order_and_twice_pays_once(tmp_path: Pat
         await check(w)
 
 
+async def test_news_of_an_account_in_any_order_and_twice_pays_once(tmp_path: Path) -> None:
+    await news(tmp_path)
+
+
+async def test_control_the_secret_of_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with the account, a day before the deposit."""
+
+    async def forgotten(*_: Any) -> None:
+        pass
+
+    end = store.end
+
+    async def without(*facts: Any) -> None:
+        await end(*facts[:7])
+
+    monkeypatch.setattr(store, "learn", forgotten)
+    monkeypatch.setattr(store, "end", without)
+    with pytest.raises(AssertionError, match="was not remembered"):
+        await news(tmp_path)
+
+
 async def test_an_account_that_somebody_closes_at_the_pg_ends_the_attempt_at_once(tmp_path: Path) -> None:
     """Within the time to pay the buyer may use a card; and money that never came is no money that went back."""
     async with shop(tmp_path) as w:
@@ -234,6 +259,46 @@ async def test_an_account_that_somebody_closes_at_the_pg_ends_the_attempt_at_onc
         await w.until_status(placed["order_id"], "PAID")
         await w.at_rest()
         await check(w)
+
+
+async def held(folder: Path) -> None:
+    async with shop(folder) as w:
+        placed, _, key = await opened(w)
+        await asyncio.sleep(OPEN_S)
+        assert await w.stock(MILK) == (1_000, 2, 0), "the goods of a buyer who is at the bank go to another"
+        assert await w.status(placed["order_id"]) == "PAYING"
+        assert (await at_pg(w, key))["status"] == "WAITING_FOR_DEPOSIT"
+
+
+async def test_goods_stay_with_whoever_has_an_account_to_pay_into(tmp_path: Path) -> None:
+    await held(tmp_path)
+
+
+async def test_control_goods_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Payments, "_let_go", lambda *_: True)
+    with pytest.raises(AssertionError, match="go to another"):
+        await held(tmp_path)
+
+
+async def closed_first(folder: Path) -> None:
+    async with shop(folder, virtual_account_max_s=1_800) as w:
+        placed, _, key = await opened(w, 100)
+        await asyncio.sleep(1_800)
+        await w.until_status(placed["order_id"], "EXPIRED", within_s=120)
+        assert (await at_pg(w, key))["status"] == "CANCELED", "gone goods, and a deposit still taken for them"
+
+
+async def test_an_account_is_closed_before_its_goods_are_let_go(tmp_path: Path) -> None:
+    await closed_first(tmp_path)
+
+
+async def test_control_closed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def only_said(_: Toss, asked: Asked) -> Reading:
+        return Found(asked.payment_key, asked.payment_id, asked.amount, "KRW", "EXPIRED", "", "")
+
+    monkeypatch.setattr(Toss, "withdraw", only_said)
+    with pytest.raises(AssertionError, match="still taken for them"):
+        await closed_first(tmp_path)
 
 
 async def test_while_a_deposit_is_awaited_nothing_else_pays_or_ends_the_order(tmp_path: Path) -> None:
