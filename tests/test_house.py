@@ -14,6 +14,7 @@ ALL_FILES = [*FILES, *sorted((ROOT / "tools").rglob("*.py"))]
 
 FILE_MAX, FUNCTION_MAX = 250, 70
 LONGER = {
+    "payment/model.py": "states, outcomes, and what a reading proves: each is told by the others",
     "parts.py": "the wiring is read from top to bottom, once, and in one place",
     "kit/openapi.py": "one document, made from top to bottom",
     "kit/sqlite.py": "one adapter, whose order of locks, threads and errors has to be seen together",
@@ -34,7 +35,7 @@ FREE = ("toss_emulator/", "bench/")
 
 PURE = {
     "msgspec", "quickcommerce.events", "quickcommerce.kit.ids", "quickcommerce.kit.text", "quickcommerce.order.model",
-    "quickcommerce.payment.model",
+    "quickcommerce.payment.deposit_model", "quickcommerce.payment.model",
 }  # fmt: skip
 """What a model may import beside the standard library."""
 IMPURE_STDLIB = {"asyncio", "time", "random", "os", "socket", "sqlite3", "threading", "subprocess", "secrets"}

@@ -101,6 +101,10 @@ class PaymentStarted(PaymentEvent, frozen=True):
     """The buyer came back from the PG's page; a capture is under way."""
 
 
+class PaymentAwaited(PaymentEvent, frozen=True):
+    """The buyer is to pay into an account; no money has come yet."""
+
+
 class PaymentSettled(PaymentEvent, frozen=True):
     """The PG captured exactly `amount`, read from the PG itself.
 
@@ -153,7 +157,7 @@ class MoneyUnclaimed(msgspec.Struct, frozen=True):
 Event = OrderEvent | PaymentEvent | MoneyUnclaimed
 ORDER_EVENTS: tuple[type[OrderEvent], ...] = (OrderPlaced, OrderChanged, OrderPaid, OrderClosed, OrderRefunded)
 PAYMENT_EVENTS: tuple[type[PaymentEvent], ...] = (
-    PaymentStarted, PaymentSettled, PaymentDeclined, PaymentFailed, PaymentRefunded, RefundFailed,
+    PaymentStarted, PaymentAwaited, PaymentSettled, PaymentDeclined, PaymentFailed, PaymentRefunded, RefundFailed,
 )  # fmt: skip
 SHOP_NOTICES: tuple[type[MoneyUnclaimed], ...] = (MoneyUnclaimed,)
 """What the shop tells that is no new version of an order, and so no part of its history."""

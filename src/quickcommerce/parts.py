@@ -293,7 +293,7 @@ def _payments(
 ) -> Payments:
     """Payments on store B."""
     attempts = Attempts(store, clock, ids, settings.capture_lease_s)
-    outcomes = Outcomes(store, clock, ids, rng, settings.unknown_hold_s)
+    outcomes = Outcomes(store, clock, ids, rng, settings.unknown_hold_s, settings.virtual_account_max_s)
     runners = _runners(settings, store)
     settling = _grouped("outcomes", outcomes.settle, runners)
     captures = Captures(attempts, settling, pg, clock, settings.unknown_hold_s)
@@ -320,6 +320,7 @@ def _toss(settings: Settings, emulator: Emulator | None) -> Toss:
         confirm_deadline_s=settings.pg_confirm_deadline_s,
         read_deadline_s=settings.pg_read_deadline_s,
         list_deadline_s=settings.pg_list_deadline_s,
+        accounts=settings.virtual_account_max_s > 0,
         transport=AppTransport(emulator.asgi) if emulator else None,
     )
 
@@ -383,6 +384,7 @@ def _handlers(flows: Flows) -> dict[str, dict[str, Handler]]:
         },
         "order": {
             "PaymentStarted": settlement.started,
+            "PaymentAwaited": settlement.awaited,
             "PaymentSettled": settlement.settled,
             "PaymentDeclined": settlement.declined,
             "PaymentFailed": settlement.failed,

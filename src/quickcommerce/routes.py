@@ -88,6 +88,7 @@ def whole(settings: Settings, flows: Flows, operations: Operations, clock: Clock
         public_url=settings.public_url,
         payment_window_s=settings.payment_window_s,
         payable_min=settings.payable_min_won,
+        accounts=settings.virtual_account_max_s > 0,
         mint=partial(_demo_token, settings.jwt_secret, clock) if demo else None,
     )
     app.state.openapi = openapi.describe(app, version("quickcommerce"))

@@ -94,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unknown_hold_s: Window = DAY_S
     refund_window_s: Window = 7 * DAY_S
     late_money: Literal["hold_again", "refund"] = "hold_again"
+    virtual_account_max_s: Annotated[int, msgspec.Meta(ge=0, le=90 * DAY_S)] = 0
     payable_min_won: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 100
     pg_confirm_deadline_s: Deadline = 60
     pg_read_deadline_s: Deadline = 10

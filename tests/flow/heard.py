@@ -21,6 +21,16 @@ _numbers = count()
 _COLUMNS = "transmission_id payment_id attempt event_type status state tries due_us lease_token"
 
 
+class Beside(httpx2.AsyncBaseTransport):
+    """The way of others, left open when one who goes it is done."""
+
+    def __init__(self, way: httpx2.AsyncBaseTransport) -> None:
+        self._way = way
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return await self._way.handle_async_request(request)
+
+
 @asynccontextmanager
 async def told(
     folder: Path, probe: Probe | None = None, clock: Clock | None = None, **settings: Any
@@ -29,7 +39,7 @@ async def told(
     async with process(folder, probe, clock, pg_webhook_url=URL, **settings) as w:
         emulator = w.app.flows.emulator
         assert emulator
-        await emulator.deliver_over(w.http._transport)
+        await emulator.deliver_over(Beside(w.http._transport))
         yield w
 
 

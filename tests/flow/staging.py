@@ -147,3 +147,6 @@ class Misinformed:
         )
 
     read_order = read
+
+    async def withdraw(self, asked: Asked) -> Reading:
+        raise AssertionError(f"no account is to be closed here: {asked}")

@@ -118,7 +118,7 @@ def test_data_that_does_not_fit_is_refused_and_never_guessed(spoil: Callable[[st
 
 def test_every_event_has_a_name_of_its_own_and_says_what_it_is_about() -> None:
     names = [kind.__name__ for kind in (*ORDER_EVENTS, *PAYMENT_EVENTS, *SHOP_NOTICES)]
-    assert len(names) == len(set(names)) == 12
+    assert len(names) == len(set(names)) == 13
     assert all(issubclass(kind, OrderEvent) == kind.__name__.startswith("Order") for kind in ORDER_EVENTS)
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quickcommerce.payment.codes import ABSENT, OURS, REFUSED, REFUSED_REQUEST, TossError, classify
+from quickcommerce.payment.deposit_model import Account, Awaiting, awaited_until
 from quickcommerce.payment.model import (
     CLOSABLE,
     DECLINES_MAX,
@@ -15,6 +16,7 @@ from quickcommerce.payment.model import (
     OPEN,
     UNDER_WAY,
     Asked,
+    Cancelled,
     Captured,
     Declined,
     Doubtful,
@@ -166,6 +168,35 @@ def test_an_open_payment_may_be_asked_for_again_and_an_ended_one_may_not(status:
         assert not may_ask_again(found(other), ASKED)
 
 
+# Accounts
+
+ACCOUNT = Account("20", "X123", "김하나", 9_000_000)
+
+
+@pytest.mark.parametrize("answered", [None, ANSWERED, Doubtful("ALREADY_PROCESSED_PAYMENT", "", taken=True)])
+def test_an_account_of_this_payment_and_sum_is_awaited_and_no_other(answered: Doubtful | None) -> None:
+    waiting = found("WAITING_FOR_DEPOSIT", account=ACCOUNT, secret="ps_1")
+    assert conclude(waiting, ASKED, answered=answered) == Awaiting(ACCOUNT, "ps_1")
+    assert not may_ask_again(waiting, ASKED), "a second account is asked for"
+    for facts in ({"amount": 1}, {"currency": "USD"}, {"payment_key": "k"}, {"payment_id": "p"}, {"account": None}):
+        other = msgspec.structs.replace(waiting, **facts)
+        assert not isinstance(conclude(other, ASKED, answered=answered), Awaiting | Captured)
+
+
+def test_an_account_that_was_closed_before_any_deposit_took_no_money() -> None:
+    closed = found("CANCELED", left=0, cancels=(Cancelled(ASKED.amount, "T1"),))
+    assert isinstance(conclude(closed, ASKED, answered=None), Captured)
+    unpaid = msgspec.structs.replace(closed, unpaid=True)
+    assert conclude(unpaid, ASKED, answered=None) == Declined(
+        "DEPOSIT_CANCELED", "the account was closed before a deposit came"
+    )
+
+
+def test_goods_are_held_until_the_due_date_and_no_longer_than_the_shop_wants() -> None:
+    assert awaited_until(ACCOUNT, 1_000_000, 10_000_000) == 9_000_000
+    assert awaited_until(ACCOUNT, 1_000_000, 5_000_000) == 6_000_000
+
+
 # Statuses
 
 
@@ -173,10 +204,11 @@ def test_where_a_payment_may_go_is_this_table() -> None:
     answered = {Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED}
     assert {
         Status.READY: {Status.CAPTURING, Status.CLOSED},
-        Status.CAPTURING: answered,
+        Status.CAPTURING: answered | {Status.AWAITING_DEPOSIT},
         Status.CAPTURED: {Status.PARTLY_REFUNDED, Status.REFUNDED},
         Status.DECLINED: {Status.CAPTURING, Status.CLOSED, Status.CAPTURED},
-        Status.UNKNOWN: answered,
+        Status.UNKNOWN: answered | {Status.AWAITING_DEPOSIT},
+        Status.AWAITING_DEPOSIT: answered - {Status.RETRY},
         Status.RETRY: {Status.CAPTURING, Status.UNKNOWN, Status.CLOSED, Status.CAPTURED},
         Status.FAILED: {Status.CAPTURED},
         Status.CLOSED: {Status.CAPTURED},

@@ -24,6 +24,8 @@ STUCK = Counter("qc_orders_stuck_total", "Times that an order could not be ended
 
 LEASE_S = 2.0
 """How long an expiry in progress keeps others away; also the wait before a refused one is tried again."""
+LONG_S, LATER_S = 600, 30.0
+"""One that has been refused for so long, as while a deposit is awaited for days, is tried again only so often."""
 EXPIRE_MAX = 200
 BUSY_RETRY_AFTER_S = 3
 
@@ -121,6 +123,9 @@ class Orders:
                 if row.order_id in closed
             ],
         )
-        for row in held:
-            if row.order_id not in closed:
-                await timeline_store.note(tx, row, self.clock(), "expiry deferred", "payment may still be captured")
+        now = self.clock()
+        refused = [row for row in held if row.order_id not in closed]
+        long_ago = [row.order_id for row in refused if now - row.expires_us >= LONG_S * SECOND_US]
+        await store.defer(tx, token, long_ago, now + int(LATER_S * SECOND_US))
+        for row in refused:
+            await timeline_store.note(tx, row, now, "expiry deferred", "payment may still be captured")

@@ -31,7 +31,9 @@ class Status(StrEnum):
 
 NEXT: Mapping[Status, frozenset[Status]] = {
     Status.PLACED: frozenset({Status.PAYING, Status.PAID, Status.FAILED, Status.EXPIRED, Status.CANCELLED}),
-    Status.PAYING: frozenset({Status.PLACED, Status.PAID, Status.FAILED, Status.EXPIRED, Status.CANCELLED}),
+    Status.PAYING: frozenset(
+        {Status.PLACED, Status.PAYING, Status.PAID, Status.FAILED, Status.EXPIRED, Status.CANCELLED}
+    ),
     Status.PAID: frozenset({Status.PAID, Status.REFUNDED}),
     Status.REFUNDED: frozenset(),
     Status.FAILED: frozenset(),
@@ -40,8 +42,8 @@ NEXT: Mapping[Status, frozenset[Status]] = {
 }
 """Every status and those it may become. Checked here in code, and again by each UPDATE, which names the old status.
 
-PAID stays PAID when part of the money goes back. EXPIRED becomes PAID only where money came late and all that the order
-had held could be held again.
+PAYING stays PAYING when it turns out that a deposit is awaited, and PAID stays PAID when part of the money goes back.
+EXPIRED becomes PAID only where money came late and all that the order had held could be held again.
 """
 
 HOLDING = frozenset({Status.PLACED, Status.PAYING})

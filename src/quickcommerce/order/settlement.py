@@ -43,6 +43,10 @@ class Settlement:
         """PaymentStarted: the order is being paid. One that has ended, or was paid by now, stays as it is."""
         await self._take(tx, messages, Status.PAYING, "paying", if_in={Status.PLACED})
 
+    async def awaited(self, tx: Tx, messages: list[Message]) -> None:
+        """PaymentAwaited: the buyer is to pay into an account; the goods are held until its due date."""
+        await self._take(tx, messages, Status.PAYING, "awaiting deposit", if_in=HOLDING)
+
     async def declined(self, tx: Tx, messages: list[Message]) -> None:
         """PaymentDeclined: open again, with its stock still held, until its time ends."""
         await self._take(tx, messages, Status.PLACED, "payment declined", if_in={Status.PAYING})

@@ -203,6 +203,15 @@ async def claim_due(tx: Tx, token: str, now_us: int, until_us: int, limit: int) 
     return claimed
 
 
+async def defer(tx: Tx, token: str, order_ids: Sequence[OrderId], until_us: int) -> None:
+    """Keep a lease until a later time; what somebody else has leased by now is left alone."""
+    if order_ids:
+        await tx.run(
+            f"UPDATE orders SET lease_until_us = ? WHERE order_id IN ({marks(order_ids)}) AND lease_token = ?",
+            (until_us, *order_ids, token),
+        )
+
+
 async def unclaim(tx: Tx, token: str, order_ids: Sequence[OrderId]) -> None:
     """Give a lease back before its time; what somebody else has leased by now is left alone."""
     await tx.run(

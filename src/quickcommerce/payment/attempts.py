@@ -20,10 +20,10 @@ from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, PaymentDeclined, Problem
 from quickcommerce.payment import store
 from quickcommerce.payment.model import (
+    HELD,
     MONEY_TAKEN,
     NEXT,
     PAID_OTHERWISE,
-    UNDER_WAY,
     Ended,
     Status,
 )  # fmt: skip
@@ -84,7 +84,7 @@ class Attempts:
         return await self.db.run(work)
 
     async def take_due(self, limit: int) -> list[tuple[Payment, Attempt]]:
-        """Take what is due under a new lease: fresh attempts (CAPTURING) and attempts to be read back (UNKNOWN)."""
+        """Take what is due under a new lease: fresh attempts (CAPTURING) and attempts to be read back."""
         return await self.db.run(lambda tx: self._take_due(tx, limit))
 
     async def _confirming(self, tx: Tx, request: Confirming) -> Begun | Joined:
@@ -102,12 +102,12 @@ class Attempts:
             raise refusal(earlier)
         over = self.clock() >= old.expires_us
         idle = old.status is Status.RETRY and not old.unknown_us
-        if (old.status in UNDER_WAY or old.status in MONEY_TAKEN) and not (over and idle):
+        if (old.status in HELD or old.status in MONEY_TAKEN) and not (over and idle):
             if old.payment_key == request.payment_key:
                 return Joined()
             raise InvalidState(
                 "a capture with another payment_key is under way"
-                if old.status in UNDER_WAY
+                if old.status in HELD
                 else "money was taken already, with another payment_key"
             )
         if old.status in (Status.CLOSED, Status.FAILED):
@@ -159,9 +159,9 @@ class Attempts:
             if old.status is Status.RETRY and not old.unknown_us:
                 await self._must_move(tx, old, msgspec.structs.replace(old, due_us=NEVER_US))
                 continue
-            new = msgspec.structs.replace(
-                self._leased(old, self.ids.token()), status=Status.UNKNOWN, unknown_us=old.unknown_us or now
-            )
+            new = self._leased(old, self.ids.token())
+            if old.status is not Status.AWAITING_DEPOSIT:
+                new = msgspec.structs.replace(new, status=Status.UNKNOWN, unknown_us=old.unknown_us or now)
             await self._must_move(tx, old, new)
             jobs.append((new, (await store.attempts(tx, new.payment_id))[-1]))
         return jobs

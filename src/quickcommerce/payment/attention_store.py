@@ -57,7 +57,7 @@ SELECT CASE WHEN a.outcome = '{Ended.MISCONFIGURED}' THEN '{Why.MISCONFIGURED}' 
     WHERE f.payment_id = p.payment_id AND f.outcome = '{Ended.MISCONFIGURED}'
   ) END AS since_us
 FROM payment p JOIN payment_attempt a ON a.payment_id = p.payment_id AND a.attempt = p.attempt
-WHERE p.status IN ('{Status.CAPTURING}', '{Status.UNKNOWN}', '{Status.RETRY}')
+WHERE p.status IN ('{Status.CAPTURING}', '{Status.UNKNOWN}', '{Status.RETRY}', '{Status.AWAITING_DEPOSIT}')
   AND (a.outcome = '{Ended.MISCONFIGURED}' OR p.unknown_us BETWEEN 1 AND ?)
 UNION ALL
 SELECT CASE WHEN r.status = '{RefundStatus.FAILED}' OR a.outcome = '{Tried.REFUSED}' THEN '{Why.REFUSED}'

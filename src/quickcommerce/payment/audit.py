@@ -46,7 +46,8 @@ async def came_late(tx: Tx, upto: str) -> list[str]:
     """Orders up to an id that may have ended before their money came, which is neither back nor owed. Reads all."""
     rows = await tx.all(
         "SELECT order_id FROM payment WHERE order_id <= ? AND captured > refunded + refunding"
-        " AND (captured_us >= expires_us OR declines >= ?)",
+        # While a deposit is awaited its order does not end.
+        " AND ((captured_us >= expires_us AND captured_us >= deposit_us) OR declines >= ?)",
         (upto, DECLINES_MAX),
     )
     return [order_id for (order_id,) in rows]

@@ -167,6 +167,10 @@ class Sparing:
         """See `Pg`. What is held back could not be read."""
         return await self._ask(self._read, lambda: self._pg.read_order(asked), _unanswered, NOT_READ)
 
+    async def withdraw(self, asked: Asked) -> Reading:
+        """See `Pg`. What is held back was not sent."""
+        return await self._ask(self._cancel, lambda: self._pg.withdraw(asked), _unanswered, NOT_READ)
+
     async def _ask(
         self, breaker: Breaker, ask: Callable[[], Awaitable[T]], unanswered: Callable[[T], bool], held_back: T
     ) -> T:

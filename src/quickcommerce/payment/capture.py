@@ -17,6 +17,7 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.problem import Problem, Unavailable
 from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
+from quickcommerce.payment.deposit_model import Awaiting
 from quickcommerce.payment.model import (
     MISMATCH,
     Asked,
@@ -54,6 +55,10 @@ class Pg(Protocol):
 
     async def read_order(self, asked: Asked) -> Reading:
         """Read what there is of the payment, under whichever key."""
+        ...
+
+    async def withdraw(self, asked: Asked) -> Reading:
+        """Close an account into which no deposit has come. Returns the payment as it is then."""
         ...
 
 
@@ -143,6 +148,13 @@ class Captures:
 
     async def _look(self, payment: Payment, asked: Asked) -> Outcome:
         reading = await self.pg.read(asked)
+        if payment.status is Status.AWAITING_DEPOSIT:
+            outcome = conclude(reading, asked, answered=None)
+            if not isinstance(outcome, Awaiting) or self.clock() < payment.deposit_us:
+                return outcome
+            # Its time is over. A deposit that comes first keeps the PG from closing it, and is captured.
+            closed = conclude(await self.pg.withdraw(asked), asked, answered=None)
+            return outcome if isinstance(closed, Unknown) else closed
         over = let_go(payment.unknown_us, self.clock(), self.unknown_hold_s * SECOND_US)
         if may_ask_again(reading, asked) and not over:
             # Not captured: the same request again, under the same Idempotency-Key, cannot capture twice.

@@ -17,9 +17,10 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.problem import NotFound, Unavailable
-from quickcommerce.payment import store
+from quickcommerce.payment import deposit_store, store
 from quickcommerce.payment.attempts import Begun, Confirming, Joined, refusal
 from quickcommerce.payment.capture import Captures
+from quickcommerce.payment.deposit_model import Account
 from quickcommerce.payment.model import CLOSABLE, UNDER_WAY, Ended, Status, let_go
 from quickcommerce.payment.opening import Opening, Openings, Payable
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
@@ -69,6 +70,12 @@ class Payments:
     async def attempts(self, payment: Payment) -> list[Attempt]:
         """The attempts of a payment, in order."""
         return await self.db.read(lambda tx: store.attempts(tx, payment.payment_id)) if payment.attempt else []
+
+    async def account(self, payment: Payment) -> Account | None:
+        """Into which account a deposit is awaited, if one is."""
+        if payment.status is not Status.AWAITING_DEPOSIT:
+            return None
+        return (await self.db.read(lambda tx: deposit_store.of_payments(tx, [payment.payment_id])))[payment.payment_id]
 
     async def get(self, payment_id: PaymentId, caller: Caller | None = None) -> Payment:
         """A payment that the caller may see (None: identity is the unguessable id). Raises NotFound."""
@@ -133,7 +140,9 @@ class Payments:
 
     def _let_go(self, payment: Payment, now: int) -> bool:
         # In time, a RETRY is still tried again.
-        waits = payment.status is Status.UNKNOWN or (payment.status is Status.RETRY and now >= payment.expires_us)
+        # An account is in doubt only when its time is over: then `unknown_us` says since when.
+        doubtful = payment.status in (Status.UNKNOWN, Status.AWAITING_DEPOSIT)
+        waits = doubtful or (payment.status is Status.RETRY and now >= payment.expires_us)
         # Under a lease a capture may be on its way this moment.
         waits = waits and not payment.lease_token
         return waits and let_go(payment.unknown_us, now, self.unknown_hold_s * SECOND_US)

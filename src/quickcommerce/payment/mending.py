@@ -16,6 +16,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId, RefundId
 from quickcommerce.payment import reconcile_store, refund_store, store
 from quickcommerce.payment.capture import Captures
+from quickcommerce.payment.deposit_model import Awaiting
 from quickcommerce.payment.model import (
     MISMATCH,
     MONEY_TAKEN,
@@ -141,6 +142,8 @@ class Mending:
         outcome = await self.captures.read_back(payment, attempt)
         if isinstance(outcome, Captured):
             return Verdict(End.HEALED, "read back: it is captured")
+        if isinstance(outcome, Awaiting):
+            return NONE
         if isinstance(outcome, Unknown) and outcome.code != MISMATCH.code:
             return Verdict(End.WAITS, f"read back: {outcome.message}")
         return Verdict(End.LEFT, f"the PG lists it as captured, and a reading says otherwise: {outcome.message}")

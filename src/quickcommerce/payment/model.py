@@ -5,6 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
+from quickcommerce.payment.deposit_model import Account, Awaiting
+
 DECLINES_MAX = 10
 """So many declined attempts end a payment, and with it the order."""
 
@@ -24,6 +26,8 @@ class Status(StrEnum):
     """Neither success nor failure: it is read back until it is known. The order keeps its stock."""
     RETRY = "RETRY"
     """Not captured when last read; tried again at a time."""
+    AWAITING_DEPOSIT = "AWAITING_DEPOSIT"
+    """The buyer is to pay into an account of this payment's own, until its due date."""
     FAILED = "FAILED"
     """Too many declines."""
     CLOSED = "CLOSED"
@@ -34,10 +38,15 @@ class Status(StrEnum):
 
 NEXT: Mapping[Status, frozenset[Status]] = {
     Status.READY: frozenset({Status.CAPTURING, Status.CLOSED}),
-    Status.CAPTURING: frozenset({Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED}),
+    Status.CAPTURING: frozenset(
+        {Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED, Status.AWAITING_DEPOSIT}
+    ),
     Status.CAPTURED: frozenset({Status.PARTLY_REFUNDED, Status.REFUNDED}),
     Status.DECLINED: frozenset({Status.CAPTURING, Status.CLOSED, Status.CAPTURED}),
-    Status.UNKNOWN: frozenset({Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED}),
+    Status.UNKNOWN: frozenset(
+        {Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.RETRY, Status.FAILED, Status.AWAITING_DEPOSIT}
+    ),
+    Status.AWAITING_DEPOSIT: frozenset({Status.CAPTURED, Status.DECLINED, Status.UNKNOWN, Status.FAILED}),
     Status.RETRY: frozenset({Status.CAPTURING, Status.UNKNOWN, Status.CLOSED, Status.CAPTURED}),
     Status.FAILED: frozenset({Status.CAPTURED}),
     Status.CLOSED: frozenset({Status.CAPTURED}),
@@ -53,6 +62,8 @@ MONEY_TAKEN = frozenset({Status.CAPTURED, Status.PARTLY_REFUNDED, Status.REFUNDE
 CLOSABLE = frozenset({Status.READY, Status.DECLINED, Status.RETRY})
 """Of these no money can come, unless an earlier request may still be worked on at the PG (`Later.sent`)."""
 UNDER_WAY = frozenset({Status.CAPTURING, Status.UNKNOWN, Status.RETRY})
+HELD = UNDER_WAY | {Status.AWAITING_DEPOSIT}
+"""While a payment is one of these, no other key may pay it."""
 
 
 class Ended(StrEnum):
@@ -134,7 +145,7 @@ NO_REPLY = "NO_ANSWER"
 NOT_SENT = "NOT_SENT"
 """The code where it could not be asked."""
 
-Outcome = Captured | Declined | Later | Unknown
+Outcome = Captured | Awaiting | Declined | Later | Unknown
 Reply = Outcome | Doubtful
 
 
@@ -150,6 +161,7 @@ class Asked(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """A payment as the PG tells it. `status` is in the PG's own words (Toss); `left` is what was not given back, in won
     (None: not told). `secret` is what the PG says again in each webhook of this payment, empty where it tells none.
+    `account`: into which a deposit is awaited; `unpaid`: it had one, and no deposit ever came.
     """
 
     payment_key: str
@@ -162,6 +174,8 @@ class Found(msgspec.Struct, frozen=True):
     left: int | None = None
     cancels: tuple[Cancelled, ...] = ()
     secret: str = ""
+    account: Account | None = None
+    unpaid: bool = False
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -197,7 +211,7 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
     Money counts only if payment, amount, currency and status all agree; whether the key is one that was asked for is
     for the attempts' journal to say.
     """
-    code, message = (answered.code, answered.message) if answered else (NO_REPLY, "the PG did not answer")
+    code = answered.code if answered else NO_REPLY
     match reading:
         case Unreadable(reason):
             return Unknown(code, reason)
@@ -207,20 +221,30 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
             return Declined(code, "the PG knows no such payment") if absent else Unknown(code, "not found when read")
         case Found() if reading.payment_id != asked.payment_id:
             return Declined("NOT_FOUND_PAYMENT_SESSION", "the payment key belongs to another payment")
-        case Found() if answered and answered.taken and reading.status in OPEN | ENDED_UNPAID:
-            # It says that this is paid already, and does not show it. Answers are kept under their keys: ask anew.
-            return Later(code, message, ours=False, sent=True)
-        case Found() if reading.payment_key != asked.payment_key and reading.status in OPEN | ENDED_UNPAID:
-            # Found by its order id: another key of the same payment. The one asked for does not exist.
-            return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment key")
+        case Found() if reading.status in OPEN | ENDED_UNPAID:
+            return _unpaid(reading, asked, answered)
+        case Found() if reading.status == "CANCELED" and reading.unpaid:
+            return Declined("DEPOSIT_CANCELED", "the account was closed before a deposit came")
         case Found() if reading.status in TAKEN:
             captured = Captured(reading.payment_key, reading.cancels, reading.secret)
             return captured if _adds_up(reading, asked) else MISMATCH
-        case Found() if reading.status in ENDED_UNPAID:
-            return Declined(reading.code or reading.status, reading.message or f"the PG says {reading.status}")
-        case Found() if reading.status in OPEN:
-            return Later(code, message, ours=False, sent=True) if answered else Unknown(code, message)
     return Unknown(MISMATCH.code, f"the PG says {reading.status}")
+
+
+def _unpaid(found: Found, asked: Asked, answered: Doubtful | None) -> Outcome:
+    """What a payment proves of which the PG has no money."""
+    code, message = (answered.code, answered.message) if answered else (NO_REPLY, "the PG did not answer")
+    if found.account and (found.payment_key, found.amount, found.currency) == (asked.payment_key, asked.amount, "KRW"):
+        return Awaiting(found.account, found.secret)
+    if answered and answered.taken:
+        # It says that this is paid already, and does not show it. Answers are kept under their keys: ask anew.
+        return Later(code, message, ours=False, sent=True)
+    if found.payment_key != asked.payment_key:
+        # Found by its order id: another key of the same payment. The one asked for does not exist.
+        return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment key")
+    if found.status in ENDED_UNPAID:
+        return Declined(found.code or found.status, found.message or f"the PG says {found.status}")
+    return Later(code, message, ours=False, sent=True) if answered else Unknown(code, message)
 
 
 def _adds_up(found: Found, asked: Asked) -> bool:
@@ -241,6 +265,6 @@ def may_ask_again(reading: Reading, asked: Asked) -> bool:
     """Whether the PG can be read and shows no money for this attempt, so that the same request again makes sense."""
     if isinstance(reading, Missing):
         return True
-    if not isinstance(reading, Found) or reading.status not in OPEN:
+    if not isinstance(reading, Found) or reading.status not in OPEN or reading.account:
         return False
     return (reading.payment_key, reading.payment_id) == (asked.payment_key, asked.payment_id)

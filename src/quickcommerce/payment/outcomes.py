@@ -10,9 +10,10 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.policy import Backoff
+from quickcommerce.payment import deposit_store, refund_books, store
 from quickcommerce.payment import ledger_store as ledger
-from quickcommerce.payment import refund_books, store
 from quickcommerce.payment.attempts import move, tell
+from quickcommerce.payment.deposit_model import Account, Awaiting, awaited_until
 from quickcommerce.payment.model import (
     DECLINES_MAX,
     MISMATCH,
@@ -33,6 +34,9 @@ BACKOFF = Backoff(base_s=1, cap_s=20)
 """1-2 s, 2-4 s, 4-8 s, 8-16 s, then 20-40 s: an outcome is known soon after the PG answers again."""
 LET_GO = Backoff(base_s=45, cap_s=45)
 """45-90 s: no order waits any more for an outcome that has let go of it; but the buyer's money may be on its way."""
+
+LOOK = Backoff(base_s=300, cap_s=300)
+"""5-10 minutes: how often an account is looked at into which a deposit is awaited. A webhook is sooner."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -66,6 +70,7 @@ class Outcomes:
     ids: Ids
     rng: random.Random
     unknown_hold_s: int
+    deposit_hold_s: int
 
     async def settle(self, results: list[Result]) -> list[Settled]:
         """Commit outcomes as one transaction; the rows of payments are taken in the order of their ids."""
@@ -106,12 +111,16 @@ class Outcomes:
             await store.end(tx, old.payment_id, attempt, change.ended, code, message, at_us, secret)
         if change.told:
             await tell(tx, self.ids, change.new, change.told)
-        if isinstance(outcome, Captured):
+        if isinstance(outcome, Captured | Awaiting):
             await self._book(tx, change.new, outcome, at_us)
         return Settled(outcome, mine=True)
 
-    async def _book(self, tx: Tx, payment: Payment, captured: Captured, at_us: int) -> None:
-        """The money that the PG took, and what of it went back before it became known."""
+    async def _book(self, tx: Tx, payment: Payment, captured: Captured | Awaiting, at_us: int) -> None:
+        """The money that the PG took, and what of it went back before it became known; or where it is to be paid to."""
+        if isinstance(captured, Awaiting):
+            await deposit_store.keep(tx, payment.payment_id, captured.account)
+            await store.learn(tx, payment.payment_id, payment.attempt, captured.secret)
+            return
         await ledger.capture(tx, payment.payment_id, payment.captured, at_us)
         if captured.back:
             # Nobody has the goods yet: where all the money is back, they are for sale again.
@@ -133,6 +142,14 @@ class Outcomes:
                 )
                 left = new.amount - sum(each.amount for each in back) if back else None
                 return _Change(new, Ended.CAPTURED, events.PaymentSettled(*_facts(new), left))
+            case Awaiting(account):
+                new = self._awaiting(base, account)
+                if old.status is Status.AWAITING_DEPOSIT:
+                    return _Change(new)
+                new = msgspec.structs.replace(new, version=old.version + 1)
+                return _Change(new, told=events.PaymentAwaited(*_facts(new)))
+            case Unknown() if old.status is Status.AWAITING_DEPOSIT and outcome != MISMATCH:
+                return _Change(self._awaiting(base, None))
             case Declined(code, _):
                 declines = old.declines + 1
                 final = declines >= DECLINES_MAX
@@ -147,6 +164,18 @@ class Outcomes:
                 return _Change(new, Ended.MISCONFIGURED if ours else Ended.LATER)
             case Unknown():
                 return _Change(self._again(base, Status.UNKNOWN, old.unknown_us or now))
+
+    def _awaiting(self, payment: Payment, account: Account | None) -> Payment:
+        """The payment, looked at again while its deposit may come; after that it is in doubt until it is known."""
+        now = payment.updated_us
+        until_us = payment.deposit_us
+        if account:
+            until_us = awaited_until(account, payment.created_us, self.deposit_hold_s * SECOND_US)
+        payment = msgspec.structs.replace(payment, status=Status.AWAITING_DEPOSIT, deposit_us=until_us)
+        if now >= until_us:
+            return self._again(payment, Status.AWAITING_DEPOSIT, payment.unknown_us or now)
+        due_us = min(until_us, now + int(LOOK.delay_s(0, self.rng) * SECOND_US))
+        return msgspec.structs.replace(payment, unknown_us=0, tries=0, due_us=due_us)
 
     def _again(self, payment: Payment, status: Status, unknown_us: int) -> Payment:
         """The payment, to be looked at again at a time."""

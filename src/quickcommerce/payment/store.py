@@ -17,7 +17,8 @@ class Payment(msgspec.Struct, frozen=True):
 
     `due_us` is when the due loop may take it: the end of a lease while CAPTURING, the next try while UNKNOWN or RETRY.
     `unknown_us` is since when money may be on its way without our knowing, 0 if that cannot be. `version`
-    counts its events. `captured_us` is when the money came, 0 before. `refunding` won are owed back and not known to be
+    counts its events. `deposit_us` is until when goods are held for a deposit, 0 where none was awaited.
+    `captured_us` is when the money came, 0 before. `refunding` won are owed back and not known to be
     back yet; `refunded` are back.
     """
 
@@ -43,6 +44,7 @@ class Payment(msgspec.Struct, frozen=True):
     updated_us: int
     captured_us: int
     refunding: int
+    deposit_us: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -71,8 +73,9 @@ _ATTEMPT = ", ".join(Attempt.__struct_fields__)
 _CHANGING = (
     "status", "version", "captured", "refunded", "payment_key", "attempt", "tries", "declines", "unknown_us", "due_us",
     "lease_token", "trace", "updated_us", "captured_us", "refunding",
+    "deposit_us",
 )  # fmt: skip
-DUE = (Status.CAPTURING, Status.UNKNOWN, Status.RETRY)
+DUE = (Status.CAPTURING, Status.UNKNOWN, Status.RETRY, Status.AWAITING_DEPOSIT)
 _DUE = "('" + "', '".join(DUE) + "')"
 
 
@@ -168,10 +171,17 @@ async def move(tx: Tx, old: Payment, new: Payment) -> bool:
 
 
 async def hurry(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
-    """A payment that is unknown, and waits for its time, is due now; what is worked on is not."""
+    """A payment that is unknown or awaits a deposit, and waits for its time, is due now; what is worked on is not."""
     await tx.run(
-        "UPDATE payment SET due_us = ? WHERE payment_id = ? AND status = ? AND lease_token = '' AND due_us > ?",
-        (now_us, payment_id, Status.UNKNOWN, now_us),
+        "UPDATE payment SET due_us = ? WHERE payment_id = ? AND status IN (?, ?) AND lease_token = '' AND due_us > ?",
+        (now_us, payment_id, Status.UNKNOWN, Status.AWAITING_DEPOSIT, now_us),
+    )
+
+
+async def learn(tx: Tx, payment_id: PaymentId, attempt: int, secret: str) -> None:
+    """Remember the secret that came with an attempt which has no end yet."""
+    await tx.run(
+        "UPDATE payment_attempt SET secret = ? WHERE payment_id = ? AND attempt = ?", (secret, payment_id, attempt)
     )
 
 

@@ -14,11 +14,11 @@ import httpx2
 import msgspec
 
 from quickcommerce.payment.codes import ABSENT, TossError, classify, classify_cancel
+from quickcommerce.payment.deposit_model import Awaiting
 from quickcommerce.payment.model import (
     NO_REPLY,
     NOT_SENT,
     Asked,
-    Cancelled,
     Captured,
     Doubtful,
     Found,
@@ -32,6 +32,7 @@ from quickcommerce.payment.model import (
 )  # fmt: skip
 from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Means, Refunded, Said, conclude_cancel
+from quickcommerce.payment.toss_payment import payment_of
 from quickcommerce.payment.toss_transactions import NoSuchPage, Page, page, seoul
 
 AGENT = "quickcommerce"
@@ -41,8 +42,6 @@ CONNECT_S = 5.0
 
 CONNECTIONS_MAX = 128
 """Connections to the PG, for captures and for readings each."""
-SECRET_MAX = 64
-"""Characters that the secret of a payment may have; Toss promises at most 50."""
 NO_SUCH_PAGE = "INVALID_TRANSACTION_KEY"
 _NO_LINE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
@@ -50,30 +49,10 @@ KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
 """What may stand in a path as a payment key. A buyer's client brings the key, and must not choose what is read."""
 
 
-class TossFailure(msgspec.Struct):
-    """Why a payment failed, in a read payment."""
-
-    code: str = ""
-    message: str = ""
-
-
-class TossPayment(msgspec.Struct, rename="camel"):
-    """The fields of Toss's Payment that we rely on; new ones may appear at any time and are ignored."""
-
-    payment_key: str
-    order_id: str
-    status: str
-    total_amount: int
-    currency: str = "KRW"
-    failure: TossFailure | None = None
-    balance_amount: Any = None
-    cancels: Any = None
-    secret: Any = None
-    """These three are read leniently: a capture does not depend on them."""
-
-
 class Toss:
-    """The client. `transport` is the network, or the emulator in this process."""
+    """The client. `transport` is the network, or the emulator in this process. `accounts`: whether deposits into
+    virtual accounts are waited for; else such a payment is one that is not captured.
+    """
 
     def __init__(
         self,
@@ -83,12 +62,14 @@ class Toss:
         confirm_deadline_s: float,
         read_deadline_s: float,
         list_deadline_s: float = 60.0,
+        accounts: bool = False,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         credentials = base64.b64encode(f"{secret_key}:".encode()).decode()
         self._confirm_deadline_s = confirm_deadline_s
         self._read_deadline_s = read_deadline_s
         self._list_deadline_s = list_deadline_s
+        self._accounts = accounts
 
         def client() -> httpx2.AsyncClient:
             return httpx2.AsyncClient(
@@ -123,9 +104,11 @@ class Toss:
             return Unknown(NO_REPLY, type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
             # The answer is held to the same comparisons as any reading.
-            outcome = conclude(_payment(answer.content), asked, answered=None)
+            outcome = conclude(self._payment(answer.content), asked, answered=None)
             same = isinstance(outcome, Captured) and (outcome.payment_key, outcome.back) == (asked.payment_key, ())
-            return outcome if same else Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
+            if same or isinstance(outcome, Awaiting):
+                return outcome
+            return Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
         return classify(answer.status_code, _error(answer.content))
 
     async def cancel(self, cancel: Cancel) -> CancelReply:
@@ -141,7 +124,7 @@ class Toss:
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unknown(NO_REPLY, type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
-            outcome = conclude_cancel(_payment(answer.content), cancel, said=None)
+            outcome = conclude_cancel(self._payment(answer.content), cancel, said=None)
             if isinstance(outcome, Refunded):
                 return outcome
             return Said("UNEXPECTED_ANSWER", "200, but not as asked", Means.TRANSIENT)
@@ -157,6 +140,15 @@ class Toss:
     async def read_order(self, asked: Asked) -> Reading:
         """Read what the PG has for the payment, under whichever key."""
         return await self._read(f"/v1/payments/orders/{quote(asked.payment_id, safe='')}")
+
+    async def withdraw(self, asked: Asked) -> Reading:
+        """Close an account into which no deposit has come.
+
+        There is no Idempotency-Key: one that is closed or paid into refuses (money goes back only to an account that is
+        named), and a refusal that is kept would be given again for ever.
+        """
+        path = f"/v1/payments/{quote(asked.payment_key, safe='')}/cancel"
+        return await self._read(path, {"cancelReason": "no deposit came in time"})
 
     async def transactions(self, span: Span, after: str | None, limit: int) -> Page | NoSuchPage | Unreadable:
         """At most `limit` of what moved in a span, widened to whole seconds, behind a transaction."""
@@ -176,46 +168,26 @@ class Toss:
             return NoSuchPage()
         return Unreadable(f"HTTP {answer.status_code} {told.code}")
 
-    async def _read(self, path: str) -> Reading:
+    async def _read(self, path: str, body: dict[str, str] | None = None) -> Reading:
+        """What a GET says, or a POST of a body."""
         try:
             async with asyncio.timeout(self._read_deadline_s):
-                answer = await self._reading.get(path)
+                method = "POST" if body else "GET"
+                answer = await self._reading.request(method, path, json=body)
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unreadable(type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
-            return _payment(answer.content)
+            return self._payment(answer.content)
         told = _error(answer.content)
         if answer.status_code == httpx2.codes.NOT_FOUND and told.code in ABSENT:
             return Missing()
         return Unreadable(f"HTTP {answer.status_code} {told.code}")
 
-
-def _payment(content: bytes) -> Found | Unreadable:
-    try:
-        payment = msgspec.json.decode(content, type=TossPayment)
-    except msgspec.DecodeError as error:
-        return Unreadable(f"not a payment: {error}")
-    failure = payment.failure or TossFailure()
-    cancels = _cancels(payment.cancels)
-    given_back = sum(each.amount for each in cancels)
-    left = payment.balance_amount
-    return Found(
-        payment.payment_key, payment.order_id, payment.total_amount, payment.currency, payment.status,
-        failure.code, failure.message, left if type(left) is int else payment.total_amount - given_back, cancels,
-        payment.secret if isinstance(payment.secret, str) and len(payment.secret) <= SECRET_MAX else "",
-    )  # fmt: skip
-
-
-def _cancels(told: Any) -> tuple[Cancelled, ...]:
-    """The cancels that can be read; what is none is left out."""
-    found = []
-    for each in told if isinstance(told, list) else []:
-        names = ("cancelAmount", "transactionKey", "cancelReason")
-        amount, key, reason = (each.get(name) for name in names) if isinstance(each, dict) else (None, None, None)
-        if type(amount) is int:
-            key, reason = (text if isinstance(text, str) else "" for text in (key, reason))
-            found.append(Cancelled(amount, key, reason))
-    return tuple(found)
+    def _payment(self, content: bytes) -> Found | Unreadable:
+        found = payment_of(content)
+        if self._accounts or isinstance(found, Unreadable):
+            return found
+        return msgspec.structs.replace(found, account=None)
 
 
 def _error(content: bytes) -> TossError:

@@ -8,6 +8,7 @@ from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
+from msgspec import UNSET, UnsetType
 
 from quickcommerce.kit import idempotency, web
 from quickcommerce.kit.auth import Caller
@@ -25,6 +26,7 @@ from quickcommerce.kit.problem import (
 )  # fmt: skip
 from quickcommerce.kit.telemetry import current_trace
 from quickcommerce.kit.web import AnyRequest
+from quickcommerce.payment.deposit_model import Account
 from quickcommerce.payment.flow import RETRY_AFTER_S, Payments
 from quickcommerce.payment.model import MONEY_TAKEN, Status
 from quickcommerce.payment.refund_model import REASON_MAX, RefundStatus
@@ -47,8 +49,17 @@ class AttemptView(msgspec.Struct):
     ended_at: str | None
 
 
+class AccountView(msgspec.Struct):
+    """Where a deposit is to be paid to, and until when. `bank` is the PG's code of it."""
+
+    bank: str
+    account_number: str
+    holder: str
+    due_at: str
+
+
 class PaymentView(msgspec.Struct):
-    """The payment of an order."""
+    """The payment of an order. `virtual_account` is there while a deposit is awaited."""
 
     payment_id: str
     order_id: str
@@ -59,6 +70,7 @@ class PaymentView(msgspec.Struct):
     attempts: list[AttemptView]
     next_attempt_at: str | None
     pg_payment_key: str | None
+    virtual_account: AccountView | UnsetType = UNSET
 
 
 class Confirm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,8 +105,8 @@ class Web:
     ids: Ids
 
 
-def _view(payment: Payment, attempts: list[Attempt]) -> PaymentView:
-    """A payment with its attempts."""
+def _view(payment: Payment, attempts: list[Attempt], account: Account | None) -> PaymentView:
+    """A payment with its attempts, and the account into which a deposit is awaited."""
     waits = payment.status in WAITING and payment.due_us < NEVER_US
     return PaymentView(
         payment_id=payment.payment_id,
@@ -112,6 +124,9 @@ def _view(payment: Payment, attempts: list[Attempt]) -> PaymentView:
         ],
         next_attempt_at=rfc3339(payment.due_us) if waits else None,
         pg_payment_key=payment.payment_key,
+        virtual_account=AccountView(account.bank, account.number, account.holder, rfc3339(payment.deposit_us))
+        if account
+        else UNSET,
     )  # fmt: skip
 
 
@@ -126,7 +141,8 @@ async def of_order(request: AnyRequest, state: State, order_id: FromPath[str]) -
     if not is_id("ord", order_id):
         raise NotFound("there is no such order")
     payment = await parts.payments.of_order(OrderId(order_id), caller)
-    return web.answer(_view(payment, await parts.payments.attempts(payment)))
+    account = await parts.payments.account(payment)
+    return web.answer(_view(payment, await parts.payments.attempts(payment), account))
 
 
 @post(
@@ -156,7 +172,7 @@ async def confirm(request: AnyRequest, state: State, payment_id: FromPath[str]) 
     )
     known = payment.status in MONEY_TAKEN
     headers = None if known else {"Retry-After": str(RETRY_AFTER_S)}
-    return web.answer(_view(payment, attempts), 200 if known else 202, headers)
+    return web.answer(_view(payment, attempts, await parts.payments.account(payment)), 200 if known else 202, headers)
 
 
 @post(

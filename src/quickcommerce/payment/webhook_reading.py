@@ -33,6 +33,7 @@ from quickcommerce.payment.model import (
     Ended,
     Found,
     Reading,
+    Status,
     Unreadable,
 )  # fmt: skip
 from quickcommerce.payment.reconcile import Reconciling
@@ -142,7 +143,8 @@ class WebhookReading:
 
     async def _hurry(self, held: Held, attempt: Attempt, reading: Reading) -> None:
         """The end of an attempt that took no money is for the due loop to write, which reads it now."""
-        if isinstance(reading, Found) and reading.status in ENDED_UNPAID and attempt.attempt == held.payment.attempt:
+        over = isinstance(reading, Found) and (reading.status in ENDED_UNPAID or reading.unpaid)
+        if over and attempt.attempt == held.payment.attempt:
             await self.db.run(partial(store.hurry, payment_id=held.payment.payment_id, now_us=self.clock()))
 
 
@@ -151,6 +153,8 @@ def _known(told: Webhook, held: Held, attempt: Attempt) -> bool:
     if told.status in ENDED_UNPAID:
         return attempt.outcome is Ended.DECLINED
     payment = held.payment
+    if told.status == "WAITING_FOR_DEPOSIT" and payment.status is Status.AWAITING_DEPOSIT:
+        return True
     if payment.status not in MONEY_TAKEN or payment.payment_key != attempt.payment_key:
         return False
     back = {each.transaction_key for each in held.refunds if each.status is RefundStatus.DONE}

@@ -5,11 +5,12 @@ from enum import StrEnum
 
 import msgspec
 
+from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.ids import OrderId
 from quickcommerce.order.model import CLOSED, Status
 from quickcommerce.order.store import Row
 from quickcommerce.payment.flow import Payments
-from quickcommerce.payment.model import MONEY_TAKEN, UNDER_WAY
+from quickcommerce.payment.model import HELD, MONEY_TAKEN
 from quickcommerce.payment.model import Status as PaymentStatus
 from quickcommerce.payment.store import Payment
 
@@ -21,6 +22,8 @@ class Money(StrEnum):
     """None came, and none is on its way."""
     CHECKING = "checking"
     """It may be there: the buyer must not pay again."""
+    AWAITED = "awaited"
+    """The buyer is to pay it into an account."""
     TAKEN = "taken"
     """It is there, and pays the order."""
     GIVEN_BACK = "given_back"
@@ -34,6 +37,7 @@ class Money(StrEnum):
 TOO_LATE = frozenset({Money.LATE, Money.LATE_BACK})
 _TITLES: Mapping[Money, str] = {
     Money.CHECKING: "pay_checking",
+    Money.AWAITED: "deposit_title",
     Money.TAKEN: "paid_title",
     Money.GIVEN_BACK: "status_REFUNDED",
     Money.LATE: "money_late",
@@ -41,6 +45,7 @@ _TITLES: Mapping[Money, str] = {
 }
 _PICTURES: Mapping[Money, str] = {
     Money.CHECKING: "status-paying.svg",
+    Money.AWAITED: "status-placed.svg",
     Money.TAKEN: "status-paid.svg",
     Money.GIVEN_BACK: "status-refunded.svg",
     Money.LATE: "status-expired.svg",
@@ -49,7 +54,7 @@ _PICTURES: Mapping[Money, str] = {
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What the pages say of it: `won` came, of which `back` went back. `ended`: the order is closed."""
+    """What the pages say of it: `won` came (or is awaited), of which `back` went back. `ended`: the order is closed."""
 
     kind: Money
     ended: bool = False
@@ -76,10 +81,21 @@ class Said(msgspec.Struct, frozen=True):
         """The text that says it whole, with a place for the `amount` that came; None where there is nothing to add."""
         if self.ended and self.kind is not Money.NONE:
             return f"ended_{self.kind}"
+        if self.kind is Money.AWAITED:
+            return "deposit_note"
         return "pay_checking_note" if self.kind is Money.CHECKING else None
 
 
 NOTHING = Said(Money.NONE)
+
+
+class Deposit(msgspec.Struct, frozen=True):
+    """Where a deposit is to be paid to, and until when, as a page tells it."""
+
+    bank: str
+    number: str
+    holder: str
+    due_at: str
 
 
 def of(order: Row, payment: Payment | None) -> Said:
@@ -93,13 +109,32 @@ def of(order: Row, payment: Payment | None) -> Said:
     ended = order.status in CLOSED
     owed = payment.refunding + payment.refunded
     undecided = order.status is Status.EXPIRED and payment.status is PaymentStatus.CAPTURED and not owed
-    if payment.status in UNDER_WAY or undecided:
+    if payment.status is PaymentStatus.AWAITING_DEPOSIT and not ended:
+        return Said(Money.AWAITED, won=payment.amount)
+    if payment.status in HELD or undecided:
         return Said(Money.CHECKING, ended)
     if payment.status not in MONEY_TAKEN:
         return NOTHING
     whole = payment.status is PaymentStatus.REFUNDED
     part, all_of_it = (Money.LATE, Money.LATE_BACK) if ended else (Money.TAKEN, Money.GIVEN_BACK)
     return Said(all_of_it if whole else part, ended, payment.captured, payment.refunded)
+
+
+async def of_one(payments: Payments, order: Row) -> tuple[Said, Deposit | None]:
+    """What became of the money of an order that is closed or awaits a deposit; and where that is to be paid to."""
+    if order.status not in CLOSED and order.status is not Status.PAYING:
+        return NOTHING, None
+    payment = (await payments.known([order.order_id])).get(order.order_id)
+    said = of(order, payment)
+    if payment and said.kind is Money.AWAITED:
+        return said, await deposit(payments, payment)
+    return (said if order.status in CLOSED else NOTHING), None
+
+
+async def deposit(payments: Payments, payment: Payment) -> Deposit | None:
+    """Where a payment's deposit is to be paid to, if one is awaited."""
+    account = await payments.account(payment)
+    return Deposit(account.bank, account.number, account.holder, rfc3339(payment.deposit_us)) if account else None
 
 
 async def of_closed(payments: Payments, orders: Collection[Row]) -> dict[OrderId, Said]:

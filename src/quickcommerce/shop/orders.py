@@ -49,7 +49,7 @@ async def one(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         refunding = payment.refunding
         # The payment knows of money that is back before the order does.
         refundable = payment.captured - payment.refunded - refunding
-    said = (await money.of_closed(pages.payments, [row])).get(identity, money.NOTHING)
+    said, account = await money.of_one(pages.payments, row)
     payable = row.status in HOLDING and row.payable > 0
     return render(
         request,
@@ -63,6 +63,7 @@ async def one(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         refunding=refunding,
         refundable=refundable,
         money=said,
+        account=account,
         again=said.under_way or refunding > 0,
         follow=bool(NEXT[row.status]),
         left_s=pages.left_s(row),

@@ -30,6 +30,10 @@ from quickcommerce.shop.widget import HEADERS, POLICY
 REFRESH_S = 2
 
 
+REASON_MAX = 300
+"""Characters of a reason in the PG's own words."""
+
+
 @dataclass(frozen=True)
 class Pages:
     """What the pages need.
@@ -51,6 +55,7 @@ class Pages:
     public_url: str
     payment_window_s: int
     payable_min: int
+    accounts: bool
     mint: Callable[[int, Role], str] | None
 
     def base(self, request: AnyRequest) -> str:
@@ -113,6 +118,12 @@ def title(request: AnyRequest, order: Order) -> str:
     others = len(order.lines) - 1
     more = " " + Say(TEXTS, language(request))("order_more", count=others) if others else ""
     return order.lines[0].name[: TITLE_MAX - len(more)] + more
+
+
+def reason(request: AnyRequest, code: str, message: str) -> str:
+    """Why the PG did not take money: in the buyer's language where we know its code, else in its own words."""
+    say = Say(TEXTS, language(request))
+    return say(f"pg_{code}") if say.has(f"pg_{code}") else (message or code)[:REASON_MAX]
 
 
 async def viewer(request: AnyRequest) -> Caller | None:

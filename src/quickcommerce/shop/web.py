@@ -25,23 +25,20 @@ from quickcommerce.kit.problem import (
     Unavailable,
 )  # fmt: skip
 from quickcommerce.kit.telemetry import current_trace
-from quickcommerce.kit.texts import Say, language
 from quickcommerce.kit.web import HTML, AnyRequest
 from quickcommerce.order.model import HOLDING, Status
 from quickcommerce.order.store import Row
 from quickcommerce.order.web import path_id
-from quickcommerce.payment.model import MONEY_TAKEN, UNDER_WAY
+from quickcommerce.payment.model import HELD, MONEY_TAKEN
 from quickcommerce.payment.model import Status as PaymentStatus
 from quickcommerce.payment.store import Payment
 from quickcommerce.shop import assets, goods, money, orders, session, widget
 from quickcommerce.shop.money import Money
-from quickcommerce.shop.page import Pages, on_problem, render, signed_in, spoken, title, viewer
-from quickcommerce.shop.texts import TEXTS
+from quickcommerce.shop.page import Pages, on_problem, reason, render, signed_in, spoken, title, viewer
 
 KEY = re.compile(r"[!-~]{1,200}")
 PAYABLE = frozenset({PaymentStatus.READY, PaymentStatus.DECLINED})
 """Of these it is certain that no money came, and a buyer may still pay."""
-REASON_MAX = 300
 
 
 async def _buyer(request: AnyRequest, pages: Pages, order_id: str) -> Caller | None:
@@ -92,10 +89,12 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         "orderName": name,
         "successUrl": f"{base}/pay/success",
         "failUrl": f"{base}/pay/fail",
+        **({"virtualAccount": "true"} if pages.accounts else {}),
     }
     start = f"{pages.pg_checkout}?{urlencode(query)}"
     key = pages.pg_client_key
-    checking = order.status is Status.PAYING or money.of(order, payment) != money.NOTHING
+    said = money.of(order, payment)
+    checking = order.status is Status.PAYING or said != money.NOTHING
     left_s = pages.left_s(order)
     return render(
         request,
@@ -104,6 +103,8 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         payment=payment,
         start=start,
         widget=key and widget.told(payment, name, key, widget.customer_key(pages.checkout.secret, order.user_id), base),
+        money=said,
+        account=await money.deposit(pages.payments, payment),
         checking=checking,
         waiting=checking or not left_s,
         left_s=left_s,
@@ -153,8 +154,14 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
     said = money.of(order, payment)
     if said.kind in money.TOO_LATE and not wants_html(request):
         raise InvalidState("the order had ended when the money came; all of it goes back")
-    status = 202 if said.kind is Money.CHECKING else InvalidState.status if said.kind in money.TOO_LATE else 200
-    return _taken(request, pages, order, payment, status, already=False)
+    status = (
+        202
+        if said.kind in (Money.CHECKING, Money.AWAITED)
+        else InvalidState.status
+        if said.kind in money.TOO_LATE
+        else 200
+    )
+    return await _taken(request, pages, order, payment, status, already=False)
 
 
 async def _order(pages: Pages, payment: Payment) -> Row:
@@ -165,7 +172,7 @@ async def _order(pages: Pages, payment: Payment) -> Row:
     return order
 
 
-def _taken(
+async def _taken(
     request: AnyRequest, pages: Pages, order: Row, payment: Payment, status: int, *, already: bool
 ) -> Response[str]:
     """Money was taken, or may be: then the page looks again by itself. `already`: by another visit to the PG."""
@@ -173,30 +180,25 @@ def _taken(
     see = _order_url(request, pages, payment)
     already = already and said.kind is Money.TAKEN
     values = {"order": spoken(request, order), "money": said, "waiting": said.under_way, "already": already, "see": see}
+    values["account"] = await money.deposit(pages.payments, payment)
     return render(request, "paid.html", status, **values)
 
 
 async def _refused(request: AnyRequest, pages: Pages, payment: Payment, refused: Problem) -> Response[Any]:
     """This visit to the PG took no money. Another of the same payment may have, and the buyer must not pay again."""
-    if payment.status in MONEY_TAKEN | UNDER_WAY:
-        return _taken(request, pages, await _order(pages, payment), payment, refused.status, already=True)
+    if payment.status in MONEY_TAKEN | HELD:
+        return await _taken(request, pages, await _order(pages, payment), payment, refused.status, already=True)
     if not isinstance(refused, PaymentDeclined):
         return on_problem(request, refused, see=_order_url(request, pages, payment))
-    reason = _reason(request, refused.extra["pg_code"], refused.extra["pg_message"])
-    return _not_paid(request, pages, payment, refused.status, reason)
+    told = reason(request, refused.extra["pg_code"], refused.extra["pg_message"])
+    return _not_paid(request, pages, payment, refused.status, told)
 
 
-def _not_paid(request: AnyRequest, pages: Pages, payment: Payment, status: int, reason: str) -> Response[str]:
+def _not_paid(request: AnyRequest, pages: Pages, payment: Payment, status: int, why: str) -> Response[str]:
     """No money was taken for a payment, and none is on its way."""
     again = pages.checkout.url(payment.order_id) if payment.status in PAYABLE else None
     see = _order_url(request, pages, payment)
-    return render(request, "declined.html", status, reason=reason, again=again, see=see, payment=payment)
-
-
-def _reason(request: AnyRequest, code: str, message: str) -> str:
-    """Why the PG did not take money: in the buyer's language where we know its code, else in its own words."""
-    say = Say(TEXTS, language(request))
-    return say(f"pg_{code}") if say.has(f"pg_{code}") else (message or code)[:REASON_MAX]
+    return render(request, "declined.html", status, reason=why, again=again, see=see, payment=payment)
 
 
 def _order_url(request: AnyRequest, pages: Pages, payment: Payment) -> str:
@@ -233,9 +235,9 @@ async def fail(request: AnyRequest, state: State) -> Response[Any]:
     if is_id("pay", payment_id):
         with suppress(NotFound):
             payment = await pages.payments.get(PaymentId(payment_id))
-            if payment.status in MONEY_TAKEN | UNDER_WAY:
-                return _taken(request, pages, await _order(pages, payment), payment, 200, already=True)
-            return _not_paid(request, pages, payment, 200, _reason(request, code, message))
+            if payment.status in MONEY_TAKEN | HELD:
+                return await _taken(request, pages, await _order(pages, payment), payment, 200, already=True)
+            return _not_paid(request, pages, payment, 200, reason(request, code, message))
     # Anybody can write such a link: its words are shown only with a payment that is ours.
     return render(request, "declined.html", 200, reason="", again=None, see=None, payment=None)
 
