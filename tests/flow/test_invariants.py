@@ -20,8 +20,8 @@ from stores import metric
 from world import World, world
 
 TWICE = (
-    "INSERT INTO payment_attempt SELECT payment_id, 2, 'other', 'other', outcome, code, message, started_us, ended_us"
-    " FROM payment_attempt WHERE outcome = 'captured'"
+    "INSERT INTO payment_attempt SELECT payment_id, 2, 'other', 'other', outcome, code, message, started_us, ended_us,"
+    " '' FROM payment_attempt WHERE outcome = 'captured'"
 )
 PRICE = 5_800
 """Of two milk."""
