@@ -49,16 +49,11 @@ class _Jumping(selectors.SelectSelector):
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
-        if self.abroad:
-            ready = super().select(60)
-            if not ready:
-                raise RuntimeError("a server has not answered for a minute")
-            return ready
-        if timeout is not None:
+        if timeout is not None and not self.abroad:
             self.jumped_s += timeout
             return ready
-        # No time is waited for; only a thread could still wake the loop, as when an executor is shut down.
-        ready = super().select(5)
+        # No time is waited for; only a server or a thread could still wake the loop.
+        ready = super().select(60)
         if not ready:
             raise RuntimeError("everything waits, and for nothing that will ever come")
         return ready
