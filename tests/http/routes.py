@@ -154,6 +154,8 @@ ROUTES = [
 PROTECTED = [route for route in ROUTES if route.roles]
 PUBLIC = [route for route in ROUTES if not route.roles]
 TAKING = [route for route in ROUTES if route.takes]
+OF_USERS = [route for route in TAKING if route.roles]
+"""What is taken in somebody's name."""
 STORED = [route for route in ROUTES if route.stores]
 
 

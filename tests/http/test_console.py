@@ -87,7 +87,7 @@ async def test_it_shows_how_the_shop_does(tmp_path: Path) -> None:
         states = dict(re.findall(r'data-loop="([\w-]+)" data-state="(\w+)"', text))
         assert states == dict.fromkeys(
             ["events-payment", "events-order", "events-history", "live", "expire", "payments-due", "refunds-due",
-             "prune", "invariants"], "running",
+             "webhooks", "prune", "invariants"], "running",
         )  # fmt: skip
         assert "Every event was handled." in part(text, "letters")
         assert "Nothing waits for you here." in part(text, "needing")

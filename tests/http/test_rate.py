@@ -10,7 +10,7 @@ from quickcommerce.kit.rate import REFUSED
 from world import SECRET
 
 from .matrix import LIMITED
-from .routes import TAKING, Route, scene, send
+from .routes import OF_USERS, Route, scene, send
 from .shop import counts, refused, shop
 
 BURST = 30
@@ -23,7 +23,7 @@ def refusals() -> float:
 
 
 @pytest.mark.parametrize("people", [LIMITED], ids=["everybody but a master"])
-@pytest.mark.parametrize("route", TAKING, ids=str)
+@pytest.mark.parametrize("route", OF_USERS, ids=str)
 async def test_whoever_sends_too_much_is_told_when_to_come_back(
     tmp_path: Path, route: Route, people: tuple[str, ...]
 ) -> None:

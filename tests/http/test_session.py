@@ -11,7 +11,7 @@ from quickcommerce.kit import session
 from world import World
 
 from .browser import BROWSER, is_page
-from .routes import PROTECTED, PUBLIC, TAKING, Route, auth, find, scene, send, visited
+from .routes import OF_USERS, PROTECTED, PUBLIC, Route, auth, find, scene, send, visited
 from .shop import counts, refused, shop
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -41,7 +41,7 @@ async def test_a_session_is_as_good_as_a_token(tmp_path: Path, route: Route, peo
             assert answer.status_code == route.status, who
 
 
-@visited(TAKING)
+@visited(OF_USERS)
 async def test_a_session_serves_the_shops_own_pages_and_no_other_site(
     tmp_path: Path, route: Route, people: tuple[str, ...]
 ) -> None:
