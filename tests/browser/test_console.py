@@ -22,7 +22,7 @@ async def test_an_operator_signs_in_and_replays_a_letter_by_a_click(tmp_path: Pa
     async with buyer(tmp_path, size, language) as someone:
         page = await someone.operate()
         await expect(page.locator("h1")).to_have_text(ready)
-        await expect(page.locator("[data-loop][data-state=running]")).to_have_count(9)
+        await expect(page.locator("[data-loop][data-state=running]")).to_have_count(10)
         await fits(someone, page)
         letter_id = await someone.letter()
         card = page.locator(f"[data-letter='{letter_id}']")

@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -58,6 +60,11 @@ class Buyers:
     prices: Mapping[int, int]
     tally: Tally
 
+    @cached_property
+    def _shop(self) -> Iterator[str]:
+        """Where the next call goes."""
+        return itertools.cycle((self.plan.url, *self.plan.others))
+
     async def run(self, requests: Sequence[Request]) -> None:
         """Sends every request at its intended time; returns when the last answer, of orders and payments, is in."""
         # At most half of the connections pay, so that a slow payment never keeps an arriving order waiting.
@@ -85,7 +92,7 @@ class Buyers:
     async def _place(self, request: Request, intended: float) -> Order | None:
         """Places the order; gives it when it was accepted and its answer can be read."""
         try:
-            answer = await self.wire.ask("POST", f"{self.plan.url}/v1/orders", request.headers, request.body)
+            answer = await self.wire.ask("POST", f"{next(self._shop)}/v1/orders", request.headers, request.body)
         except NoAnswerError as error:
             answer = None
             self._lost("order", error)
@@ -127,7 +134,7 @@ class Buyers:
 
     async def _authenticate_and_confirm(self, request: Request, order: Order) -> None:
         login = {"Authorization": request.headers["Authorization"]}
-        asked = await self.wire.ask("GET", f"{self.plan.url}/v1/orders/{order.order_id}/payment", login)
+        asked = await self.wire.ask("GET", f"{next(self._shop)}/v1/orders/{order.order_id}/payment", login)
         if asked.status != 200:
             return self._refused("payment", asked)
         payment = _payment.decode(asked.body)
@@ -141,7 +148,7 @@ class Buyers:
         key = _authenticated.decode(given.body).payment_key
         body = msgspec.json.encode({"payment_key": key, "amount": payment.amount})
         started = time.perf_counter()
-        url = f"{self.plan.url}/v1/payments/{payment.payment_id}/confirm"
+        url = f"{next(self._shop)}/v1/payments/{payment.payment_id}/confirm"
         confirmed = await self.wire.ask("POST", url, login | json, body)
         self.tally.confirm_us.append(_us_since(started))
         if confirmed.status not in (200, 202):

@@ -22,7 +22,9 @@ def _bench() -> None:
 @bench_app.command()
 def orders(
     *,
-    url: Annotated[str, typer.Option(help="Where the shop answers.")] = "http://127.0.0.1:8080",
+    url: Annotated[
+        list[str], typer.Option(help="Where the shop answers. Given several times: its processes, asked in turn.")
+    ] = ["http://127.0.0.1:8080"],  # noqa: B006 - typer's way to say a default
     buyers: Annotated[int, typer.Option(min=1, help="Different users, one order each.")] = 10_000,
     ramp_up: Annotated[float, typer.Option(min=0, help="Seconds over which the buyers arrive evenly.")] = 16.0,
     pay: Annotated[float, typer.Option(min=0, max=1, help="Share of the orders that is paid.")] = 0.2,
@@ -49,14 +51,15 @@ def orders(
     from quickcommerce.bench.report import show  # noqa: PLC0415
     from quickcommerce.bench.wire import NoAnswerError  # noqa: PLC0415
 
-    if not url.startswith(("http://", "https://")):
-        _leave(console, f"--url {url} is no http address", 2)
+    for each in url:
+        if not each.startswith(("http://", "https://")):
+            _leave(console, f"--url {each} is no http address", 2)
     if json is not None and not json.parent.is_dir():
         _leave(console, f"--json {json}: there is no such folder", 2)
-    url = url.rstrip("/")
+    first, *others = (each.rstrip("/") for each in url)
     plan = OrdersPlan(
-        url=url,
-        pg_url=(pg_url or f"{url}/_toss").rstrip("/"),
+        url=first,
+        pg_url=(pg_url or f"{first}/_toss").rstrip("/"),
         jwt_secret=jwt_secret,
         buyers=buyers,
         ramp_up_s=ramp_up,
@@ -66,6 +69,7 @@ def orders(
         quantity_max=quantity_max,
         connections=connections,
         drain_s=drain,
+        others=tuple(others),
     )
     try:
         report = uvloop.run(run_orders(plan, console=console))

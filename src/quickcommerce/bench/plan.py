@@ -14,7 +14,8 @@ class OrdersPlan:
     """The load plan: `buyers` different users, one order each, evenly over `ramp_up_s` seconds.
 
     `pay_share` (0 to 1) of the orders is paid through the emulator at `pg_url`. A basket has 1 to `lines_max`
-    different products, 1 to `quantity_max` of each. `drain_s` bounds the wait for the rest of the loop.
+    different products, 1 to `quantity_max` of each. `drain_s` bounds the wait for the rest of the loop. Buyers ask the
+    shop at `url` and at `others`, further processes of it, in turn.
     """
 
     url: str
@@ -28,6 +29,7 @@ class OrdersPlan:
     quantity_max: int = 5
     connections: int = 256
     drain_s: float = 30.0
+    others: tuple[str, ...] = ()
 
     @property
     def intended_per_s(self) -> float:

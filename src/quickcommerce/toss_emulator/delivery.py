@@ -111,10 +111,10 @@ class Delivery:
         if self._task is None or self._task.done():
             self._awake = asyncio.Event()
             # A context of its own: it is nobody's request.
-            self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+            self._task = asyncio.get_running_loop().create_task(self._run(self._target), context=contextvars.Context())
         self._awake.set()
 
-    async def _run(self) -> None:
+    async def _run(self, target: str) -> None:
         under_way: set[str] = set()
         async with (
             # The shop is beside us or in a net of ours: the machine's proxy is for other addresses.
@@ -124,7 +124,7 @@ class Delivery:
 
             async def send(webhook: Webhook) -> None:
                 try:
-                    await self._send(http, webhook)
+                    await self._send(http, target, webhook)
                 except Exception:  # noqa: BLE001 - it is still to be sent
                     _LOG.exception("a webhook could not be entered in the ledger")
                     await asyncio.sleep(_AFTER_ERROR_S)
@@ -165,7 +165,7 @@ class Delivery:
         except TimeoutError:
             pass
 
-    async def _send(self, http: httpx2.AsyncClient, webhook: Webhook) -> None:
+    async def _send(self, http: httpx2.AsyncClient, target: str, webhook: Webhook) -> None:
         """Send one, as the script has it. What a script held back has had its turn of it."""
         fault = None if webhook.state == "released" else self._script.take("webhook")
         if isinstance(fault, OutOfOrder) and await self._store.run(lambda books: books.webhooks.hold(webhook)):
@@ -173,7 +173,7 @@ class Delivery:
         if isinstance(fault, Slow):
             await self._sleep(fault.ms / 1000)
         at_us = self._clock.now()
-        outcomes = await self._outcomes(http, webhook, fault, at_us)
+        outcomes = await self._outcomes(http, target, webhook, fault, at_us)
         taken = "done" in outcomes or "http:200" in outcomes
 
         def enter(books: Books) -> None:
@@ -186,7 +186,9 @@ class Delivery:
 
         await self._store.run(enter)
 
-    async def _outcomes(self, http: httpx2.AsyncClient, webhook: Webhook, fault: Fault | None, at_us: int) -> list[str]:
+    async def _outcomes(
+        self, http: httpx2.AsyncClient, target: str, webhook: Webhook, fault: Fault | None, at_us: int
+    ) -> list[str]:
         """Do with one what the script wants. Returns an outcome for each time that it was sent, or seemed to be."""
         match fault:
             case DropBefore():
@@ -195,15 +197,15 @@ class Delivery:
                 return [f"error:{fault.code}"]
             case Http():
                 return [f"http:{fault.status}"]
-        outcome = await self._post(http, webhook, at_us)
+        outcome = await self._post(http, target, webhook, at_us)
         match fault:
             case DropAfter():
                 return ["dropped-after"]
             case Duplicate():
-                return [outcome, await self._post(http, webhook, at_us)]
+                return [outcome, await self._post(http, target, webhook, at_us)]
         return [outcome]
 
-    async def _post(self, http: httpx2.AsyncClient, webhook: Webhook, at_us: int) -> str:
+    async def _post(self, http: httpx2.AsyncClient, target: str, webhook: Webhook, at_us: int) -> str:
         """Send it once. Returns what came of that, as the ledger notes it."""
         headers = {
             "content-type": "application/json",
@@ -213,7 +215,7 @@ class Delivery:
         }
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                answer = await http.post(self._target or "", content=webhook.body, headers=headers)
+                answer = await http.post(target, content=webhook.body, headers=headers)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
             return "dropped-before"
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError):
