@@ -7,10 +7,11 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from quickcommerce.kit import db
+from quickcommerce.kit import db, mariadb
 from quickcommerce.kit.db import Database, Duplicate, Tx
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
@@ -203,6 +204,24 @@ async def test_a_folder_that_is_not_there_is_unavailable_until_it_is(tmp_path: P
     for ask in (database.run, database.read, database.scan):
         assert await ask(lambda tx: tx.one("SELECT 1")) == (1,)
     await database.close()
+
+
+async def test_a_line_that_is_gone_before_it_is_set_up_is_a_database_that_is_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So a server that has no connection left hangs up, now and then."""
+
+    driver: Any = vars(mariadb)["Connection"]
+
+    class Gone(driver):  # type: ignore[misc]
+        async def connect(self) -> None:
+            raise RuntimeError("Transport does not expose socket instance")
+
+    monkeypatch.setattr(mariadb, "Connection", Gone)
+    shop = db.connect("mariadb://shop:secret@127.0.0.1:1/shop", rng=random.Random(1))
+    with pytest.raises(Unavailable, match="the database shop cannot be reached: it ends the connection"):
+        await shop.read(lambda tx: tx.one("SELECT 1"))
+    await shop.close()
 
 
 @pytest.mark.parametrize("end", ["orderly", "reset"])

@@ -66,7 +66,7 @@ async def test_processes_of_every_role_die_under_load_and_nothing_is_lost_or_don
 
 async def test_every_process_stops_in_turn_and_no_buyer_is_refused(tmp_path: Path) -> None:
     """A new version is rolled out while buyers order: each process ends what it has begun, within ten seconds."""
-    async with split(tmp_path, goods=[Entry(1, "우유 1L", 2_900, 10_000)]) as shop:
+    async with split(tmp_path, goods=[Entry(1, "우유 1L", 2_900, 10_000_000)]) as shop:
         stop = asyncio.Event()
         placed: list[str] = []
 

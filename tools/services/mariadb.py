@@ -49,6 +49,8 @@ def _command(folder: Path, port: int) -> list[str]:
         "mariadbd", "--no-defaults", f"--datadir={data}", f"--user={user}", f"--bind-address={HOST}", f"--port={port}",
         # Relative to the data folder: a socket's path has at most 107 bytes.
         "--socket=mariadb.sock", f"--init-file={folder / 'setup.sql'}",
+        # Two processes of each role, and as many again while they are replaced.
+        "--max-connections=600",
         "--innodb-flush-log-at-trx-commit=1", "--innodb-log-file-size=48M", "--innodb-buffer-pool-size=128M",
         "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin", "--skip-name-resolve",
     ]  # fmt: skip

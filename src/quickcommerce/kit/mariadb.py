@@ -195,12 +195,14 @@ class MariaDb:
             _drop(connection)
             if isinstance(error, TimeoutError):
                 raise Unavailable(f"the database {self.name} does not answer") from None
+            # It hung up before anything was asked, as a proxy does whose server is not there, and as a server does that
+            # has no connection left. Where that comes first, the driver finds no socket, and says so in its own way.
+            gone = Unavailable(f"the database {self.name} cannot be reached: it ends the connection")
+            if isinstance(error, RuntimeError):
+                raise gone from error
             if isinstance(error, errors.MySQLError):
                 meant = meaning(self.name, error)
-                if isinstance(meant, Lost):
-                    # It hung up before anything was asked, as a proxy does whose server is not there.
-                    meant = Unavailable(f"the database {self.name} cannot be reached: it ends the connection")
-                raise meant from error
+                raise (gone if isinstance(meant, Lost) else meant) from error
             raise
         if rows[0][0] != COLLATION:
             _drop(connection)
