@@ -27,7 +27,6 @@ from system.servers import Services, stopped_at_the_end
 
 pytestmark = pytest.mark.servers
 
-ROOT = Path(__file__).parents[2]
 MEMBER = Path(__file__).parents[1] / "member.py"
 ON_S, OFF_S = 0.025, 0.075
 """A quarter of a CPU: so long a process runs, and so long it is stopped."""

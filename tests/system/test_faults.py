@@ -128,6 +128,16 @@ async def wrong(shop: Shop, script: Script, act: Act, buyers: Sequence[Buyer], l
     await come(buyers, act, lasts_s)
 
 
+async def mixed(shop: Shop, count: int, lasts_s: float) -> list[Buyer]:
+    """So many pay, and want their money back, at a PG where now this goes wrong and now that."""
+    await shop.hear(shop.split.processes["api"][0])
+    buyers = shop.people(count)
+    for act in (Act.PAY, Act.REFUND):
+        await wrong(shop, MIX, act, buyers, lasts_s)
+        await shop.known()
+    return buyers
+
+
 def side_by_side(call: str) -> list[str]:
     """Kinds that are over while a test waits."""
     return [kind for kind in kinds(call) if kind != "slow:75000"]
@@ -136,12 +146,7 @@ def side_by_side(call: str) -> list[str]:
 async def test_each_fault_of_each_call_and_a_mix_leave_no_difference(tmp_path: Path) -> None:
     async with split(tmp_path, goods=GOODS, payment_window_s=WINDOW_S) as spread:
         shop = Shop(spread)
-        await shop.hear(spread.processes["api"][0])
-        mixed = shop.people(200)
-        for act in (Act.PAY, Act.REFUND):
-            await wrong(shop, MIX, act, mixed, 10)
-            await shop.known()
-        await shop.one_story(mixed)
+        await shop.one_story(await mixed(shop, 200, 10))
 
         calls = ("confirm", "get", "cancel", "webhook")
         every = {
@@ -188,9 +193,5 @@ async def test_each_fault_of_each_call_with_hundreds_of_orders_leaves_no_differe
 async def test_two_thousand_orders_and_a_mix_of_faults_leave_no_difference(tmp_path: Path) -> None:
     async with split(tmp_path, goods=GOODS, payment_window_s=WINDOW_S) as spread:
         shop = Shop(spread)
-        await shop.hear(spread.processes["api"][0])
-        buyers = shop.people(2_000)
-        for act in (Act.PAY, Act.REFUND):
-            await wrong(shop, MIX, act, buyers, 100)
-            await shop.known()
+        await mixed(shop, 2_000, 100)
         await shop.end()
