@@ -37,10 +37,15 @@ async def told(
 ) -> AsyncIterator[World]:
     """A shop whose PG tells it of every payment."""
     async with process(folder, probe, clock, pg_webhook_url=URL, **settings) as w:
-        emulator = w.app.flows.emulator
-        assert emulator
-        await emulator.deliver_over(Beside(w.http._transport))
+        await listen(w)
         yield w
+
+
+async def listen(w: World) -> None:
+    """What the PG tells reaches this shop from now on."""
+    emulator = w.app.flows.emulator
+    assert emulator
+    await emulator.deliver_over(Beside(w.http._transport))
 
 
 async def say(

@@ -65,6 +65,27 @@ class Buyer:
         answer = await self.ask(lambda: w.http.post(path, json=body, headers=w.auth(self.user)))
         self.told[name] = answer.status_code
 
+    async def open_account(self, w: World) -> None:
+        """Ask for an account to pay into, until there is one, or none can come any more."""
+        await self.open(w)
+        if "account" not in self.keys:
+            self.keys["account"] = await w.authenticate(self.payment, method="VIRTUAL_ACCOUNT", validHours=1)
+        body = {"payment_key": self.keys["account"], "amount": self.payment["amount"]}
+        path = f"/v1/payments/{self.payment['payment_id']}/confirm"
+        for _ in range(100):
+            answer = await w.http.post(path, json=body, headers=w.auth(self.user))
+            if answer.status_code in (200, 402, 409) or answer.json().get("status") == "AWAITING_DEPOSIT":
+                return
+            await asyncio.sleep(3)
+        raise AssertionError("for five minutes there was no account")
+
+    async def deposit(self, w: World) -> None:
+        """Go to the bank and pay into the account."""
+        if "deposit" not in self.told:
+            account = {"paymentKey": self.keys["account"]}
+            # The bank knows whether it was paid into before: it refuses to take the money twice.
+            self.told["deposit"] = (await w.http.post("/_toss/emulator/deposit", json=account)).status_code
+
     async def cancel(self, w: World) -> None:
         """Think again."""
         if "cancel" not in self.told:
@@ -131,18 +152,39 @@ async def forget(w: World, buyer: Buyer) -> None:
     await until(w, buyer.order["order_id"], "EXPIRED")
 
 
+async def pay_into_an_account(w: World, buyer: Buyer) -> None:
+    """Order, and pay at the bank."""
+    await buyer.place(w)
+    await buyer.open_account(w)
+    await buyer.deposit(w)
+    await until(w, buyer.order["order_id"], "PAID", within_s=90)
+
+
+async def forget_the_account(w: World, buyer: Buyer) -> None:
+    """Order, ask for an account, and never go to the bank."""
+    await buyer.place(w)
+    await buyer.open_account(w)
+    await until(w, buyer.order["order_id"], "EXPIRED", within_s=120)
+
+
 @dataclass(frozen=True)
 class Journey:
-    """What a buyer does; what goes wrong at the PG in the first process; the time to pay; when steps count."""
+    """What a buyer does; what goes wrong at the PG in the first process; the time to pay; whether the PG tells by
+    itself; how long a deposit is waited for (0: there are no accounts).
+    """
 
     walk: Callable[[World, Buyer], Awaitable[None]]
     faults: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     window_s: int = WINDOW_S
+    told: bool = False
+    account_s: int = 0
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of its processes."""
-        return {"payment_window_s": self.window_s, "answer_within_s": 1}
+        return {
+            "payment_window_s": self.window_s, "answer_within_s": 1, "virtual_account_max_s": self.account_s,
+        }  # fmt: skip
 
 
 JOURNEYS = {
@@ -162,4 +204,11 @@ JOURNEYS = {
         },
     ),
     "provider error, then paid": Journey(pay, {"confirm": [{"kind": "error", "code": "PROVIDER_ERROR", "repeat": 2}]}),
+    "reply lost, then told": Journey(
+        pay,
+        {"confirm": [{"kind": "drop-after", "repeat": 2}], "webhook": [{"kind": "duplicate", "repeat": 2}]},
+        told=True,
+    ),
+    "paid into an account": Journey(pay_into_an_account, told=True, account_s=60),
+    "an account that nobody pays into": Journey(forget_the_account, window_s=2, told=True, account_s=20),
 }

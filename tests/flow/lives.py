@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flow.heard import URL, listen
 from flow.journeys import Buyer, Journey
 from flow.probe import Killed, Probe
 from flow.process import process, start
@@ -47,6 +48,10 @@ async def live(
     if number == 1:
         await w.http.post("/_toss/emulator/reset", json={})
         await w.faults(**journey.faults)
+        if journey.told:
+            await w.http.put("/_toss/emulator/webhook", json={"url": URL})
+    if journey.told:
+        await listen(w)
     probe.armed = True
 
     async def walk() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flow.heard import listen
 from flow.invariants import check
 from flow.journeys import FINAL, JOURNEYS, Buyer, Journey
 from flow.lives import live, orders_of, run
@@ -40,6 +41,8 @@ async def crash(journey: Journey, folder: Path, at: int) -> str:
     assert probe.dead.is_set(), "it was never reached"
     await bury(w)
     async with process(folder, clock=clock, seed=2, **journey.settings) as again:
+        if journey.told:
+            await listen(again)
         await come_back(journey, again, *buyers)
     return probe.steps[-1]
 
@@ -54,7 +57,7 @@ async def come_back(journey: Journey, w: World, back: Buyer, gone: Buyer) -> Non
         payment = await w.get(f"/v1/orders/{order['order_id']}/payment", user=order["user_id"])
         paid = order["status"] in ("PAID", "REFUNDED")
         assert (payment["payment_id"] in captured) == paid, f"not resolved in time: {order}"
-    await asyncio.sleep(10)
+    await asyncio.sleep(10 + journey.account_s)
     await check(w)
     for buyer in (back, gone):
         orders = await orders_of(w, buyer)

@@ -43,6 +43,12 @@ async def test_every_page_says_where_to_pay_and_that_nothing_is_being_checked(tm
                 assert text in page.text, page.url
             assert "다시 결제하지 마세요" not in page.text
             assert "do not pay again" not in page.text
+        # The order's page follows the order; the others look again, but not as often as where it takes moments.
+        assert [page.headers.get("Refresh") for page in (came, mine, again, reloaded)] == ["60", None, "60", "60"]
+        listed = await w.http.get("/orders", headers=speaks | w.auth())
+        assert SAID[language][0] in listed.text
+        assert "결제 확인 중" not in listed.text
+        assert "Checking payment" not in listed.text
 
 
 async def test_the_account_is_told_only_while_a_deposit_is_awaited(tmp_path: Path) -> None:

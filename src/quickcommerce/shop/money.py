@@ -1,4 +1,4 @@
-"""What became of the money of an order, as every page says it. Pure, but for the one read that `of_closed` makes."""
+"""What became of the money of an order, as every page says it. Pure, but for the reads of `of_one` and `of_listed`."""
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum
@@ -34,6 +34,10 @@ class Money(StrEnum):
     """It came after the order had ended, and all of it is back."""
 
 
+LOOK_S = 2
+"""Seconds after which a page looks again by itself at what is known within moments."""
+DEPOSIT_LOOK_S = 60
+"""The same of a deposit, which may take the buyer a day."""
 TOO_LATE = frozenset({Money.LATE, Money.LATE_BACK})
 _TITLES: Mapping[Money, str] = {
     Money.CHECKING: "pay_checking",
@@ -65,6 +69,11 @@ class Said(msgspec.Struct, frozen=True):
     def under_way(self) -> bool:
         """Whether there is more to be heard, so that a page looks again by itself."""
         return self.kind in (Money.CHECKING, Money.LATE)
+
+    @property
+    def look_s(self) -> int:
+        """Seconds after which a page that does not follow the order looks again by itself; 0: never."""
+        return DEPOSIT_LOOK_S if self.kind is Money.AWAITED else LOOK_S * self.under_way
 
     @property
     def title(self) -> str:
@@ -122,13 +131,9 @@ def of(order: Row, payment: Payment | None) -> Said:
 
 async def of_one(payments: Payments, order: Row) -> tuple[Said, Deposit | None]:
     """What became of the money of an order that is closed or awaits a deposit; and where that is to be paid to."""
-    if order.status not in CLOSED and order.status is not Status.PAYING:
-        return NOTHING, None
-    payment = (await payments.known([order.order_id])).get(order.order_id)
-    said = of(order, payment)
-    if payment and said.kind is Money.AWAITED:
-        return said, await deposit(payments, payment)
-    return (said if order.status in CLOSED else NOTHING), None
+    payment = (await _payments_of(payments, [order])).get(order.order_id)
+    said = _said(order, payment)
+    return said, await deposit(payments, payment) if payment and said.kind is Money.AWAITED else None
 
 
 async def deposit(payments: Payments, payment: Payment) -> Deposit | None:
@@ -137,8 +142,19 @@ async def deposit(payments: Payments, payment: Payment) -> Deposit | None:
     return Deposit(account.bank, account.number, account.holder, rfc3339(payment.deposit_us)) if account else None
 
 
-async def of_closed(payments: Payments, orders: Collection[Row]) -> dict[OrderId, Said]:
-    """What became of the money of those of these orders that are closed: one read for all of them, none for none."""
-    closed = {order.order_id: order for order in orders if order.status in CLOSED}
-    found = await payments.known(closed) if closed else {}
-    return {order_id: of(order, found.get(order_id)) for order_id, order in closed.items()}
+async def of_listed(payments: Payments, orders: Collection[Row]) -> dict[OrderId, Said]:
+    """What became of the money of each of these orders that is closed or awaits a deposit."""
+    found = await _payments_of(payments, orders)
+    return {order.order_id: _said(order, found.get(order.order_id)) for order in orders}
+
+
+async def _payments_of(payments: Payments, orders: Collection[Row]) -> dict[OrderId, Payment]:
+    """The payments of which more may be told than their orders tell: one read for all of them, none for none."""
+    wanted = [order.order_id for order in orders if order.status in CLOSED or order.status is Status.PAYING]
+    return await payments.known(wanted) if wanted else {}
+
+
+def _said(order: Row, payment: Payment | None) -> Said:
+    """What is told of the money beside an order: nothing, where the order itself tells it."""
+    said = of(order, payment)
+    return said if said.ended or said.kind is Money.AWAITED else NOTHING

@@ -30,8 +30,8 @@ async def mine(request: AnyRequest, state: State) -> Response[str]:
     before = web.cursor(request, partial(is_id, "ord"))
     rows, last = web.paged(await pages.book.page(caller.user_id, before, LIST_MAX + 1), LIST_MAX)
     more = web.next_cursor((last.placed_us, last.order_id)) if last else None
-    said = await money.of_closed(pages.payments, rows)
-    listed = [(spoken(request, row), said.get(row.order_id, money.NOTHING)) for row in rows]
+    said = await money.of_listed(pages.payments, rows)
+    listed = [(spoken(request, row), said[row.order_id]) for row in rows]
     return render(request, "orders.html", orders=listed, more=more, first=before is None)
 
 

@@ -27,9 +27,6 @@ from quickcommerce.shop.live import Live
 from quickcommerce.shop.texts import TEXTS
 from quickcommerce.shop.widget import HEADERS, POLICY
 
-REFRESH_S = 2
-
-
 REASON_MAX = 300
 """Characters of a reason in the PG's own words."""
 
@@ -74,11 +71,11 @@ class Pages:
 
 
 def render(request: AnyRequest, template: str, status: int = 200, /, **values: Any) -> Response[str]:
-    """A page in the buyer's language; one that is `waiting` asks again by itself."""
+    """A page in the buyer's language; one that is `waiting` asks again by itself after so many seconds."""
     pages: Pages = request.app.state.pages
     spoken = language(request)
     say = Say(TEXTS, spoken)
-    refresh = {"Refresh": str(REFRESH_S)} if values.get("waiting") else {}
+    refresh = {"Refresh": str(values["waiting"])} if values.get("waiting") else {}
     text = _templates.get_template(template).render(
         values
         | {

@@ -79,8 +79,8 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         raise NotFound("there is no such order")
     told = spoken(request, order)
     if order.status not in HOLDING or order.payable == 0:
-        said = (await money.of_closed(pages.payments, [order])).get(identity, money.NOTHING)
-        return render(request, "ended.html", order=told, money=said, waiting=said.under_way)
+        said, _ = await money.of_one(pages.payments, order)
+        return render(request, "ended.html", order=told, money=said, waiting=said.look_s)
     payment = await pages.payments.of_order(identity, caller)
     base, name = pages.base(request), title(request, told)
     query = {
@@ -106,7 +106,7 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
         money=said,
         account=await money.deposit(pages.payments, payment),
         checking=checking,
-        waiting=checking or not left_s,
+        waiting=said.look_s or money.LOOK_S * (checking or not left_s),
         left_s=left_s,
     )
 
@@ -175,11 +175,11 @@ async def _order(pages: Pages, payment: Payment) -> Row:
 async def _taken(
     request: AnyRequest, pages: Pages, order: Row, payment: Payment, status: int, *, already: bool
 ) -> Response[str]:
-    """Money was taken, or may be: then the page looks again by itself. `already`: by another visit to the PG."""
+    """Money was taken, or may come: then the page looks again by itself. `already`: by another visit to the PG."""
     said = money.of(order, payment)
     see = _order_url(request, pages, payment)
     already = already and said.kind is Money.TAKEN
-    values = {"order": spoken(request, order), "money": said, "waiting": said.under_way, "already": already, "see": see}
+    values = {"order": spoken(request, order), "money": said, "waiting": said.look_s, "already": already, "see": see}
     values["account"] = await money.deposit(pages.payments, payment)
     return render(request, "paid.html", status, **values)
 
