@@ -5,6 +5,7 @@ staged. A `stale` fault lets every list decide on figures as they stood before t
 writers would; the guard must then see it. The other faults each take one guard away.
 """
 
+import asyncio
 import sqlite3
 import sys
 import time
@@ -27,6 +28,7 @@ from quickcommerce.stock import store as stock_store
 from quickcommerce.stock.flow import Stock
 
 LATE_NS = 600 * 10**9
+LINGER_S = 0.1
 
 
 def _without(store: Any, update: str, condition: str) -> Callable[[], None]:
@@ -139,6 +141,18 @@ def _endless_idling() -> None:
     patch.object(mariadb, "IDLE_S", 600).start()
 
 
+def _lingering() -> None:
+    """Between its last statement and its COMMIT a transaction waits, so that whoever looks for it there finds it."""
+    ask = mariadb.MariaDb._ask
+
+    async def asked(self: mariadb.MariaDb, role: str, connection: Any, sql: str, params: Any) -> Any:
+        if sql == "COMMIT":
+            await asyncio.sleep(LINGER_S)
+        return await ask(self, role, connection, sql, params)
+
+    patch.object(mariadb.MariaDb, "_ask", asked).start()
+
+
 def _behind() -> None:
     """The machine's clock is ten minutes late."""
     time_ns = time.time_ns
@@ -154,6 +168,7 @@ FAULTS = {
     "price-of-before": _price_of_before,
     "uncounted-hold": _uncounted_hold,
     "endless-idling": _endless_idling,
+    "lingering": _lingering,
     "no-total": _without(coupon_store, "take", " AND total_quantity - issued >= ?"),
     "no-quota": _without(catalog_store, "use_quota", " AND quota - used >= ?"),
     "no-shelf": _without(stock_store, "hold", " AND on_hand - reserved - sold >= ?"),

@@ -134,6 +134,7 @@ async def test_while_a_process_stands_still_in_its_transaction_the_others_sell_o
     tmp_path: Path, more: int, away_s: int
 ) -> None:
     async with split(tmp_path, goods=GOODS, **SHORT) as shop:
+        await lacking(shop, "")
         sale = Sale(shop, pay_every=3)
         async with sale.going_on():
             await sale.more(more)
@@ -153,9 +154,7 @@ async def test_control_without_an_end_to_idle_transactions_a_process_that_stands
     tmp_path: Path,
 ) -> None:
     async with split(tmp_path, goods=GOODS, **SHORT) as shop:
-        for process in shop.processes["api"]:
-            process.lacks = "endless-idling"
-            await process.restart()
+        await lacking(shop, "endless-idling")
         sale = Sale(shop, pay_every=3)
         async with sale.going_on():
             await sale.more(20)
@@ -165,6 +164,16 @@ async def test_control_without_an_end_to_idle_transactions_a_process_that_stands
                 assert not done, "the row was let go of"
             await buying
         await ended(shop, sale)
+
+
+async def lacking(shop: Split, guard: str) -> None:
+    """The processes that sell are without a guard; the first takes so long to commit that it can be met in between."""
+    first, *others = shop.processes["api"]
+    first.lacks = f"{guard},lingering" if guard else "lingering"
+    for other in others:
+        other.lacks = guard
+    for process in (first, *others):
+        await process.restart()
 
 
 @asynccontextmanager
