@@ -19,8 +19,9 @@ from quickcommerce.kit.clock import Clock, system_clock
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import SystemRandom
 from quickcommerce.kit.life import Supervisor
-from quickcommerce.kit.middleware import Drain, Head, Shortcut, Telemetry
+from quickcommerce.kit.middleware import Drain, Head, Telemetry
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.shortcut import Shortcut
 from quickcommerce.kit.telemetry import log
 from quickcommerce.order import store as order_store
 from quickcommerce.order import web as order_web
@@ -59,9 +60,10 @@ class App:
         return self.parts.flows
 
     @property
-    def asgi(self) -> Drain:
+    def asgi(self) -> Shortcut:
         """The ASGI application, for a server that speaks lifespan."""
-        return Drain(Telemetry(Head(Shortcut(self.routes, order_web.SHORTCUTS)), self.flows.ids, HEADERS))
+        telemetry = Telemetry(Head(self.routes), self.flows.ids, HEADERS)
+        return Shortcut(Drain(telemetry), telemetry, self.routes, order_web.SHORTCUTS)
 
     async def start(self) -> None:
         """Start the emulator, if it is ours, and every loop."""

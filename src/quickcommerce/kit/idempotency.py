@@ -5,6 +5,7 @@ other. Refusals store nothing. The scope of a key is the user; the fingerprint i
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -13,6 +14,7 @@ from quickcommerce.kit.db import Tx, marks
 from quickcommerce.kit.problem import IdempotencyKeyReused, InvalidRequest
 
 KEY_MAX = 255
+_KEY = re.compile(f"[!-~]{{1,{KEY_MAX}}}")
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -42,7 +44,7 @@ def check_key(values: list[str]) -> str | None:
     if len(values) > 1:
         raise InvalidRequest("Idempotency-Key is given more than once")
     key = values[0]
-    if not 1 <= len(key) <= KEY_MAX or not all("!" <= char <= "~" for char in key):
+    if not _KEY.fullmatch(key):
         raise InvalidRequest(f"Idempotency-Key must be 1 to {KEY_MAX} visible ASCII characters")
     return key
 

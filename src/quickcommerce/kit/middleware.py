@@ -2,21 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from litestar import Litestar, Request, Response
-from litestar.datastructures import State
 from litestar.enums import HttpMethod, ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Histogram
 
 from quickcommerce.kit.ids import Ids
-from quickcommerce.kit.problem import NotFound, Problem
+from quickcommerce.kit.problem import NotFound
 from quickcommerce.kit.telemetry import trace_of, tracing
-from quickcommerce.kit.web import on_defect, on_problem
 
 METHODS = frozenset(HttpMethod)
 """Those that may be a metric's label; the others are whatever a client writes, and each would be a series."""
@@ -44,8 +41,7 @@ class Telemetry:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
-        trace_id = trace_of(given.decode("latin-1")) or self._ids.token()
+        trace_id = self.trace(scope)
         started = time.perf_counter()
         status = 0
 
@@ -53,17 +49,29 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                told = list(message.get("headers", []))
-                names = {name.lower() for name, _ in told}
-                extra = [each for each in self._headers if each[0] not in names]
-                message["headers"] = [*told, *extra, (b"x-trace-id", trace_id.encode())]
+                message["headers"] = self.told(list(message.get("headers", [])), trace_id)
             await send(message)
 
         with tracing(trace_id):
             await self._app(scope, receive, sending)
         route = str(scope.get("path_template", "")) if status != NotFound.status else ""
-        method = scope["method"] if scope["method"] in METHODS else "OTHER"
-        _latency(method, route, status).observe(time.perf_counter() - started)
+        measure(scope["method"], route, status, started)
+
+    def trace(self, scope: HTTPScope | Scope) -> str:
+        """The trace id that a request came with, or a new one."""
+        given = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+        return (given and trace_of(given.decode("latin-1"))) or self._ids.token()
+
+    def told(self, headers: list[tuple[bytes, bytes]], trace_id: str) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer, with those of every answer."""
+        names = {name.lower() for name, _ in headers}
+        extra = [each for each in self._headers if each[0] not in names]
+        return [*headers, *extra, (b"x-trace-id", trace_id.encode())]
+
+
+def measure(method: str, route: str, status: int, started: float) -> None:
+    """Count an answer, and its time since `started` (`time.perf_counter`)."""
+    _latency(method if method in METHODS else "OTHER", route, status).observe(time.perf_counter() - started)
 
 
 _latency = cache(LATENCY.labels)
@@ -96,45 +104,6 @@ class Head:
         await self._app(as_get, receive, sending)
         # Telemetry names the route by it.
         scope["path_template"] = as_get.get("path_template", "")
-
-
-Handler = Callable[[Request[Any, Any, State]], Awaitable[Response[bytes]]]
-
-
-class Shortcut:
-    """ASGI middleware: goes straight to the handlers of a few addresses, those that are asked most.
-
-    The framework's own way to a handler and back took a third of an order's time. What it does is the same, and the
-    handlers are its own as well: it describes them, and serves what is not spelled as here.
-    """
-
-    def __init__(self, app: Litestar, handlers: Mapping[tuple[str, str], Handler]) -> None:
-        """`handlers`: by method and path."""
-        self._app = app
-        self._handlers = handlers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        handler = self._handlers.get((scope["method"], scope["path"])) if scope["type"] == ScopeType.HTTP else None
-        if handler is None:
-            await self._app(scope, receive, send)
-            return
-        scope["litestar_app"] = self._app
-        scope["path_template"] = scope["path"]
-        request: Request[Any, Any, State] = Request(scope, receive, send)
-        try:
-            answer = await handler(request)
-        except Problem as problem:
-            answer = on_problem(request, problem)
-        except Exception as defect:  # noqa: BLE001 - logged whole, and told to the client in one sentence
-            answer = on_defect(request, defect)
-        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
-        headers += [
-            (b"content-type", str(answer.media_type).encode()),
-            (b"content-length", b"%d" % len(answer.content)),
-        ]
-        await send({"type": "http.response.start", "status": answer.status_code or 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.content, "more_body": False})
 
 
 class Drain:

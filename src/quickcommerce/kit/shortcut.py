@@ -1,0 +1,126 @@
+"""A short way to the handlers of a few addresses, those that are asked most.
+
+The framework's own way to a handler and back, and the middleware of all addresses around it, take longer than the
+handler. What is answered is the same, and the handlers are the framework's own as well: it describes them, and serves
+what is not spelled as here.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+from litestar import Litestar, Request, Response
+from litestar.datastructures import Headers, State
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from quickcommerce.kit.middleware import Telemetry, measure
+from quickcommerce.kit.problem import Problem
+from quickcommerce.kit.telemetry import tracing
+from quickcommerce.kit.web import BODY_MAX_BYTES, on_defect, on_problem
+
+Handler = Callable[[Request[Any, Any, State]], Awaitable[Response[bytes]]]
+
+
+class _Headers:
+    """Headers as they came. Their names are lower-case, and so are those that a handler asks for."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+
+    def getall(self, name: str, default: list[str]) -> list[str]:
+        """All values of a header, or `default`."""
+        wanted = name.encode()
+        return [value.decode("latin-1") for key, value in self._raw if key == wanted] or default
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first value of a header, or `default`."""
+        wanted = name.encode()
+        return next((value.decode("latin-1") for key, value in self._raw if key == wanted), default)
+
+
+class _Asked(Request[Any, Any, State]):
+    """A request whose headers are not all made into text and sorted before the first is looked at."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self, scope: HTTPScope, receive: Receive) -> None:
+        super().__init__(cast("Scope", scope), receive)
+        self._found = cast("Headers", _Headers(cast("list[tuple[bytes, bytes]]", scope["headers"])))
+
+    @property
+    def headers(self) -> Headers:
+        """What came with it."""
+        return self._found
+
+
+class Shortcut:
+    """ASGI middleware: goes straight to a handler, where the whole of a request is small and its length is told."""
+
+    def __init__(
+        self, app: ASGIApp, telemetry: Telemetry, routes: Litestar, handlers: Mapping[tuple[str, str], Handler]
+    ) -> None:
+        """`app`: the long way. `handlers`: of `routes`, by method and path."""
+        self._app = app
+        self._telemetry = telemetry
+        self._routes = routes
+        self._handlers = handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        http = cast("HTTPScope", scope)
+        handler = self._handlers.get((http["method"], http["path"])) if scope["type"] == ScopeType.HTTP else None
+        if handler is None or not _is_small(http):
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        # The whole body comes first: behind an answer that did not wait for it, what still comes must be read as well.
+        body = await _whole(receive)
+        if body is None:
+            return  # nobody is there any more
+        http["litestar_app"] = self._routes
+        trace_id = self._telemetry.trace(http)
+        with tracing(trace_id):
+            answer = await self._answer(handler, _Asked(http, body))
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
+        headers += [
+            (b"content-type", str(answer.media_type).encode()),
+            (b"content-length", b"%d" % len(answer.content)),
+        ]
+        status = answer.status_code or 200
+        told = self._telemetry.told(headers, trace_id)
+        await send({"type": "http.response.start", "status": status, "headers": told})
+        await send({"type": "http.response.body", "body": answer.content, "more_body": False})
+        measure(http["method"], http["path"], status, started)
+
+    async def _answer(self, handler: Handler, request: _Asked) -> Response[bytes]:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return on_problem(request, problem)
+        except Exception as defect:  # noqa: BLE001 - logged whole, and told to the client in one sentence
+            return on_defect(request, defect)
+
+
+def _is_small(scope: HTTPScope) -> bool:
+    """Whether the body has a length, one that is taken here. What says it in two ways goes the long way."""
+    lengths = [value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")]
+    return len(lengths) == 1 and lengths[0].isdigit() and int(lengths[0]) <= BODY_MAX_BYTES
+
+
+async def _whole(receive: Receive) -> Receive | None:
+    """What gives the whole body at once; None where it did not come."""
+    message: Any = await receive()
+    while message["type"] == "http.request" and message.get("more_body"):
+        more: Any = await receive()
+        more["body"] = message.get("body", b"") + more.get("body", b"")
+        message = more
+    if message["type"] != "http.request":
+        return None
+
+    async def given() -> Any:
+        return message
+
+    return given
