@@ -27,6 +27,7 @@ OVER = """() => [...document.querySelectorAll('body *')]
 
 async def fits(page: Page) -> None:
     """At every width, nothing of the page is outside of it; lists that are meant to be pushed sideways are."""
+    await page.wait_for_load_state()  # before its styles are there, every page is too wide
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": 800})
         assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (page.url, width)
@@ -66,6 +67,7 @@ async def test_no_page_is_wider_than_its_screen(tmp_path: Path, language: str) -
         order_id = await someone.order(page)
         await fits(page)
         await page.click("a.button")
+        await page.wait_for_url("**/emulator/checkout?*")
         await fits(page)
         await page.click("button[value=cancel]")
         await page.wait_for_url("**/pay/fail?*")
