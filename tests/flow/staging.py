@@ -27,6 +27,10 @@ from world import World
 BY_HAND = (Cancelled(1, "T1", "by hand"),)
 
 
+REST = "..."
+"""At the end of a condition: with all that follows it."""
+
+
 class Without:
     """A transaction whose updates lack a condition."""
 
@@ -40,8 +44,10 @@ class Without:
         return await self._tx.one(sql, params)
 
     async def run(self, sql: str, params: Params = ()) -> int:
-        before, found, after = sql.partition(self._condition)
+        before, found, after = sql.partition(self._condition.removesuffix(REST))
         assert found, f"there is no {self._condition!r} in {sql!r}"
+        if self._condition.endswith(REST):
+            found, after = found + after, ""
         at, marks = before.count("?"), found.count("?")
         return await self._tx.run(before + after, [*params[:at], *params[at + marks :]])
 

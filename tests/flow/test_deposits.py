@@ -66,6 +66,7 @@ async def attention(w: World) -> list[tuple[str, str, str | None]]:
     return [(each["why"], each["payment_id"], each["code"]) for each in found]
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_deposit_within_its_time_pays_the_order_however_long_its_window_is_over(tmp_path: Path) -> None:
     async with shop(tmp_path) as w:
         placed, payment, key = await opened(w)
@@ -100,6 +101,7 @@ async def test_without_any_webhook_a_deposit_is_found(tmp_path: Path) -> None:
         await check(w)
 
 
+@pytest.mark.usefixtures("both")
 async def test_an_account_whose_reply_was_lost_is_found_and_no_second_is_opened(tmp_path: Path) -> None:
     async with shop(tmp_path) as w:
         await w.faults(confirm=[{"kind": "drop-after"}], get=[{"kind": "http", "status": 503, "repeat": 2}])
@@ -190,6 +192,7 @@ async def test_doubt_about_an_account_holds_no_goods_for_ever_and_its_late_money
         await w.at_rest()
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_deposit_that_the_bank_takes_back_is_for_a_human_and_unpays_nothing(tmp_path: Path) -> None:
     async with shop(tmp_path) as w:
         placed, payment, key = await opened(w)
@@ -225,6 +228,7 @@ async def news(folder: Path) -> None:
         await check(w)
 
 
+@pytest.mark.usefixtures("both")
 async def test_news_of_an_account_in_any_order_and_twice_pays_once(tmp_path: Path) -> None:
     await news(tmp_path)
 
@@ -246,6 +250,7 @@ async def test_control_the_secret_of_an_account(tmp_path: Path, monkeypatch: pyt
         await news(tmp_path)
 
 
+@pytest.mark.usefixtures("both")
 async def test_an_account_that_somebody_closes_at_the_pg_ends_the_attempt_at_once(tmp_path: Path) -> None:
     """Within the time to pay the buyer may use a card; and money that never came is no money that went back."""
     async with shop(tmp_path) as w:
@@ -301,6 +306,7 @@ async def test_control_closed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await closed_first(tmp_path)
 
 
+@pytest.mark.usefixtures("both")
 async def test_while_a_deposit_is_awaited_nothing_else_pays_or_ends_the_order(tmp_path: Path) -> None:
     async with shop(tmp_path) as w:
         placed, payment, _ = await opened(w)

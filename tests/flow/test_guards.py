@@ -33,7 +33,7 @@ async def test_stock_check(tmp_path: Path) -> None:
 
 
 async def test_control_stock_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut(monkeypatch, stock_store, "hold", " AND on_hand - reserved - sold >= ?")
+    cut(monkeypatch, stock_store, "hold", " AND on_hand - reserved - sold >= ...")
     with pytest.raises(AssertionError, match="sold to two buyers"):
         await guards.stock_check(tmp_path)
 

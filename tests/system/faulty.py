@@ -171,7 +171,7 @@ FAULTS = {
     "lingering": _lingering,
     "no-total": _without(coupon_store, "take", " AND total_quantity - issued >= ?"),
     "no-quota": _without(catalog_store, "use_quota", " AND quota - used >= ?"),
-    "no-shelf": _without(stock_store, "hold", " AND on_hand - reserved - sold >= ?"),
+    "no-shelf": _without(stock_store, "hold", " AND on_hand - reserved - sold >= ..."),
     "no-sum": _without(payment_store, "owe", " AND captured - refunded - refunding >= ?"),
 }
 

@@ -16,7 +16,7 @@ money. A read that locks its rows ends in `LOCK`, which is nothing on SQLite (it
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -134,6 +134,16 @@ class Database(Protocol):
 def marks(values: Sequence[Any]) -> str:
     """`?, ?, ?`: one mark for each value, for an IN list. An empty list gives NULL, which is IN nothing."""
     return ", ".join("?" * len(values)) or "NULL"
+
+
+def in_parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut what is too much for one statement."""
+    return (values[at : at + size] for at in range(0, len(values), size))
+
+
+def each_its_own(column: str, count: int) -> str:
+    """The value of a row by its key, for an UPDATE of many rows. Parameters: a key and its value, for each."""
+    return f"CASE {column}{' WHEN ? THEN ?' * count} END"
 
 
 async def repeating(

@@ -32,10 +32,7 @@ class Stock:
 
     async def hold(self, tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
         """Reserve (units, price version) by product, all or none: False means the transaction must be undone."""
-        for product_id, (quantity, price_version) in sorted(wanted.items()):
-            if not await store.hold(tx, product_id, quantity, price_version):
-                return False
-        return True
+        return await store.hold(tx, wanted)
 
     async def hold_again(self, tx: Tx, wanted: Sequence[tuple[str, Mapping[int, int]]]) -> set[str]:
         """Reserve what orders that have ended had held: lists of (order id, units by product), for each all or none.
@@ -81,5 +78,4 @@ class Stock:
             back.update(units)
         for _, units in sold:
             gone.update(units)
-        for product_id in sorted({*back, *gone}):
-            await store.unhold(tx, product_id, back[product_id], gone[product_id])
+        await store.unhold(tx, {product_id: (back[product_id], gone[product_id]) for product_id in {*back, *gone}})

@@ -1,0 +1,163 @@
+"""The work that orders cost, counted: round trips to the stores, calls to the gate, sends to the broker.
+
+Time is measured by the bench, on a machine that is known. What makes a shop slow on every machine is one more round
+trip for each order, and that is seen here. A figure that falls is good news, and is written down here.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+
+import pytest
+
+from flow.acts import deliver, order
+from flow.probe import Probe
+from flow.process import process
+from quickcommerce.catalog.model import Entry
+from quickcommerce.kit.idempotency import Claim
+from quickcommerce.kit.outbox import SHARDS, Message, Relay
+from quickcommerce.order.crowd import Crowd
+from quickcommerce.order.model import Basket, Want
+from quickcommerce.order.place import Placed, Placing
+from world import World
+
+LISTS = [1, 2, 64]
+"""Orders of one list. It costs the same whatever their number."""
+GOODS = [Entry(product_id, f"goods {product_id}", 1_000, 1_000_000) for product_id in range(1, 201)]
+
+READS = ["idempotency", "product", "time_sale", "product"]
+INSERTS = ["idempotency", "orders", "order_line", "order_change", "outbox"]
+PLACED = len(READS) + len(INSERTS)
+"""Statements of a list, beside one UPDATE for every `TOGETHER` of its products, and its COMMIT."""
+
+
+def orders(
+    w: World, count: int, products: Callable[[int], Collection[int]] = lambda _: (1, 2, 3), *, first: int = 1
+) -> list[Placing]:
+    """Orders of different buyers, with keys."""
+    return [
+        Placing(
+            w.app.flows.ids.order(), user, Basket([Want(each, 1) for each in products(user)]),
+            Claim(user, "key", "print"), "0" * 32,
+        )
+        for user in range(first, first + count)
+    ]  # fmt: skip
+
+
+async def work(probe: Probe, what: Callable[[], Awaitable[object]]) -> tuple[int, list[str]]:
+    """How many statements and which transactions that write something it takes."""
+    probe.sql, probe.commits, probe.armed = [], [], True
+    await what()
+    statements, probe.sql, probe.armed = len(probe.sql), None, False
+    return statements, probe.commits
+
+
+@pytest.mark.parametrize("count", LISTS)
+async def test_a_list_of_orders_is_one_transaction_of_so_many_statements(tmp_path: Path, count: int) -> None:
+    probe = Probe()
+    async with process(tmp_path, probe, loops=False, goods=GOODS) as w:
+        requests = orders(w, count)
+        place = w.app.flows.place.place
+        assert await work(probe, lambda: place(requests)) == (PLACED + 1, ["shop: Place._transact.work"])
+        again = await place(requests)
+        assert all(isinstance(each, Placed) for each in again)
+
+
+async def test_the_more_goods_a_list_is_of_the_fewer_statements_each_costs(tmp_path: Path) -> None:
+    probe = Probe()
+    async with process(tmp_path, probe, loops=False, goods=GOODS) as w:
+        requests = orders(w, 64, lambda user: {1 + (user * 3 + line) % 200 for line in range(3)})
+        goods = {want.product_id for each in requests for want in each.basket.lines}
+        assert len(goods) == 192
+        assert await work(probe, lambda: w.app.flows.place.place(requests)) == (
+            PLACED + 6,
+            ["shop: Place._transact.work"],
+        )
+
+
+@pytest.mark.parametrize("count", LISTS)
+async def test_answering_again_reads_twice_and_writes_nothing(tmp_path: Path, count: int) -> None:
+    probe = Probe()
+    async with process(tmp_path, probe, loops=False, goods=GOODS) as w:
+        requests = orders(w, count)
+        await w.app.flows.place.place(requests)
+        repeats = [Placing(w.app.flows.ids.order(), one.user_id, one.basket, one.claim, one.trace) for one in requests]
+        assert await work(probe, lambda: w.app.flows.place.place(repeats)) == (2, [])
+
+
+class Counting:
+    """A gate that knows of one product that none is left, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    async def figures(self, product_ids: Collection[int]) -> Mapping[int, int]:
+        self.calls["figures"] += 1
+        return dict.fromkeys(product_ids, 0) if 200 in product_ids else {}
+
+    async def tell(self, _: Mapping[int, int]) -> None:
+        self.calls["tell"] += 1
+
+    async def forget(self, _: Collection[int]) -> None:
+        self.calls["forget"] += 1
+
+
+@pytest.mark.parametrize("count", LISTS)
+async def test_a_list_asks_the_gate_once_and_whom_it_refuses_costs_one_read_of_their_keys(
+    tmp_path: Path, count: int
+) -> None:
+    probe, gate = Probe(), Counting()
+    async with process(tmp_path, probe, loops=False, goods=GOODS) as w:
+        crowd = Crowd(gate, w.app.flows.place.place, w.app.stores.shop)
+        await crowd.place(orders(w, count))
+        assert gate.calls == {"figures": 1}
+        # Once a second the database decides whatever the gate says.
+        await crowd.place(orders(w, 1, lambda _: [200], first=100))
+        gate.calls.clear()
+        requests = orders(w, count, lambda _: [200], first=1_000)
+        assert await work(probe, lambda: crowd.place(requests)) == (1, [])
+        assert gate.calls == {"figures": 1}
+
+
+@pytest.mark.parametrize("count", LISTS)
+async def test_the_relay_sends_each_event_once_by_two_transactions_for_all(tmp_path: Path, count: int) -> None:
+    probe = Probe()
+    sent: list[list[Message]] = []
+
+    async def publish(messages: list[Message]) -> int:
+        sent.append(messages)
+        return len(messages)
+
+    async with process(tmp_path, probe, loops=False, goods=GOODS, sound=False) as w:
+        await w.app.flows.place.place(orders(w, count))
+        relay = Relay(w.app.stores.shop, publish, w.clock, w.app.flows.ids, lease_s=10, list_max=100)
+        _, commits = await work(probe, relay.step)
+        assert [each.rpartition(".")[2] for each in commits] == ["<lambda>", "<lambda>"], "lease, then settle"
+        assert sum(map(len, sent)) == count
+        shards = [{message.shard for message in each} for each in sent]
+        assert len(sent) == len(set().union(*shards)) <= SHARDS, "a shard is sent in pieces"
+
+
+async def delivered(folder: Path, count: int) -> tuple[int, list[str]]:
+    probe = Probe()
+    async with process(folder, probe, loops=False, goods=GOODS) as w:
+        await w.app.flows.place.place(orders(w, count))
+        return await work(probe, lambda: deliver(w))
+
+
+async def test_events_of_a_list_are_taken_as_a_list(tmp_path: Path) -> None:
+    few, many = await delivered(tmp_path / "few", 2), await delivered(tmp_path / "many", 64)
+    assert Counter(many[1]) == Counter(few[1]), "more orders are more transactions"
+    assert many[0] == few[0], "more orders are more statements"
+
+
+async def test_control_an_order_that_is_placed_alone_costs_a_transaction_of_its_own(tmp_path: Path) -> None:
+    probe = Probe()
+    async with process(tmp_path, probe, loops=False, goods=GOODS) as w:
+
+        async def one_after_another() -> None:
+            for user in range(1, 5):
+                await order(w, user=user)
+
+        statements, commits = await work(probe, one_after_another)
+        assert (len(commits), statements) == (4, 4 * (PLACED + 1 - 2)), "two are of the key, which is not given here"
