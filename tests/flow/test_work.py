@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flow.acts import deliver, order
+from flow.acts import deliver, order, paid
 from flow.probe import Probe
 from flow.process import process
 from quickcommerce.catalog.model import Entry
@@ -161,3 +161,18 @@ async def test_control_an_order_that_is_placed_alone_costs_a_transaction_of_its_
 
         statements, commits = await work(probe, one_after_another)
         assert (len(commits), statements) == (4, 4 * (PLACED + 1 - 2)), "two are of the key, which is not given here"
+
+
+async def settling(folder: Path, count: int) -> int:
+    probe = Probe()
+    async with process(folder, probe, loops=False, goods=GOODS) as w:
+        for _ in range(count):
+            await paid(w)
+        statements, _ = await work(probe, lambda: deliver(w))
+        return statements
+
+
+async def test_an_order_that_is_paid_costs_two_statements_beside_those_of_its_list(tmp_path: Path) -> None:
+    """It moves from PLACED to PAYING, and from there to PAID."""
+    spent = [await settling(tmp_path / str(count), count) for count in (1, 16)]
+    assert spent[1] - spent[0] == 2 * 15

@@ -12,7 +12,7 @@ from typing import Protocol
 from prometheus_client import Gauge
 
 from quickcommerce.kit import outbox
-from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.db import Database, Tx, each_its_own
 from quickcommerce.kit.outbox import SHARDS, Message
 from quickcommerce.kit.telemetry import log
 
@@ -103,7 +103,7 @@ class Subscription:
             # One statement for all shards: their number is the same however few events a list has.
             shards = sorted(ahead)
             moved = await tx.run(
-                f"UPDATE bus_cursor SET seq = CASE shard{' WHEN ? THEN ?' * len(shards)} END"
+                f"UPDATE bus_cursor SET seq = {each_its_own('shard', len(shards))}"
                 f" WHERE consumer = ? AND source = ? AND ({' OR '.join(['shard = ? AND seq = ?'] * len(shards))})",
                 [
                     *(value for shard in shards for value in (shard, ahead[shard])),
