@@ -9,10 +9,13 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar, Token
+from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 import ecs_logging
+import msgspec
 import structlog
 from prometheus_client import Counter
 
@@ -70,6 +73,31 @@ def _origin(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> stru
     return {**entry, "log.logger": entry["_record"].name}
 
 
+_ecs = ecs_logging.StructlogFormatter()
+
+
+def _line(logger: Any, name: str, entry: structlog.typing.EventDict) -> str:
+    """A line in the Elastic Common Schema.
+
+    An order costs a line, which takes 28 us by the schema's own library, and 13 us where this needs none of its rules:
+    names within names, errors, and values that are no JSON.
+    """
+    plain = "exception" not in entry and all("." not in key or key == "trace.id" for key in entry)
+    if plain:
+        told: dict[str, Any] = {
+            "@timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "log.level": name,
+            "message": entry["event"],
+            "ecs.version": ecs_logging.ECS_VERSION,
+        }
+        rest = {key: value for key, value in entry.items() if key not in ("event", "trace.id")}
+        if "trace.id" in entry:
+            told["trace"] = {"id": entry["trace.id"]}
+        with suppress(TypeError, ValueError):
+            return msgspec.json.encode(told | rest).decode()
+    return _ecs(logger, name, dict(entry))
+
+
 class _Unfailing:
     """A stream for log lines. A disk that is full or a reader that is gone costs the line, never what it tells of."""
 
@@ -105,7 +133,7 @@ def configure_logs(level: str, *, machine: bool) -> None:
         _mask,
     ]
     renderer: list[Any] = (
-        [ecs_logging.StructlogFormatter()]
+        [_line]
         if machine
         else [
             structlog.processors.add_log_level,
