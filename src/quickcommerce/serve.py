@@ -127,7 +127,7 @@ def serve(settings: Settings, role: ProcessRole, *, sample: bool) -> None:
     _take_room()
     with (
         # The port comes first: a shop that cannot open leaves everything as it was.
-        _listening(settings.host, settings.port) as listener,
+        _listening(settings.host, settings.port, shared=settings.port_shared) as listener,
         alone(Path(settings.data_dir), _url(listener)) if settings.embedded else nullcontext(),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
@@ -135,14 +135,17 @@ def serve(settings: Settings, role: ProcessRole, *, sample: bool) -> None:
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listening(host: str, port: int, *, shared: bool) -> Iterator[socket.socket]:
     """Take a port for this process; 0 takes a free one. Whoever connects waits until the shop is open.
 
-    Raises Unavailable when it cannot be had.
+    `shared`: with others who want to share it, among whom the kernel spreads connections. Raises Unavailable when it
+    cannot be had.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         # Connections of an earlier life that linger do not keep the next one from opening.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             listener.bind((host, port))
             listener.listen(BACKLOG)

@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: Profile
     host: Annotated[str, msgspec.Meta(min_length=1, description="an address to listen on")] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
+    port_shared: bool = False
     data_dir: Annotated[str, msgspec.Meta(min_length=1, description="the path of a folder, such as data")] = "data"
     database_url: str = ""
     payment_database_url: str = ""
@@ -251,6 +252,8 @@ def _check_parts(settings: Settings) -> None:
         if url and not is_http(url):
             raise BadSetting(f"QC_{name.upper()} must be an http(s) address")
     _check_databases(settings)
+    if settings.port_shared and settings.embedded:
+        raise BadSetting("QC_PORT_SHARED is for processes that share their stores and their PG; here one has its own")
     if settings.bus_url != MEMORY and not _KAFKA.fullmatch(settings.bus_url):
         raise BadSetting("QC_BUS_URL must be memory: or kafka://HOST:PORT[,HOST:PORT]")
     if settings.gate_url and not is_redis(settings.gate_url):

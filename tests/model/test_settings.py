@@ -194,6 +194,15 @@ def test_a_bus_is_this_process_or_brokers_with_their_ports() -> None:
     assert refusal({"QC_BUS_PREFIX": "a shop/"}).startswith("QC_BUS_PREFIX is wrong: it must be small letters")
 
 
+def test_a_port_is_shared_only_by_processes_that_share_what_they_sell() -> None:
+    assert refusal({"QC_PORT_SHARED": "1"}).startswith("QC_PORT_SHARED is for processes that share their stores")
+    servers = {
+        "QC_DATABASE_URL": "mariadb://u:p@h:1/a", "QC_PAYMENT_DATABASE_URL": "mariadb://u:p@h:1/b",
+        "QC_BUS_URL": "kafka://h:1", "QC_SEARCH_URL": "http://h:1", "QC_PG_URL": "http://h:1",
+    }  # fmt: skip
+    assert load(servers | {"QC_PORT_SHARED": "1"}).port_shared
+
+
 def test_two_stores_in_one_file_are_refused() -> None:
     """Each would read the other's events."""
     same = {"QC_DATABASE_URL": "sqlite:///data/shop.db", "QC_PAYMENT_DATABASE_URL": "sqlite:///data/../data/shop.db"}
@@ -297,7 +306,7 @@ def test_a_lease_outlives_the_capture_that_it_protects() -> None:
 def test_a_setting_that_is_a_number_of_something_says_of_what() -> None:
     units = re.compile(r"_(s|won|max|bytes|partitions)$|^port$")
     for name in Settings.__struct_fields__:
-        if isinstance(getattr(load({}), name), int | float) and name != "allow_sqlite":
+        if isinstance(getattr(load({}), name), int | float) and name not in ("allow_sqlite", "port_shared"):
             assert units.search(name), name
 
 

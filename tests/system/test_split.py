@@ -7,8 +7,9 @@ import pytest
 
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.auth import Role
-from system.process import until
-from system.shop import basket
+from servers.redis import free_port
+from system.process import Process, closing, qc_async, until
+from system.shop import basket, client
 from system.split import SPREAD_OUT, split
 from system.test_kill import MIX, SESSION_S, Load
 from system.truth import FINAL, at_rest, checked
@@ -96,3 +97,26 @@ async def test_every_process_stops_in_turn_and_no_buyer_is_refused(tmp_path: Pat
         assert truth.orders.keys() == set(placed), "an order is stored twice, or lost"
         assert truth.documents.keys() == set(placed)
         assert not truth.letters
+
+
+async def test_processes_of_one_machine_share_a_port_and_one_that_dies_is_not_missed(tmp_path: Path) -> None:
+    async with split(tmp_path, each=1) as shop:
+        port = free_port()
+        settings = shop.settings | {"port_shared": 1}
+        sharing = [
+            Process(tmp_path / f"sharing-{at}", "run", "--role", "api", "--port", str(port), **settings)
+            for at in range(2)
+        ]
+        async with closing(*sharing):
+            for process in sharing:
+                process.folder.mkdir()
+                await process.start()
+            alone = await qc_async(tmp_path / "alone", "run", "--role", "api", "--port", port, **shop.settings)
+            assert alone.stderr == f"qc: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+            shop.processes["api"] = sharing
+            for dies in (None, *sharing[:1]):
+                if dies:
+                    dies.kill9()
+                for user in range(1, 21):
+                    async with client() as shop.http:
+                        await shop.order([(1, 1)], user=user)
