@@ -3,10 +3,12 @@
 import asyncio
 import gc
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # it comes without types
 
 import applications
 from quickcommerce import routes
@@ -16,6 +18,8 @@ from world import VirtualLoop
 
 VIRTUAL = ("flow", "http")
 """The folders whose tests live in virtual time."""
+SPREAD_OUT = "tests/system/spread_out/"
+"""The folder whose tests start eleven processes each."""
 
 
 def pytest_collection_finish() -> None:
@@ -23,6 +27,18 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+
+
+class _SpreadOutOneByOne(LoadScopeScheduling):  # type: ignore[misc] # see its import
+    """Each test goes to whichever worker is free, but those of a shop spread out go to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return SPREAD_OUT if nodeid.startswith(SPREAD_OUT) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """How `scripts/system` (`--dist loadscope`) spreads tests; None: as asked for."""
+    return _SpreadOutOneByOne(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_asyncio_loop_factories(

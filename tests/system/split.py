@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 from asyncmy.connection import connect
 from asyncmy.cursors import DictCursor
 
@@ -31,8 +30,6 @@ from system.shop import People, client
 from system.truth import Row, Truth, gathered, rows
 from world import GOODS
 
-SPREAD_OUT = [pytest.mark.servers, pytest.mark.xdist_group("spread-out")]
-"""Marks of tests that start eleven processes each: one after another."""
 ROLES = ("api", "relay", "payment", "history", "sweeper")
 GATES = itertools.count(1)
 """Databases of Redis: figures of one test's goods are no figures of another's."""

@@ -18,6 +18,10 @@ from quickcommerce.toss_emulator.emulator import Emulator
 
 DRAIN_S: Final = 5
 """How long calls in hand may take after a signal to stop, in seconds: a script can make them slow for minutes."""
+KEEP_ALIVE_S: Final = 75
+"""How long a connection may rest. Clients let go of theirs after 5 s: where both sides do it at the same moment, a call
+goes out over a connection that is just being closed.
+"""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -99,6 +103,7 @@ def serve(
         lifespan="on",
         log_config=None,
         access_log=False,  # the ledger notes every call
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
 

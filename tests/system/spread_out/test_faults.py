@@ -15,10 +15,10 @@ import pytest
 from faults import CALM, MIX, PRODUCTS, ROWS, Act, Buyer, Script, come, differences, kinds, lies
 from quickcommerce.catalog.model import Entry
 from system.process import Process, until
-from system.split import SPREAD_OUT, Split, ask, split
+from system.split import Split, ask, split
 from system.truth import at_rest, checked
 
-pytestmark = SPREAD_OUT
+pytestmark = pytest.mark.servers
 GOODS = [Entry(product, f"goods {product}", 2_900, 1_000_000) for product in PRODUCTS]
 KNOWN_S = 90
 """So soon after the PG answers again, everything is known."""

@@ -19,10 +19,10 @@ from servers.mariadb.server import server as mariadb
 from system.process import Process, until
 from system.sale import Sale
 from system.servers import stopped_at_the_end
-from system.split import SPREAD_OUT, Split, split
+from system.split import Split, split
 from system.truth import Truth, at_rest, checked
 
-pytestmark = SPREAD_OUT
+pytestmark = pytest.mark.servers
 
 GOODS = [Entry(product, f"goods {product}", 1_000 * product, 1_000_000) for product in (1, 2)]
 SHORT = {"payment_window_s": 6, "pg_confirm_deadline_s": 1, "pg_read_deadline_s": 1}

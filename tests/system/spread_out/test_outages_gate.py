@@ -12,11 +12,11 @@ from redis.exceptions import RedisError
 from servers.redis import Server, free_port, redis, sentinels
 from system.process import until
 from system.sale import GOODS, UNITS, Sale
-from system.split import SPREAD_OUT, Split, split
+from system.split import Split, split
 from system.truth import at_rest, checked
 from system.wire import Way
 
-pytestmark = SPREAD_OUT
+pytestmark = pytest.mark.servers
 
 RIGHT_WITHIN_S = 5
 """What operators may count on, from the moment that Redis answers again."""

@@ -10,11 +10,11 @@ from quickcommerce.kit.auth import Role
 from servers.redis import free_port
 from system.process import Process, closing, qc_async, until
 from system.shop import basket, client
-from system.split import SPREAD_OUT, split
+from system.split import split
 from system.test_kill import MIX, SESSION_S, Load
 from system.truth import FINAL, at_rest, checked
 
-pytestmark = SPREAD_OUT
+pytestmark = pytest.mark.servers
 SHORT = {"payment_window_s": 6, "pg_confirm_deadline_s": 1, "pg_read_deadline_s": 1}
 
 
