@@ -139,6 +139,9 @@ class Misinformed:
     def __init__(self) -> None:
         self.asked, self.answer = asyncio.Event(), asyncio.Event()
 
+    def rests_s(self) -> float:
+        return 0
+
     async def confirm(self, asked: Asked) -> Reply:
         raise AssertionError(f"nothing is to be captured here: {asked}")
 

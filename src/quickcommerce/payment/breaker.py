@@ -1,8 +1,9 @@
 """Sparing a PG that fails: a circuit breaker for each kind of call, and a pace for all of them together.
 
-A shop that keeps asking a PG which cannot answer makes its trouble longer, and its own. So where half of the last calls
-of a kind failed, no more of that kind are made for a while; then one goes first, and if it is answered others follow.
-What is not asked has not happened: a capture is tried again at its time, a reading says that nothing could be read.
+A shop that keeps asking a PG which cannot answer makes its trouble longer, and its own. So where the last few calls of
+a kind failed, or half of more, no more of that kind are made for a while; then one goes first, and if it is answered
+others follow. What is not asked has not happened: a capture is tried again at its time, a reading says that nothing
+could be read. Readings and refunds go before captures: what is under way is known before more is begun.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from quickcommerce.kit.telemetry import log
 from quickcommerce.payment import capture, refunding
+from quickcommerce.payment.capture import HELD, held
 from quickcommerce.payment.codes import trouble
 from quickcommerce.payment.model import (
     NO_REPLY,
@@ -35,16 +37,18 @@ T = TypeVar("T")
 WINDOW_S: Final = 10
 """Calls that ended longer ago say nothing of now."""
 CALLS_MIN: Final = 10
-"""Of fewer calls in the window nothing is concluded."""
+"""So many calls in the window, half of which failed, make the PG rest."""
+IN_A_ROW: Final = 5
+"""So do so many, all of which failed."""
 REST_S: Final = 1.0
-REST_MAX_S: Final = 8.0
+REST_MAX_S: Final = 20.0
 """How long no call is made at first, and at most: each first call that fails doubles it."""
+FIRST_S: Final = 10.0
+"""How long others wait for a first call: one that hangs may have been swallowed by a PG that answers by now."""
 TURN_S: Final = 1.0
-"""How long a call waits for its turn, at most."""
-
-HELD: Final = Later("PG_RESTS", "not asked: the PG fails", ours=False, sent=False)
-NOT_READ: Final = Unreadable(HELD.code)
-"""What is told in place of an answer, where the PG was not asked."""
+"""How long a capture waits for its turn, at most. What it is refused is room for the others."""
+FIRM_TURN_S: Final = 3.0
+"""The same of a reading or a refund."""
 
 OPEN = Gauge("qc_pg_breaker_open", "Whether calls of this kind are held back because the PG fails: 1 or 0", ["call"])
 HELD_BACK = Counter("qc_pg_held_back_total", "Calls not made, because the PG fails or had its share", ["call"])
@@ -74,22 +78,31 @@ class Breaker:
     _rest_s: float = 0
     """How long the present rest is; 0: there is none."""
     _until_s: float = 0
-    _first: bool = False
-    """The first call after a rest is under way."""
+    _first_s: float | None = None
+    """Since when the first call after a rest is under way."""
+
+    @property
+    def rests_s(self) -> float:
+        """How long calls are held back from now on, as far as is known; 0: they are not."""
+        if not self._rest_s:
+            return 0
+        until_s = self._until_s if self._first_s is None else max(self._until_s, self._first_s + FIRST_S)
+        return max(0, until_s - self.now_s())
 
     def turn(self) -> Turn:
         """Whether a call may be made now. One that may must be told of with `ended`."""
         if not self._rest_s:
             return Turn.ASK
-        if self._first or self.now_s() < self._until_s:
+        if self.rests_s:
             return Turn.HELD_BACK
-        self._first = True
+        self._first_s = self.now_s()
         return Turn.FIRST
 
     def ended(self, turn: Turn, *, failed: bool | None) -> None:
         """What became of a call; None: it ended without an answer to learn from, as when its caller went away."""
-        if turn is Turn.FIRST:
-            self._first = False
+        began_s = self.now_s()
+        if turn is Turn.FIRST and self._first_s is not None:
+            began_s, self._first_s = self._first_s, None
         if failed is None:
             return
         if not self._rest_s:
@@ -100,20 +113,21 @@ class Breaker:
             OPEN.labels(self.call).set(0)
             log.info("pg.answers_again", call=self.call)
         elif turn is Turn.FIRST:
-            self._rest(min(2 * self._rest_s, REST_MAX_S))
+            # From when it began: while it hung, it was a rest as well.
+            self._rest(min(2 * self._rest_s, REST_MAX_S), began_s)
 
     def _count(self, *, failed: bool) -> None:
         now = self.now_s()
         self._ended.append((now, failed))
         while self._ended[0][0] < now - WINDOW_S:
             self._ended.popleft()
-        failures = sum(failed for _, failed in self._ended)
-        if len(self._ended) >= CALLS_MIN and 2 * failures >= len(self._ended):
-            log.error("pg.rests", call=self.call, calls=len(self._ended), failed=failures)
-            self._rest(REST_S)
+        calls, failures = len(self._ended), sum(failed for _, failed in self._ended)
+        if (calls >= CALLS_MIN and 2 * failures >= calls) or (calls >= IN_A_ROW and failures == calls):
+            log.error("pg.rests", call=self.call, calls=calls, failed=failures)
+            self._rest(REST_S, now)
 
-    def _rest(self, rest_s: float) -> None:
-        self._rest_s, self._until_s = rest_s, self.now_s() + rest_s
+    def _rest(self, rest_s: float, from_s: float) -> None:
+        self._rest_s, self._until_s = rest_s, from_s + rest_s
         OPEN.labels(self.call).set(1)
 
 
@@ -125,18 +139,23 @@ class Pace:
     now_s: Callable[[], float]
     _next_s: float = 0
 
-    async def turn(self) -> bool:
-        """Wait for a turn. False, at once, where that would take longer than `TURN_S`; then there is none."""
+    def wait_s(self, within_s: float) -> float | None:
+        """Take a turn. Returns the seconds until it comes; None, and takes none, where that is over `within_s`."""
         if not self.per_s:
-            return True
+            return 0
         now_s = self.now_s()
         at_s = max(self._next_s, now_s)
-        if at_s - now_s > TURN_S:
-            return False
+        if at_s - now_s > within_s:
+            return None
         self._next_s = at_s + 1 / self.per_s
-        if at_s > now_s:
-            await asyncio.sleep(at_s - now_s)
-        return True
+        return at_s - now_s
+
+    async def turn(self, within_s: float) -> bool:
+        """Wait for a turn. False, at once, where there is none within so long."""
+        wait_s = self.wait_s(within_s)
+        if wait_s:
+            await asyncio.sleep(wait_s)
+        return wait_s is not None
 
 
 class Sparing:
@@ -151,40 +170,54 @@ class Sparing:
         # One for each: a PG whose captures fail can still be read, and that is how it becomes known what happened.
         self._confirm, self._cancel, self._read = (Breaker(call, now_s) for call in ("confirm", "cancel", "read"))
 
+    def rests_s(self) -> float:
+        """See `Pg`."""
+        return self._confirm.rests_s
+
     async def confirm(self, asked: Asked) -> Reply:
         """See `Pg`. What is held back was not sent."""
-        return await self._ask(self._confirm, lambda: self._pg.confirm(asked), _unanswered, HELD)
+        return await self._ask(self._confirm, lambda: self._pg.confirm(asked), _unanswered, held, TURN_S)
 
     async def cancel(self, cancel: Cancel) -> CancelReply:
         """See `Pg`. What is held back was not sent."""
-        return await self._ask(self._cancel, lambda: self._pg.cancel(cancel), _unanswered, HELD)
+        return await self._ask(self._cancel, lambda: self._pg.cancel(cancel), _unanswered, held)
 
     async def read(self, asked: Asked) -> Reading:
         """See `Pg`. What is held back could not be read."""
-        return await self._ask(self._read, lambda: self._pg.read(asked), _unanswered, NOT_READ)
+        return await self._ask(self._read, lambda: self._pg.read(asked), _unanswered, _not_read)
 
     async def read_order(self, asked: Asked) -> Reading:
         """See `Pg`. What is held back could not be read."""
-        return await self._ask(self._read, lambda: self._pg.read_order(asked), _unanswered, NOT_READ)
+        return await self._ask(self._read, lambda: self._pg.read_order(asked), _unanswered, _not_read)
 
     async def withdraw(self, asked: Asked) -> Reading:
         """See `Pg`. What is held back was not sent."""
-        return await self._ask(self._cancel, lambda: self._pg.withdraw(asked), _unanswered, NOT_READ)
+        return await self._ask(self._cancel, lambda: self._pg.withdraw(asked), _unanswered, _not_read)
 
     async def _ask(
-        self, breaker: Breaker, ask: Callable[[], Awaitable[T]], unanswered: Callable[[T], bool], held_back: T
+        self,
+        breaker: Breaker,
+        ask: Callable[[], Awaitable[T]],
+        unanswered: Callable[[T], bool],
+        held_back: Callable[[float], T],
+        within_s: float = FIRM_TURN_S,
     ) -> T:
         turn = breaker.turn()
         failed: bool | None = None
         try:
-            if turn is Turn.HELD_BACK or not await self._pace.turn():
+            if turn is Turn.HELD_BACK or not await self._pace.turn(within_s):
                 HELD_BACK.labels(breaker.call).inc()
-                return held_back
+                return held_back(breaker.rests_s)
             answer = await ask()
             failed = unanswered(answer)
             return answer
         finally:
             breaker.ended(turn, failed=failed)
+
+
+def _not_read(_rests_s: float) -> Reading:
+    """What is told in place of a reading, where the PG was not asked."""
+    return Unreadable(HELD)
 
 
 def _unanswered(answer: Reply | CancelReply | Reading) -> bool:

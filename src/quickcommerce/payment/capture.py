@@ -42,11 +42,21 @@ OUTCOMES = Counter("qc_payment_outcomes_total", "What attempts to capture came t
 ALERTS = Counter("qc_payment_alerts_total", "Outcomes that somebody must look at", ["code"])
 
 
+HELD = "PG_RESTS"
+"""The code where the PG was not asked, since it fails or has had its share."""
+READ_EVERY = 8
+"""While captures are held back, a payment that took no money when it was last read is read at every so many tries."""
+
+
 class Pg(Protocol):
     """The payment provider."""
 
     async def confirm(self, asked: Asked) -> Reply:
         """Capture. Money moves here."""
+        ...
+
+    def rests_s(self) -> float:
+        """How long no capture is asked for, since the PG fails, in seconds; 0: it may be."""
         ...
 
     async def read(self, asked: Asked) -> Reading:
@@ -60,6 +70,11 @@ class Pg(Protocol):
     async def withdraw(self, asked: Asked) -> Reading:
         """Close an account into which no deposit has come. Returns the payment as it is then."""
         ...
+
+
+def held(rests_s: float) -> Later:
+    """What becomes of a capture that is not asked for, since the PG fails or has had its share."""
+    return Later(HELD, "not asked: the PG fails", ours=False, sent=False, rests_s=rests_s)
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,10 @@ class Captures:
             self._report(payment, settled)
 
     async def _look(self, payment: Payment, asked: Asked) -> Outcome:
+        rests_s = self.pg.rests_s()
+        if payment.status is Status.CAPTURING and rests_s and payment.tries % READ_EVERY:
+            # It was read after it was last asked for, and took no money. Nothing can be asked for now.
+            return held(rests_s)
         reading = await self.pg.read(asked)
         if payment.status is Status.AWAITING_DEPOSIT:
             outcome = conclude(reading, asked, answered=None)

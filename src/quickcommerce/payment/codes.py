@@ -72,18 +72,17 @@ CANCEL: Mapping[str, Means] = {
 """What an error answer to a cancel says. A code that stands here nowhere is `Means.TRANSIENT`: read back."""
 
 
-TROUBLE = frozenset(
-    """
-    PROVIDER_ERROR CARD_PROCESSING_ERROR COMMON_ERROR UNKNOWN_PAYMENT_ERROR FAILED_INTERNAL_SYSTEM_PROCESSING
-    FAILED_PAYMENT_INTERNAL_SYSTEM_PROCESSING FAILED_REFUND_PROCESS FAILED_PARTIAL_REFUND FAILED_METHOD_HANDLING_CANCEL
-    """.split()
-)
-"""The PG, or what stands behind it, could not do its work."""
+ANSWERS = frozenset(REFUSED | REFUSED_REQUEST | OURS | ABSENT | TAKEN | AT_WORK) | {
+    code for code, means in CANCEL.items() if means is not Means.TRANSIENT
+}
+"""What is said of the payment or of our request, by a PG that does its work."""
 
 
 def trouble(code: str) -> bool:
-    """Whether an error says that the PG could not do its work; an answer without a code of its own is none of its."""
-    return code in TROUBLE or code.startswith(_NO_CODE)
+    """Whether an error says that the PG, or what stands behind it, could not do its work, or has had too much of it; so
+    does one whose code is not known, or that has none.
+    """
+    return code not in ANSWERS
 
 
 class TossError(msgspec.Struct):

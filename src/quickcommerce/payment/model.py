@@ -111,13 +111,14 @@ class Later(msgspec.Struct, frozen=True):
 
     `ours`: the PG refuses us, not the buyer (keys, contract): somebody must look. `sent`: the PG has seen the request,
     so that it may still be worked on there; a new attempt is safe (the PG captures a payment key once), but until the
-    PG says that the payment has ended, the order may not end.
+    PG says that the payment has ended, the order may not end. `rests_s`: so long the PG is not asked by anybody.
     """
 
     code: str
     message: str
     ours: bool
     sent: bool
+    rests_s: float = 0
 
 
 class Unknown(msgspec.Struct, frozen=True):

@@ -32,6 +32,8 @@ from quickcommerce.payment.store import NEVER_US, Payment
 
 BACKOFF = Backoff(base_s=1, cap_s=20)
 """1-2 s, 2-4 s, 4-8 s, 8-16 s, then 20-40 s: an outcome is known soon after the PG answers again."""
+SPREAD_S = 10
+"""Within so many seconds after a rest of the PG those come back who were held back by it."""
 LET_GO = Backoff(base_s=45, cap_s=45)
 """45-90 s: no order waits any more for an outcome that has let go of it; but the buyer's money may be on its way."""
 
@@ -159,11 +161,15 @@ class Outcomes:
                 )
                 kind = events.PaymentFailed if final else events.PaymentDeclined
                 return _Change(new, Ended.DECLINED, kind(*_facts(new), code))
-            case Later(ours=ours, sent=sent):
-                new = self._again(base, Status.RETRY, old.unknown_us or (now if sent else 0))
+            case Later(ours=ours, sent=sent, rests_s=rests_s):
+                new = self._again(base, Status.RETRY, old.unknown_us or (now if sent else 0), old.updated_us)
+                if rests_s:
+                    # Nobody is asked to wait longer than the PG rests, but not all come back at one moment.
+                    wait_s = rests_s + self.rng.uniform(1, SPREAD_S)
+                    new = msgspec.structs.replace(new, due_us=min(new.due_us, now + int(wait_s * SECOND_US)))
                 return _Change(new, Ended.MISCONFIGURED if ours else Ended.LATER)
             case Unknown():
-                return _Change(self._again(base, Status.UNKNOWN, old.unknown_us or now))
+                return _Change(self._again(base, Status.UNKNOWN, old.unknown_us or now, old.updated_us))
 
     def _awaiting(self, payment: Payment, account: Account | None) -> Payment:
         """The payment, looked at again while its deposit may come; after that it is in doubt until it is known."""
@@ -173,16 +179,19 @@ class Outcomes:
             until_us = awaited_until(account, payment.created_us, self.deposit_hold_s * SECOND_US)
         payment = msgspec.structs.replace(payment, status=Status.AWAITING_DEPOSIT, deposit_us=until_us)
         if now >= until_us:
-            return self._again(payment, Status.AWAITING_DEPOSIT, payment.unknown_us or now)
+            return self._again(payment, Status.AWAITING_DEPOSIT, payment.unknown_us or now, now)
         due_us = min(until_us, now + int(LOOK.delay_s(0, self.rng) * SECOND_US))
         return msgspec.structs.replace(payment, unknown_us=0, tries=0, due_us=due_us)
 
-    def _again(self, payment: Payment, status: Status, unknown_us: int) -> Payment:
-        """The payment, to be looked at again at a time."""
+    def _again(self, payment: Payment, status: Status, unknown_us: int, began_us: int) -> Payment:
+        """The payment, to be looked at again at a time.
+
+        The wait is counted from when this try began: one that hung for a minute has waited.
+        """
         now = payment.updated_us
         over = now >= payment.expires_us and let_go(unknown_us, now, self.unknown_hold_s * SECOND_US)
         backoff = LET_GO if over else BACKOFF
-        due_us = now + int(backoff.delay_s(payment.tries, self.rng) * SECOND_US)
+        due_us = max(began_us + int(backoff.delay_s(payment.tries, self.rng) * SECOND_US), now + SECOND_US)
         return msgspec.structs.replace(
             payment, status=status, tries=payment.tries + 1, unknown_us=unknown_us, due_us=due_us
         )

@@ -91,6 +91,10 @@ class Toss:
         await self._http.aclose()
         await self._reading.aclose()
 
+    def rests_s(self) -> float:
+        """It is asked whenever somebody wants to (`breaker.Sparing` holds back)."""
+        return 0
+
     async def confirm(self, asked: Asked) -> Reply:
         """Capture. Money moves here. Never raises for what the network or the PG does: that is an outcome."""
         body = {"paymentKey": asked.payment_key, "orderId": asked.payment_id, "amount": asked.amount}
