@@ -121,6 +121,11 @@ class Payments:
                 return payment, attempts
             await self.captures.settled(payment, left_s)
 
+    async def judge(self, payment_id: PaymentId, payment_key: str, amount: int) -> Payment:
+        """The payment as it is. Raises what `confirm` would refuse these with, and captures nothing."""
+        await self.captures.attempts.judge(Confirming(payment_id, payment_key, amount, None, "", ""))
+        return await self.get(payment_id)
+
     async def _close(self, tx: Tx, order_ids: Collection[OrderId], absent: Mapping[OrderId, Payable]) -> set[OrderId]:
         known = await store.of_orders(tx, order_ids, locked=True)
         now = self.clock()

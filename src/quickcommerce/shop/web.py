@@ -134,7 +134,10 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     },
 )
 async def success(request: AnyRequest, state: State) -> Response[Any]:
-    """Where the PG sends a buyer who authenticated: the capture happens here, however often the page is loaded."""
+    """Where the PG sends a buyer who authenticated: the capture happens here, however often the page is loaded.
+
+    HEAD captures nothing: whoever checks a link that a buyer passed on does not pay with it.
+    """
     pages: Pages = state.pages
     await viewer(request)
     payment_key, payment_id = web.one(request, "paymentKey") or "", web.one(request, "orderId") or ""
@@ -145,7 +148,13 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
         raise NotFound("there is no such payment")
     identity = PaymentId(payment_id)
     try:
-        payment, _ = await pages.payments.confirm(identity, payment_key, amount, None, current_trace())
+        if web.is_head(request):
+            payment = await pages.payments.judge(identity, payment_key, amount)
+            if payment.status not in MONEY_TAKEN | HELD:
+                # What GET would say is not known before it is done.
+                return Response("", status_code=202, media_type=HTML)
+        else:
+            payment, _ = await pages.payments.confirm(identity, payment_key, amount, None, current_trace())
     except (PaymentDeclined, AmountMismatch, InvalidState) as refused:
         if not wants_html(request):
             raise
