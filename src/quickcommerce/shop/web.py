@@ -40,6 +40,9 @@ KEY = re.compile(r"[!-~]{1,200}")
 PAYABLE = frozenset({PaymentStatus.READY, PaymentStatus.DECLINED})
 """Of these it is certain that no money came, and a buyer may still pay."""
 
+STATUSES = {Money.CHECKING: 202, Money.AWAITED: 202, **dict.fromkeys(money.TOO_LATE, InvalidState.status)}
+"""What is answered where it is not plainly paid."""
+
 
 async def _buyer(request: AnyRequest, pages: Pages, order_id: str) -> Caller | None:
     """Who opens the pay page: the bearer of its signed link (None), or a caller by token.
@@ -163,14 +166,7 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
     said = money.of(order, payment)
     if said.kind in money.TOO_LATE and not wants_html(request):
         raise InvalidState("the order had ended when the money came; all of it goes back")
-    status = (
-        202
-        if said.kind in (Money.CHECKING, Money.AWAITED)
-        else InvalidState.status
-        if said.kind in money.TOO_LATE
-        else 200
-    )
-    return await _taken(request, pages, order, payment, status, already=False)
+    return await _taken(request, pages, order, payment, STATUSES.get(said.kind, 200), already=False)
 
 
 async def _order(pages: Pages, payment: Payment) -> Row:
