@@ -137,10 +137,7 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     },
 )
 async def success(request: AnyRequest, state: State) -> Response[Any]:
-    """Where the PG sends a buyer who authenticated: the capture happens here, however often the page is loaded.
-
-    HEAD captures nothing: whoever checks a link that a buyer passed on does not pay with it.
-    """
+    """The capture happens here, however often the page is loaded; not by HEAD, which is how links are checked."""
     pages: Pages = state.pages
     await viewer(request)
     payment_key, payment_id = web.one(request, "paymentKey") or "", web.one(request, "orderId") or ""
