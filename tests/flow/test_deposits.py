@@ -17,7 +17,7 @@ from flow.truth import rest
 from quickcommerce import roles
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import from_rfc3339
-from quickcommerce.payment import store, toss_payment
+from quickcommerce.payment import reconcile, store, toss_payment
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.model import Asked, Found, Reading, Unknown
@@ -209,6 +209,39 @@ async def test_a_deposit_that_the_bank_takes_back_is_for_a_human_and_unpays_noth
         assert await w.status(placed["order_id"]) == "PAID"
         assert (await payment_of(w, placed))["status"] == "CAPTURED"
         assert await w.stock(MILK) == (1_000, 0, 2)
+
+
+async def reversed_unheard(folder: Path) -> None:
+    async with shop(folder, reconcile_every_s=300) as w:
+        placed, payment, key = await opened(w, 12)
+        await deposit(w, key)
+        await w.until_status(placed["order_id"], "PAID", within_s=10)
+        await w.http.put("/_toss/emulator/webhook", json={"url": None})
+        await asyncio.sleep(2 * 3_600)
+        assert await attention(w) == []
+        await deposit(w, key, error=True)
+        await asyncio.sleep(900)
+        needed = [("mismatch", payment["payment_id"], "recorded-not-captured")]
+        assert await attention(w) == needed, "the goods are gone, the PG has no money, and nobody is told"
+        assert await w.status(placed["order_id"]) == "PAID"
+        await deposit(w, key)
+
+        async def gone() -> bool:
+            return await attention(w) == []
+
+        await w.until("it is paid again", gone, within_s=2 * 3_600)
+        await w.at_rest()
+        await check(w)
+
+
+async def test_a_deposit_that_is_taken_back_is_found_without_any_webhook(tmp_path: Path) -> None:
+    await reversed_unheard(tmp_path)
+
+
+async def test_control_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "taken_back", lambda *_: ())
+    with pytest.raises(AssertionError, match="nobody is told"):
+        await reversed_unheard(tmp_path)
 
 
 async def news(folder: Path) -> None:
