@@ -27,6 +27,7 @@ from quickcommerce.order.book import OrderBook
 from quickcommerce.order.changes import Changes
 from quickcommerce.order.crowd import Crowd
 from quickcommerce.order.flow import Orders
+from quickcommerce.order.notes import Notes
 from quickcommerce.order.place import Place, Placed, Placing
 from quickcommerce.order.settlement import Settlement
 from quickcommerce.payment.attempts import Attempts
@@ -210,7 +211,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     emulator = _emulator(settings, clock, rng, inline=inline)
     toss = _toss(settings, emulator)
     pg = Sparing(toss, settings.pg_calls_per_s)
-    payments = _payments(settings, stores.payment, book, pg, ids, clock, rng)
+    payments = _payments(settings, stores.payment, book, Notes(stores.shop, clock), pg, ids, clock, rng)
     mending = Mending(stores.payment, pg, payments.captures, book, clock, ids)
     reconciling = Reconciling(stores.payment, toss, book, mending, clock, ids)
     webhooks = Webhooks(stores.payment, clock)
@@ -289,7 +290,14 @@ def _grouped(
 
 
 def _payments(
-    settings: Settings, store: Database, book: OrderBook, pg: Sparing, ids: Ids, clock: Clock, rng: random.Random
+    settings: Settings,
+    store: Database,
+    book: OrderBook,
+    notes: Notes,
+    pg: Sparing,
+    ids: Ids,
+    clock: Clock,
+    rng: random.Random,
 ) -> Payments:
     """Payments on store B."""
     attempts = Attempts(store, clock, ids, settings.capture_lease_s)
@@ -301,6 +309,7 @@ def _payments(
     return Payments(
         db=store,
         orders=book,
+        notes=notes,
         openings=openings,
         opening=_grouped("openings", openings.open, runners),
         beginning=_grouped("confirms", captures.begin, runners),

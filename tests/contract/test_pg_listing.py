@@ -181,7 +181,13 @@ def test_new_fields_are_ignored_and_a_cancel_is_one_whichever_sign_its_amount_ha
             assert (found.cancel, found.won) == (True, 1_000)
 
 
-@pytest.mark.parametrize("status", ["WAITING_FOR_DEPOSIT", "READY", "ABORTED", "EXPIRED", "IN_PROGRESS"])
+def test_a_deposit_that_is_awaited_again_is_no_money_and_is_told() -> None:
+    found = read(status="WAITING_FOR_DEPOSIT")
+    assert (found.transactions, found.waiting, found.unread) == ((), (READ,), ())
+    assert read().waiting == ()
+
+
+@pytest.mark.parametrize("status", ["READY", "ABORTED", "EXPIRED", "IN_PROGRESS"])
 def test_what_moves_no_money_is_passed_over(status: str) -> None:
     assert (read(status=status).transactions, read(status=status).unread) == ((), ())
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from quickcommerce.payment.deposit_model import Account, Awaiting
-from quickcommerce.payment.model import Asked, Declined, Doubtful, Found, Missing, Unreadable, conclude
+from quickcommerce.payment.model import Asked, Declined, Found, Missing, Unreadable, conclude
 from quickcommerce.payment.toss import Toss
 from quickcommerce.payment.toss_payment import payment_of
 
@@ -61,10 +61,10 @@ async def test_what_refuses_to_close_an_account_proves_nothing(answer: httpx2.Re
     await toss.close()
 
 
-async def test_a_confirm_that_opens_an_account_awaits_its_deposit_only_where_accounts_are_taken() -> None:
+async def test_the_account_that_a_confirm_opens_is_told_only_where_accounts_are_taken() -> None:
     taking, not_taking = (client([httpx2.Response(200, json=WAITING)], [], accounts=each) for each in (True, False))
     assert await taking.confirm(ASKED) == Awaiting(Account("20", "X123", "김하나", DUE_US), "ps_1")
-    assert isinstance(await not_taking.confirm(ASKED), Doubtful)
+    assert await not_taking.confirm(ASKED) == Awaiting(None, "ps_1")
     for each in (taking, not_taking):
         await each.close()
 

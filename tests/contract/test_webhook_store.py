@@ -93,7 +93,9 @@ async def test_what_came_long_ago_is_forgotten_a_few_at_a_time(db: Database) -> 
     assert await db.run(lambda tx: webhook_store.prune(tx, 1_003, 2)) == 1
     assert await db.run(lambda tx: webhook_store.prune(tx, 1_003, 2)) == 0
     assert await db.read(lambda tx: webhook_store.known(tx, [f"t-{n}" for n in range(9)])) == {"t-3", "t-4"}
-    assert await db.read(lambda tx: webhook_store.counts(tx, ["pay_1", "pay_2"])) == {"pay_1": 2}
+    await add(db, webhook(5, state=State.FORGED), webhook(6, state=State.READ))
+    counted = await db.read(lambda tx: webhook_store.counts(tx, ["pay_1", "pay_2"]))
+    assert counted == {("pay_1", False): 3, ("pay_1", True): 1}
 
 
 PAYMENT = PaymentId("pay_01ARZ3NDEKTSV4RRFFQ69G5FAV")

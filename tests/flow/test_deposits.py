@@ -17,11 +17,12 @@ from flow.truth import rest
 from quickcommerce import roles
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import from_rfc3339
-from quickcommerce.payment import store
+from quickcommerce.payment import reconcile, store, toss_payment
+from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
-from quickcommerce.payment.model import Asked, Found, Reading
+from quickcommerce.payment.model import Asked, Found, Reading, Unknown
 from quickcommerce.payment.toss import Toss
-from world import World
+from world import Clock, World
 
 DAY_S = 86_400
 OPEN_S = 30 * 60
@@ -210,6 +211,39 @@ async def test_a_deposit_that_the_bank_takes_back_is_for_a_human_and_unpays_noth
         assert await w.stock(MILK) == (1_000, 0, 2)
 
 
+async def reversed_unheard(folder: Path) -> None:
+    async with shop(folder, reconcile_every_s=300) as w:
+        placed, payment, key = await opened(w, 12)
+        await deposit(w, key)
+        await w.until_status(placed["order_id"], "PAID", within_s=10)
+        await w.http.put("/_toss/emulator/webhook", json={"url": None})
+        await asyncio.sleep(2 * 3_600)
+        assert await attention(w) == []
+        await deposit(w, key, error=True)
+        await asyncio.sleep(900)
+        needed = [("mismatch", payment["payment_id"], "recorded-not-captured")]
+        assert await attention(w) == needed, "the goods are gone, the PG has no money, and nobody is told"
+        assert await w.status(placed["order_id"]) == "PAID"
+        await deposit(w, key)
+
+        async def gone() -> bool:
+            return await attention(w) == []
+
+        await w.until("it is paid again", gone, within_s=2 * 3_600)
+        await w.at_rest()
+        await check(w)
+
+
+async def test_a_deposit_that_is_taken_back_is_found_without_any_webhook(tmp_path: Path) -> None:
+    await reversed_unheard(tmp_path)
+
+
+async def test_control_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "taken_back", lambda *_: ())
+    with pytest.raises(AssertionError, match="nobody is told"):
+        await reversed_unheard(tmp_path)
+
+
 async def news(folder: Path) -> None:
     async with shop(folder) as w:
         await w.faults(webhook=[{"kind": "out-of-order"}, {"kind": "duplicate"}, {"kind": "drop-after"}])
@@ -335,13 +369,106 @@ async def test_many_who_wait_for_days_keep_no_other_order_from_ending(tmp_path: 
         assert sum(asked) <= 3 * 11, "each is asked for every second"
 
 
-async def test_where_they_are_off_an_account_is_a_capture_that_has_not_come(tmp_path: Path) -> None:
-    async with told(tmp_path, payment_window_s=30) as w:
-        placed = await order(w)
-        payment = await payment_of(w, placed)
-        key = await w.authenticate(payment, method="VIRTUAL_ACCOUNT", validHours=1)
-        assert (await w.confirm(payment, key)).status_code == 202
-        assert (await payment_of(w, placed))["status"] in ("RETRY", "UNKNOWN")
-        await asyncio.sleep(3_600)
-        await w.until_status(placed["order_id"], "EXPIRED", within_s=120)
+async def unwanted(w: World) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """An order whose buyer asks for an account that stays open for a week: the order, its payment, and the key."""
+    placed = await order(w)
+    payment = await payment_of(w, placed)
+    return placed, payment, await w.authenticate(payment, method="VIRTUAL_ACCOUNT", validHours=168)
+
+
+async def off(folder: Path) -> None:
+    async with told(folder) as w:
+        placed, payment, key = await unwanted(w)
+        answer = await w.confirm(payment, key)
+        assert answer.status_code == 402, "the goods are held for as long as anybody likes, for no money"
+        assert answer.json()["pg_code"] == "METHOD_NOT_ACCEPTED"
+        assert (await at_pg(w, key))["status"] == "CANCELED", "what is paid into it is late money"
+        assert (await w.http.post("/_toss/emulator/deposit", json={"paymentKey": key})).status_code == 400
+        await asyncio.sleep(590)
+        assert (await w.confirm(payment, key)).status_code == 402
+        assert len((await payment_of(w, placed))["attempts"]) == 1
+        await w.until_status(placed["order_id"], "EXPIRED", within_s=30)
         assert await w.stock(MILK) == (1_000, 0, 0)
+        await w.at_rest()
+        await check(w)
+
+
+async def test_where_they_are_off_nobody_holds_goods_by_asking_for_an_account(tmp_path: Path) -> None:
+    await off(tmp_path)
+
+
+async def test_control_where_they_are_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(_: Captures, __: Asked) -> Unknown:
+        return Unknown("NO_ANSWER", "not captured yet")
+
+    monkeypatch.setattr(Captures, "_refuse", nothing)
+    with pytest.raises(AssertionError, match="for no money"):
+        await off(tmp_path)
+
+
+async def test_whoever_may_not_use_an_account_pays_with_a_card_instead(tmp_path: Path) -> None:
+    async with told(tmp_path) as w:
+        placed, payment, key = await unwanted(w)
+        assert (await w.confirm(payment, key)).status_code == 402
+        assert (await w.confirm(payment, await w.authenticate(payment))).status_code == 200
+        await w.until_status(placed["order_id"], "PAID")
+        assert await w.captures(payment["payment_id"]) == 1
+        await w.at_rest()
+        await check(w)
+
+
+async def test_an_account_that_cannot_be_read_is_closed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could tell the buyer where to pay to."""
+    monkeypatch.setattr(toss_payment, "_account", lambda _: None)
+    async with shop(tmp_path) as w:
+        _, payment, key = await unwanted(w)
+        assert (await w.confirm(payment, key)).status_code == 402
+        assert (await at_pg(w, key))["status"] == "CANCELED"
+
+
+LOST: dict[str, dict[str, Any]] = {
+    "the-reply-that-opened-it": {"confirm": [{"kind": "drop-after"}], "get": [{"kind": "drop-before", "repeat": 2}]},
+    "the-way-to-close-it": {"cancel": [{"kind": "drop-before", "repeat": 3}]},
+    "the-reply-that-closed-it": {"cancel": [{"kind": "drop-after"}], "get": [{"kind": "drop-before", "repeat": 2}]},
+}
+
+
+@pytest.mark.usefixtures("both")
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+async def test_an_account_that_nobody_wants_is_closed_whatever_is_lost(tmp_path: Path, lost: dict[str, Any]) -> None:
+    async with told(tmp_path) as w:
+        await w.http.put("/_toss/emulator/webhook", json={"url": None})
+        placed, payment, key = await unwanted(w)
+        await w.faults(**lost)
+        assert (await w.confirm(payment, key)).status_code in (202, 402)
+        await w.until_status(placed["order_id"], "PLACED", within_s=90)
+        assert (await at_pg(w, key))["status"] == "CANCELED"
+        assert (await w.confirm(payment, await w.authenticate(payment))).status_code == 200
+
+
+async def test_a_deposit_that_is_sooner_than_the_closing_of_its_account_pays(tmp_path: Path) -> None:
+    async with told(tmp_path) as w:
+        placed, payment, key = await unwanted(w)
+        await w.faults(cancel=[{"kind": "http", "status": 503, "repeat": 5}])
+        assert (await w.confirm(payment, key)).status_code == 202
+        await deposit(w, key)
+        await w.until_status(placed["order_id"], "PAID", within_s=90)
+        assert await w.captures(payment["payment_id"]) == 1
+        await rest(w)
+        await check(w)
+
+
+async def test_accounts_that_are_open_when_they_are_switched_off_are_still_paid_into(tmp_path: Path) -> None:
+    clock = Clock()
+    async with shop(tmp_path, clock=clock) as w:
+        paid_id, _, key = await opened(w)
+        left, _, other = await opened(w)
+    async with told(tmp_path, clock=clock) as w:
+        await asyncio.sleep(OPEN_S)
+        assert await w.stock(MILK) == (1_000, 4, 0)
+        await deposit(w, key)
+        await w.until_status(paid_id["order_id"], "PAID", within_s=15)
+        await w.until_status(left["order_id"], "EXPIRED", within_s=7_200)
+        assert (await at_pg(w, other))["status"] in ("EXPIRED", "CANCELED")
+        await w.at_rest()
+        await check(w)

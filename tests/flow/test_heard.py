@@ -3,6 +3,7 @@ nothing.
 """
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from quickcommerce.kit.clock import from_rfc3339
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.payment import webhook_reading, webhook_store, webhooks
 from quickcommerce.payment.model import Asked, Found, Reading, Unreadable
-from quickcommerce.payment.webhooks import KEPT_MAX, Webhooks
+from quickcommerce.payment.webhooks import KEPT_MAX, Proof, Webhooks
 from quickcommerce.settings import Settings
 from world import World
 
@@ -386,6 +387,48 @@ async def test_control_a_flood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Without a bound whoever knows the number of an order makes the shop store and read without an end."""
     monkeypatch.setattr(webhooks, "KEPT_MAX", 10_000)
     assert await flood(tmp_path) == (1_000, 20)
+
+
+FALSE: dict[str, dict[str, Any]] = {"of-the-payment": {}, "of-a-deposit": {"flat": True}}
+"""What anybody can make up who was sent back by the PG, or has the number of a payment."""
+
+
+async def shut_out(folder: Path, *, flat: bool = False) -> None:
+    async with told(folder) as w:
+        payment = await paid(w)
+        await w.until_status(payment["order_id"], "PAID")
+        key = await key_of(w, payment)
+        body = changed({"orderId": payment["payment_id"], "paymentKey": key, "status": "CANCELED", "secret": "guessed"})
+        made_up = body["data"] | {"createdAt": "x"} if flat else body
+        for _ in range(2 * KEPT_MAX):
+            assert (await say(w, made_up)).status_code == 200
+        await call_pg(w, f"{key}/cancel", cancelReason="by hand")
+        try:
+            await w.until_status(payment["order_id"], "REFUNDED", within_s=10)
+        except AssertionError as error:
+            raise AssertionError("what others made up keeps out what the PG says") from error
+        assert (await states(w)).count("forged") == KEPT_MAX, "whoever makes up news fills the disk"
+        await w.at_rest()
+        await check(w)
+
+
+@pytest.mark.parametrize("about", FALSE.values(), ids=FALSE)
+async def test_no_flood_of_made_up_news_shuts_out_what_the_pg_says(tmp_path: Path, about: dict[str, bool]) -> None:
+    await shut_out(tmp_path, **about)
+
+
+async def test_control_shuts_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all are counted alike, as if none had the secret."""
+    counts, proof = webhook_store.counts, webhooks._proof
+
+    async def together(tx: Any, payment_ids: Any) -> Any:
+        found = await counts(tx, payment_ids)
+        return found + Counter({(payment_id, not forged): many for (payment_id, forged), many in found.items()})
+
+    monkeypatch.setattr(webhook_store, "counts", together)
+    monkeypatch.setattr(webhooks, "_proof", lambda *secrets: min(proof(*secrets), Proof.NONE))
+    with pytest.raises(AssertionError, match="keeps out what the PG says"):
+        await shut_out(tmp_path)
 
 
 async def stored_first(folder: Path) -> None:

@@ -8,10 +8,14 @@ from typing import Any
 import httpx2
 import pytest
 
+from quickcommerce.kit.auth import Role
+from quickcommerce.order import timeline_store
+from quickcommerce.payment import flow
 from world import World
 
+from .browser import success
 from .routes import OWNERS, auth
-from .shop import refused, shop
+from .shop import down, refused, shop
 
 owners = pytest.mark.parametrize("who", OWNERS)
 
@@ -160,6 +164,79 @@ async def test_another_amount_is_refused_first_and_always_without_asking_the_pg(
             for each in (key, await w.authenticate(payment)):
                 assert refused(await confirm(w, payment, each, who, amount=amount)) == "amount-mismatch"
         assert await calls(w) == before
+
+
+class Lines:
+    """What is logged as a warning."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, dict[str, Any]]] = []
+
+    def warning(self, event: str, **facts: Any) -> None:
+        self.said.append((event, facts))
+
+
+async def another_amount(w: World, payment: dict[str, Any], way: str, amount: int) -> None:
+    key = await w.authenticate(payment)
+    if way == "confirm":
+        assert refused(await confirm(w, payment, key, amount=amount)) == "amount-mismatch"
+    else:
+        assert refused(await success(w, payment, key, amount=amount, headers={})) == "amount-mismatch"
+
+
+@pytest.mark.parametrize("way", ["confirm", "success"])
+async def test_an_amount_that_was_changed_on_its_way_leaves_a_trace_for_operators_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Whoever tries a hundred amounts must be seen, and must not fill the order's timeline."""
+    lines = Lines()
+    monkeypatch.setattr(flow, "log", lines)
+    async with shop(tmp_path) as w:
+        payment = await opened(w)
+        before, timeline = flow.AMOUNTS._value.get(), f"/v1/orders/{payment['order_id']}/timeline"
+        amounts = [payment["amount"] + more for more in (1, 2, -1)]
+        for amount in amounts:
+            await another_amount(w, payment, way, amount)
+        await asyncio.gather(*(another_amount(w, payment, way, 1) for _ in range(5)))
+        assert flow.AMOUNTS._value.get() == before + 8
+        told = [("payment.amount_refused", {"payment_id": payment["payment_id"], "amount": each}) for each in amounts]
+        assert lines.said[:3] == told
+        notes = (await w.get(timeline, role=Role.MASTER))["items"][1:]
+        assert [(each["what"], each["cause"], each["from"], each["to"]) for each in notes] == [
+            ("amount refused", "5801 won were brought, and 5800 are asked", "PLACED", "PLACED")
+        ]
+        assert [each["what"] for each in (await w.get(timeline))["items"]] == ["placed"], "it is no news for the buyer"
+        assert (await confirm(w, payment, await w.authenticate(payment))).status_code == 200
+
+
+async def many_amounts(folder: Path) -> list[str]:
+    """Many wrong amounts at once. Returns what the timeline says then."""
+    async with shop(folder) as w:
+        payment = await opened(w)
+        await asyncio.gather(*(another_amount(w, payment, "confirm", amount) for amount in range(1, 9)))
+        items = (await w.get(f"/v1/orders/{payment['order_id']}/timeline", role=Role.MASTER))["items"]
+        return [each["what"] for each in items]
+
+
+async def test_of_many_wrong_amounts_at_once_one_is_noted(tmp_path: Path) -> None:
+    assert await many_amounts(tmp_path) == ["placed", "amount refused"]
+
+
+async def test_control_one_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(timeline_store, "noted", never)
+    assert len(await many_amounts(tmp_path)) == 9, "each is one, and anybody can make up any number of them"
+
+
+async def test_another_amount_is_refused_also_where_nothing_can_be_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shop(tmp_path) as w:
+        payment = await opened(w)
+        down(monkeypatch, w, "shop")
+        await another_amount(w, payment, "confirm", 1)
 
 
 @owners

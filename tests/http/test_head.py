@@ -2,13 +2,20 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from quickcommerce.kit import web
+
+from .browser import is_page, success
 from .routes import ROUTES, Route, scene, send
 from .shop import shop
 
-READ = [route for route in ROUTES if route.method == "GET"]
+PAYS = "/pay/success"
+"""GET of this one captures, so that HEAD can only tell what is so before."""
+READ = [route for route in ROUTES if route.method == "GET" and route.path != PAYS]
 OWN = {"x-trace-id", "date", "content-length"}
 """Headers that may differ: a list of metrics is another length at another moment."""
 
@@ -30,6 +37,44 @@ async def test_head_is_answered_as_get_without_a_body(tmp_path: Path, route: Rou
             }
             assert int(told.headers["content-length"]) > 0
         assert (await send(w, Route("HEAD", route.path), at, "nobody", url="/v1/nowhere")).status_code == 404
+
+
+async def checked(folder: Path) -> None:
+    async with shop(folder, loops=False) as w:
+        order = (await w.order()).json()
+        payment = await w.get(f"/v1/orders/{order['order_id']}/payment")
+
+        async def head(key: str, **more: Any) -> tuple[int, bytes]:
+            query = {"paymentKey": key, "orderId": payment["payment_id"], "amount": payment["amount"]}
+            answer = await w.http.head(f"{PAYS}?{urlencode(query | more)}")
+            return answer.status_code, answer.content
+
+        refused, key = await w.authenticate(payment, method="CARD_REFUSED"), await w.authenticate(payment)
+        for each in (refused, key, key):
+            assert await head(each) == (202, b"")
+        calls = (await w.ledger())["calls"]
+        assert calls == [], "whoever checked the link has paid for the buyer"
+        assert (await w.get(f"/v1/orders/{order['order_id']}/payment"))["attempts"] == []
+        assert await head(key, amount=payment["amount"] + 1) == (409, b"")
+        assert await head(key, orderId="pay_" + "0" * 26) == (404, b"")
+        assert (await success(w, payment, refused)).status_code == 402
+        assert await head(refused) == (402, b"")
+        assert await head(key) == (202, b""), "another card may be taken"
+        is_page(await success(w, payment, key))
+        assert await head(key) == (200, b"")
+        assert await head(refused) == (402, b"")
+        assert await head(await w.authenticate(payment)) == (409, b""), "it is paid, with another key"
+        assert await w.captures(payment["payment_id"]) == 1
+
+
+async def test_whoever_checks_the_link_that_the_pg_sends_a_buyer_to_takes_no_money(tmp_path: Path) -> None:
+    await checked(tmp_path)
+
+
+async def test_control_checks_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "is_head", lambda _: False)
+    with pytest.raises(AssertionError):
+        await checked(tmp_path)
 
 
 async def test_head_of_what_only_takes_is_refused(tmp_path: Path) -> None:

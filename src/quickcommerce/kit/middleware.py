@@ -79,7 +79,10 @@ _latency = cache(LATENCY.labels)
 
 
 class Head:
-    """ASGI middleware: HEAD is answered as GET is, without the body (RFC 9110 section 9.3.2)."""
+    """ASGI middleware: HEAD is answered as GET is, without the body (RFC 9110 section 9.3.2).
+
+    A GET that does something is to ask `kit.web.is_head` first: whoever checks a link wants nothing done.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -100,7 +103,7 @@ class Head:
                 ended = True
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        as_get: Any = {**scope, "method": "GET"}
+        as_get: Any = {**scope, "method": "GET", "head": True}
         await self._app(as_get, receive, sending)
         # Telemetry names the route by it.
         scope["path_template"] = as_get.get("path_template", "")

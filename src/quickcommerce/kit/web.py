@@ -78,6 +78,12 @@ async def _identified(request: AnyRequest) -> Caller:
     return found
 
 
+def is_head(request: AnyRequest) -> bool:
+    """Whether only the head of an answer is wanted (see `middleware.Head`), so that nothing may come of the request."""
+    scope: Any = request.scope
+    return bool(scope.get("head"))
+
+
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
     """A JSON answer from anything msgspec encodes, or from bytes that are JSON already."""
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)

@@ -83,28 +83,48 @@ class Attempts:
 
         return await self.db.run(work)
 
+    async def judge(self, request: Confirming) -> None:
+        """Raise what this confirm would be refused with; nothing comes of it."""
+
+        async def work(tx: Tx) -> None:
+            old = await self._asked(tx, request, locked=False)
+            self._joins(old, await store.attempts(tx, old.payment_id), request.payment_key)
+
+        await self.db.read(work)
+
     async def take_due(self, limit: int) -> list[tuple[Payment, Attempt]]:
         """Take what is due under a new lease: fresh attempts (CAPTURING) and attempts to be read back."""
         return await self.db.run(lambda tx: self._take_due(tx, limit))
 
     async def _confirming(self, tx: Tx, request: Confirming) -> Begun | Joined:
         """Decide, before anything is written. Raises NotFound, AmountMismatch (always) and the other refusals."""
-        old = await store.get(tx, request.payment_id, locked=True)
+        old = await self._asked(tx, request, locked=True)
+        attempts = await store.attempts(tx, old.payment_id)
+        if old.lease_token == request.token:
+            return Begun(old, attempts[-1])
+        if self._joins(old, attempts, request.payment_key):
+            return Joined()
+        return await self._begin(tx, old, request.payment_key, request.token, request.trace)
+
+    async def _asked(self, tx: Tx, request: Confirming, *, locked: bool) -> Payment:
+        """The payment that a confirm is about. Raises NotFound, AmountMismatch."""
+        old = await store.get(tx, request.payment_id, locked=locked)
         if old is None or (request.caller and not request.caller.may_see(old.user_id)):
             raise NotFound("there is no such payment")
         if request.amount != old.amount:
             raise AmountMismatch(f"{old.amount} won are asked, not {request.amount}")
-        attempts = await store.attempts(tx, old.payment_id)
-        if old.lease_token == request.token:
-            return Begun(old, attempts[-1])
-        earlier = {attempt.payment_key: attempt for attempt in attempts}.get(request.payment_key)
+        return old
+
+    def _joins(self, old: Payment, attempts: list[Attempt], payment_key: str) -> bool:
+        """Whether a key is under way or captured already; else it is to be captured. Raises the refusals."""
+        earlier = {attempt.payment_key: attempt for attempt in attempts}.get(payment_key)
         if earlier and earlier.outcome is Ended.DECLINED:
             raise refusal(earlier)
         over = self.clock() >= old.expires_us
         idle = old.status is Status.RETRY and not old.unknown_us
         if (old.status in HELD or old.status in MONEY_TAKEN) and not (over and idle):
-            if old.payment_key == request.payment_key:
-                return Joined()
+            if old.payment_key == payment_key:
+                return True
             raise InvalidState(
                 "a capture with another payment_key is under way"
                 if old.status in HELD
@@ -114,7 +134,7 @@ class Attempts:
             raise InvalidState(f"the payment is {old.status}")
         if over:
             raise InvalidState("the time to pay has ended")
-        return await self._begin(tx, old, request.payment_key, request.token, request.trace)
+        return False
 
     async def _begin(self, tx: Tx, old: Payment, payment_key: str, token: str, trace: str) -> Begun:
         """Write a new attempt, its lease, and (unless the order knows already) that paying has started."""

@@ -20,6 +20,9 @@ from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
 from quickcommerce.payment.deposit_model import Awaiting
 from quickcommerce.payment.model import (
     MISMATCH,
+    NO_ACCOUNTS,
+    NO_REPLY,
+    UNDER_WAY,
     Asked,
     Captured,
     Declined,
@@ -152,6 +155,8 @@ class Captures:
             try:
                 fresh = payment.status is Status.CAPTURING and not payment.unknown_us
                 outcome = await self._ask(asked, doubt=False) if fresh else await self._look(payment, asked)
+                if isinstance(outcome, Awaiting) and not outcome.account and payment.status in UNDER_WAY:
+                    outcome = await self._refuse(asked)
                 settled = await self.settling.submit(Result(payment, outcome))
             except Unavailable:
                 # The outcome cannot be stored now: the lease ends, and the due loop reads it back.
@@ -179,6 +184,15 @@ class Captures:
             # Not captured: the same request again, under the same Idempotency-Key, cannot capture twice.
             return await self._ask(asked, doubt=True)
         return conclude(reading, asked, answered=None)
+
+    async def _refuse(self, asked: Asked) -> Outcome:
+        """Close an account that nobody is told of, at once: goods that are held for it are held for no money. A deposit
+        that comes first keeps the PG from closing it, and is captured.
+        """
+        closed = conclude(await self.pg.withdraw(asked), asked, answered=None)
+        if isinstance(closed, Awaiting):
+            return Unknown(NO_REPLY, "the account is still open")
+        return NO_ACCOUNTS if isinstance(closed, Declined) else closed
 
     async def _ask(self, asked: Asked, *, doubt: bool) -> Outcome:
         """Capture; where the reply leaves a doubt, read back at once.

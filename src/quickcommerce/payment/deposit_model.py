@@ -13,9 +13,13 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Awaiting(msgspec.Struct, frozen=True):
-    """The PG has opened an account for this payment, and no money has come yet. `secret`: see `Found`."""
+    """The PG has opened an account for this payment, and no money has come yet. `secret`: see `Found`.
 
-    account: Account
+    `account` is None where no buyer is told of it, because the shop takes none or it cannot be read. Nobody is to pay
+    into it, so it is closed.
+    """
+
+    account: Account | None
     secret: str = ""
 
 

@@ -6,17 +6,20 @@ called (`capture.py`), the outcome is committed.
 
 import asyncio
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
+from prometheus_client import Counter
 
 from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
-from quickcommerce.kit.problem import NotFound, Unavailable
+from quickcommerce.kit.problem import AmountMismatch, NotFound, Unavailable
+from quickcommerce.kit.telemetry import log
 from quickcommerce.payment import deposit_store, store
 from quickcommerce.payment.attempts import Begun, Confirming, Joined, refusal
 from quickcommerce.payment.capture import Captures
@@ -26,6 +29,9 @@ from quickcommerce.payment.opening import Opening, Openings, Payable
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
 
 RETRY_AFTER_S = 3
+AMOUNT_REFUSED = "amount refused"
+"""What the timeline calls an amount that is not the one asked for."""
+AMOUNTS = Counter("qc_payment_amounts_refused_total", "Confirms that brought another amount than is asked for")
 
 
 class Orders(Protocol):
@@ -36,12 +42,21 @@ class Orders(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """Where operators read of an order what others tried."""
+
+    async def once(self, order_id: OrderId, what: str, cause: str) -> None:
+        """Note `what` unless that was noted of this order before. Raises Unavailable."""
+        ...
+
+
 @dataclass(frozen=True)
 class Payments:
     """The payments of store B."""
 
     db: Database
     orders: Orders
+    notes: Notes
     openings: Openings
     opening: GroupCommit[Opening, Payment]
     beginning: GroupCommit[Confirming, Begun | Joined]
@@ -106,7 +121,11 @@ class Payments:
         """
         deadline = asyncio.get_running_loop().time() + self.answer_within_s
         asked = Confirming(payment_id, payment_key, amount, caller, trace, self.ids.token())
-        begun = await self.beginning.submit(asked)
+        try:
+            begun = await self.beginning.submit(asked)
+        except AmountMismatch:
+            await self._tampered(payment_id, amount)
+            raise
         if isinstance(begun, Begun):
             await self.captures.settled(begun.payment, self.answer_within_s)
         while True:
@@ -120,6 +139,20 @@ class Payments:
             if payment.status not in UNDER_WAY or left_s <= 0:
                 return payment, attempts
             await self.captures.settled(payment, left_s)
+
+    async def _tampered(self, payment_id: PaymentId, amount: int) -> None:
+        """Leave a trace of an amount that was changed on its way. It is refused all the same where a store is down."""
+        AMOUNTS.inc()
+        log.warning("payment.amount_refused", payment_id=payment_id, amount=amount)
+        with suppress(Unavailable):
+            payment = await self.get(payment_id)
+            cause = f"{amount} won were brought, and {payment.amount} are asked"
+            await self.notes.once(payment.order_id, AMOUNT_REFUSED, cause)
+
+    async def judge(self, payment_id: PaymentId, payment_key: str, amount: int) -> Payment:
+        """The payment as it is. Raises what `confirm` would refuse these with, and captures nothing."""
+        await self.captures.attempts.judge(Confirming(payment_id, payment_key, amount, None, "", ""))
+        return await self.get(payment_id)
 
     async def _close(self, tx: Tx, order_ids: Collection[OrderId], absent: Mapping[OrderId, Payable]) -> set[OrderId]:
         known = await store.of_orders(tx, order_ids, locked=True)

@@ -27,10 +27,11 @@ class Pages(Protocol):
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """All that moved, each transaction once, and the rows that cannot be read."""
+    """All that moved, each transaction once, and the rows that cannot be read; `waiting`: see `Page`."""
 
     transactions: tuple[Transaction, ...]
     unread: tuple[Unread, ...]
+    waiting: tuple[Transaction, ...] = ()
 
 
 async def listed(pages: Pages, span: Span, each_page: Callable[[], Awaitable[None]], limit: int = PAGE) -> Listed:
@@ -40,6 +41,7 @@ async def listed(pages: Pages, span: Span, each_page: Callable[[], Awaitable[Non
     same transaction.
     """
     moved: dict[str, Transaction] = {}
+    waiting: dict[str, Transaction] = {}
     unread: dict[Unread, None] = {}
     after, seen, restarts = None, set[str](), 0
     while True:
@@ -54,13 +56,12 @@ async def listed(pages: Pages, span: Span, each_page: Callable[[], Awaitable[Non
         if isinstance(found, Unreadable):
             raise Unlisted(f"the PG's list of transactions cannot be read: {found.reason}")
         moved |= {each.transaction_key: each for each in found.transactions}
+        waiting |= {each.transaction_key: each for each in found.waiting}
         unread |= dict.fromkeys(found.unread)
-        # A short page is no end: a PG may hand out fewer than it is asked for.
-        if not found.rows:
-            return Listed(tuple(moved.values()), tuple(unread))
+        # A short page is no end, unless it names none to go on from: a PG may hand out fewer than it is asked for.
+        if not found.rows or (found.last is None and found.rows < limit):
+            return Listed(tuple(moved.values()), tuple(unread), tuple(waiting.values()))
         if found.last is None or found.last in seen:
-            if found.last is None and found.rows < limit:
-                return Listed(tuple(moved.values()), tuple(unread))
             raise Unlisted("the PG's list of transactions cannot be followed: a page ends with no key, or an old one")
         after = found.last
         seen.add(after)

@@ -162,7 +162,7 @@ class Asked(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """A payment as the PG tells it. `status` is in the PG's own words (Toss); `left` is what was not given back, in won
     (None: not told). `secret` is what the PG says again in each webhook of this payment, empty where it tells none.
-    `account`: into which a deposit is awaited; `unpaid`: it had one, and no deposit ever came.
+    `account`: into which a buyer is to pay; `unpaid`: it had one, and no deposit ever came.
     """
 
     payment_key: str
@@ -194,10 +194,13 @@ Reading = Found | Missing | Unreadable
 MISMATCH = Unknown("MISMATCH", "the PG captured something else than was asked")
 """Somebody must look; until then the payment stays unknown, and its order keeps what it holds."""
 
+NO_ACCOUNTS = Declined("METHOD_NOT_ACCEPTED", "deposits into accounts are not taken here")
+
 PAID_OTHERWISE = "PAID_OTHERWISE"
 """The code of an attempt whose payment turned out to be paid under another key."""
 
-OPEN = frozenset({"READY", "IN_PROGRESS", "WAITING_FOR_DEPOSIT"})
+ACCOUNT_OPEN = "WAITING_FOR_DEPOSIT"
+OPEN = frozenset({"READY", "IN_PROGRESS", ACCOUNT_OPEN})
 """What the PG calls a payment that is not captured, but may be."""
 ENDED_UNPAID = frozenset({"ABORTED", "EXPIRED"})
 TAKEN = frozenset({"DONE", "PARTIAL_CANCELED", "CANCELED"})
@@ -235,7 +238,8 @@ def conclude(reading: Reading, asked: Asked, *, answered: Doubtful | None) -> Ou
 def _unpaid(found: Found, asked: Asked, answered: Doubtful | None) -> Outcome:
     """What a payment proves of which the PG has no money."""
     code, message = (answered.code, answered.message) if answered else (NO_REPLY, "the PG did not answer")
-    if found.account and (found.payment_key, found.amount, found.currency) == (asked.payment_key, asked.amount, "KRW"):
+    asked_for = (found.payment_key, found.amount, found.currency) == (asked.payment_key, asked.amount, "KRW")
+    if asked_for and found.status == ACCOUNT_OPEN:
         return Awaiting(found.account, found.secret)
     if answered and answered.taken:
         # It says that this is paid already, and does not show it. Answers are kept under their keys: ask anew.
@@ -266,6 +270,6 @@ def may_ask_again(reading: Reading, asked: Asked) -> bool:
     """Whether the PG can be read and shows no money for this attempt, so that the same request again makes sense."""
     if isinstance(reading, Missing):
         return True
-    if not isinstance(reading, Found) or reading.status not in OPEN or reading.account:
+    if not isinstance(reading, Found) or reading.status not in OPEN - {ACCOUNT_OPEN}:
         return False
     return (reading.payment_key, reading.payment_id) == (asked.payment_key, asked.payment_id)

@@ -120,7 +120,8 @@ class Outcomes:
     async def _book(self, tx: Tx, payment: Payment, captured: Captured | Awaiting, at_us: int) -> None:
         """The money that the PG took, and what of it went back before it became known; or where it is to be paid to."""
         if isinstance(captured, Awaiting):
-            await deposit_store.keep(tx, payment.payment_id, captured.account)
+            if captured.account:
+                await deposit_store.keep(tx, payment.payment_id, captured.account)
             await store.learn(tx, payment.payment_id, payment.attempt, captured.secret)
             return
         await ledger.capture(tx, payment.payment_id, payment.captured, at_us)

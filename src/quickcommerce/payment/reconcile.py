@@ -19,6 +19,7 @@ from quickcommerce.kit.telemetry import log
 from quickcommerce.payment import reconcile_store
 from quickcommerce.payment.listing import PAGE, Pages, listed
 from quickcommerce.payment.mending import End, Mending, Orders, Verdict
+from quickcommerce.payment.reconcile_deposits import taken_back
 from quickcommerce.payment.reconcile_model import SETTLE_S, Mismatch, Span, compare
 from quickcommerce.payment.reconcile_store import Kept, State
 from quickcommerce.payment.toss_transactions import Unread
@@ -102,13 +103,14 @@ class Reconciling:
             UNREADABLE.inc()
             log.error("reconcile.unreadable", transaction_key=row.transaction_key, reason=row.reason)
         moved = await self.db.scan(partial(reconcile_store.moved, span=span))
-        told = {each.payment_id for each in there.transactions}
+        told = {each.payment_id for each in (*there.transactions, *there.waiting)}
         payments = await self.db.scan(partial(reconcile_store.facts, payment_ids=moved | told))
         orders = await self.orders.facts([OrderId(each.order_id) for each in payments])
         seen = {
             (each.kind, each.subject): each for each in await self.db.scan(partial(reconcile_store.within, span=span))
         }
-        for each in self.compared(span, there.transactions, payments, orders.values(), self._settled_us()):
+        found = self.compared(span, there.transactions, payments, orders.values(), self._settled_us())
+        for each in (*found, *taken_back(span, there.waiting, there.transactions, payments)):
             seen[each.kind, each.subject] = each
         looked = await self.look(seen.values(), heal=heal, go_on=go_on)
         inside = sum(span.holds(each.at_us) for each in there.transactions)

@@ -51,7 +51,7 @@ KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
 
 class Toss:
     """The client. `transport` is the network, or the emulator in this process. `accounts`: whether deposits into
-    virtual accounts are waited for; else such a payment is one that is not captured.
+    virtual accounts are waited for; else no account is told.
     """
 
     def __init__(

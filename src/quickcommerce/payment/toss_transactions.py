@@ -12,7 +12,9 @@ SEOUL = timezone(timedelta(hours=9))
 """Toss's times; Korea has had no other offset since 1988."""
 CAPTURES = frozenset({"DONE"})
 CANCELS = frozenset({"CANCELED", "PARTIAL_CANCELED"})
-UNMOVED = frozenset({"READY", "IN_PROGRESS", "WAITING_FOR_DEPOSIT", "ABORTED", "EXPIRED"})
+WAITING = frozenset({"WAITING_FOR_DEPOSIT"})
+"""An account was opened, or the bank took a deposit back: the row does not say which."""
+UNMOVED = frozenset({"READY", "IN_PROGRESS", "ABORTED", "EXPIRED"})
 """What Toss calls transactions that move no money."""
 LONGEST = {"transactionKey": 100, "paymentKey": 200, "orderId": 64, "currency": 10}
 """Characters that a text may have, and must have one of."""
@@ -28,12 +30,15 @@ class Unread(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, frozen=True):
     """A page of the list: the money that moved, the rows that cannot be read, how many rows it had, and the key behind
     which the next page begins: that of the last row that has one (None where none has).
+
+    `waiting`: what says that a deposit is awaited from then on, whether for the first time or once more.
     """
 
     transactions: tuple[Transaction, ...]
     unread: tuple[Unread, ...]
     rows: int
     last: str | None
+    waiting: tuple[Transaction, ...] = ()
 
 
 class NoSuchPage(msgspec.Struct, frozen=True):
@@ -53,6 +58,7 @@ def page(content: bytes) -> Page | str:
     except msgspec.DecodeError as error:
         return f"not a list of transactions: {error}"
     moved: list[Transaction] = []
+    waiting: list[Transaction] = []
     unread: list[Unread] = []
     for row in rows:
         try:
@@ -60,18 +66,19 @@ def page(content: bytes) -> Page | str:
         except ValueError as error:
             unread.append(Unread(_key(row) or "", str(error)))
         else:
-            moved += [found] if found else []
+            if found:
+                (waiting if row["status"] in WAITING else moved).append(found)
     keys = [key for row in rows if (key := _key(row))]
-    return Page(tuple(moved), tuple(unread), len(rows), keys[-1] if keys else None)
+    return Page(tuple(moved), tuple(unread), len(rows), keys[-1] if keys else None, tuple(waiting))
 
 
 def _transaction(row: Any) -> Transaction | None:
-    """A row as money that moved, None where it moved none. Raises ValueError, which says what cannot be read."""
+    """A row as money that moved or is awaited, None where it is neither. Raises ValueError, which says why."""
     row = row if isinstance(row, dict) else {}
     status = str(row.get("status"))
     if status in UNMOVED:
         return None
-    if status not in CAPTURES | CANCELS:
+    if status not in CAPTURES | CANCELS | WAITING:
         raise ValueError("it says no status that is known")
     texts = {"currency": "KRW"} | {name: row[name] for name in LONGEST if name in row}
     for name, most in LONGEST.items():

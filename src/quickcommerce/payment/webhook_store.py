@@ -1,5 +1,6 @@
 """The webhooks of store B as rows: each transmission once, until it is forgotten."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from enum import StrEnum
 
@@ -72,13 +73,18 @@ async def known(tx: Tx, transmission_ids: Collection[str]) -> set[str]:
     return {transmission_id for (transmission_id,) in rows}
 
 
-async def counts(tx: Tx, payment_ids: Collection[str]) -> dict[str, int]:
-    """How many are kept of each of these payments, where there are any."""
+async def counts(tx: Tx, payment_ids: Collection[str]) -> Counter[tuple[str, bool]]:
+    """How many are kept of each of these payments: those that are forged (True), and the others."""
     ids = sorted(payment_ids)
     rows = await tx.all(
-        f"SELECT payment_id, COUNT(*) FROM webhook WHERE payment_id IN ({marks(ids)}) GROUP BY payment_id", ids
+        f"SELECT payment_id, state, COUNT(*) FROM webhook WHERE payment_id IN ({marks(ids)})"
+        " GROUP BY payment_id, state",
+        ids,
     )
-    return dict(rows)
+    found = Counter[tuple[str, bool]]()
+    for payment_id, state, many in rows:
+        found[payment_id, state == State.FORGED] += many
+    return found
 
 
 async def insert(tx: Tx, webhooks: Iterable[Webhook]) -> None:

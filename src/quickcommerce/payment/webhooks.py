@@ -1,14 +1,15 @@
 """What the PG tells by itself: kept before it is answered, and a reason to read the payment, never a proof.
 
 Each transmission is one row, whose key is its id. Whoever repeats one, or has not the secret of the payment, causes no
-reading; whoever makes up new ones causes at most `KEPT_MAX` of a payment.
+reading; whoever makes up new ones, before the secret is known, causes at most `KEPT_MAX` of a payment. One with the
+secret is the PG's own: no flood of others shuts it out.
 """
 
 import asyncio
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import partial
 
 from prometheus_client import Counter
@@ -23,7 +24,9 @@ from quickcommerce.payment.toss_webhooks import Told
 from quickcommerce.payment.webhook_store import Key, State, Webhook
 
 KEPT_MAX = 100
-"""Webhooks that are kept of one payment; more than these say nothing that its own loops would not find."""
+"""Webhooks without the secret of their payment that are kept of it, and as many that came while none was known to
+compare with; more than these say nothing that its own loops would not find.
+"""
 
 TAKEN = Counter("qc_webhooks_total", "Webhooks by what they were taken for", ["verdict"])
 
@@ -40,7 +43,18 @@ class Verdict(StrEnum):
     IGNORED = "ignored"
     """Of no event, or no payment key, that was ever asked of the PG here. Not kept."""
     EXCESS = "excess"
-    """There are too many of this payment. Not kept."""
+    """There are too many of this payment that may be anybody's. Not kept."""
+
+
+class Proof(IntEnum):
+    """How much a webhook has to show, the least first."""
+
+    FORGED = 0
+    """Not the secret of the payment."""
+    NONE = 1
+    """There is no secret yet to compare with: it may be the PG's own, or anybody's."""
+    SECRET = 2
+    """The secret, which only the PG and the shop know."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +83,19 @@ class Webhooks:
         counts = await webhook_store.counts(tx, payments)
         now, kept, verdicts = self.clock(), list[Webhook](), dict[int, Verdict]()
         for told in ours:
-            key, genuine = _key([each for each in asked if each.payment_id == told.payment_id], told)
+            key, proof = _key([each for each in asked if each.payment_id == told.payment_id], told)
             if key is None:
                 verdict = Verdict.IGNORED
             elif told.transmission_id in seen:
                 verdict = Verdict.REPEATED
-            elif counts.get(told.payment_id, 0) >= KEPT_MAX:
+            elif proof is not Proof.SECRET and counts[told.payment_id, proof is Proof.FORGED] >= KEPT_MAX:
                 verdict = Verdict.EXCESS
             else:
-                verdict = Verdict.WAITING if genuine else Verdict.FORGED
-                kept.append(_row(told, key.attempt, now, genuine=genuine))
+                forged = proof is Proof.FORGED
+                verdict = Verdict.FORGED if forged else Verdict.WAITING
+                kept.append(_row(told, key.attempt, now, forged=forged))
                 seen.add(told.transmission_id)
-                counts[told.payment_id] = counts.get(told.payment_id, 0) + 1
+                counts[told.payment_id, forged] += 1
             verdicts[id(told)] = verdict
             tx.after_commit(partial(self._tell, told, verdict))
         await webhook_store.insert(tx, sorted(kept, key=lambda each: each.transmission_id))
@@ -100,23 +115,25 @@ class Webhooks:
         )
 
 
-def _key(asked: list[Key], told: Told) -> tuple[Key | None, bool]:
-    """The key that a webhook tells of, None where the PG was never asked under it; and whether it may be the PG's own:
-    it says the secret that came with the capture, or none has come yet.
+def _key(asked: list[Key], told: Told) -> tuple[Key | None, Proof]:
+    """The key that a webhook tells of, None where the PG was never asked under it; and what shows that it may be the
+    PG's own.
     """
     mine = [each for each in asked if told.payment_key in ("", each.payment_key)]
-    if not mine:
-        return None, False
     secrets = {each.payment_key: each.secret for each in mine if each.secret}
-    genuine = [each for each in mine if _same(secrets.get(each.payment_key, ""), told.secret)]
-    return (genuine or mine)[-1], bool(genuine)
+    proofs = [_proof(secrets.get(each.payment_key, ""), told.secret) for each in mine]
+    best = max(proofs, default=Proof.FORGED)
+    found = [key for key, proof in zip(mine, proofs, strict=True) if proof is best]
+    return (found[-1] if found else None), best
 
 
-def _same(ours: str, theirs: str) -> bool:
-    return not ours or hmac.compare_digest(ours.encode(), theirs.encode())
+def _proof(ours: str, theirs: str) -> Proof:
+    if not ours:
+        return Proof.NONE
+    return Proof.SECRET if hmac.compare_digest(ours.encode(), theirs.encode()) else Proof.FORGED
 
 
-def _row(told: Told, attempt: int, now_us: int, *, genuine: bool) -> Webhook:
+def _row(told: Told, attempt: int, now_us: int, *, forged: bool) -> Webhook:
     return Webhook(
         transmission_id=told.transmission_id,
         payment_id=told.payment_id,
@@ -124,10 +141,10 @@ def _row(told: Told, attempt: int, now_us: int, *, genuine: bool) -> Webhook:
         event_type=told.event_type,
         status=told.status,
         transaction_key=told.transaction_key,
-        state=State.WAITING if genuine else State.FORGED,
+        state=State.FORGED if forged else State.WAITING,
         tries=0,
-        due_us=now_us if genuine else NEVER_US,
+        due_us=NEVER_US if forged else now_us,
         lease_token="",
         came_us=now_us,
-        ended_us=0 if genuine else now_us,
+        ended_us=now_us if forged else 0,
     )

@@ -40,6 +40,9 @@ KEY = re.compile(r"[!-~]{1,200}")
 PAYABLE = frozenset({PaymentStatus.READY, PaymentStatus.DECLINED})
 """Of these it is certain that no money came, and a buyer may still pay."""
 
+STATUSES = {Money.CHECKING: 202, Money.AWAITED: 202, **dict.fromkeys(money.TOO_LATE, InvalidState.status)}
+"""What is answered where it is not plainly paid."""
+
 
 async def _buyer(request: AnyRequest, pages: Pages, order_id: str) -> Caller | None:
     """Who opens the pay page: the bearer of its signed link (None), or a caller by token.
@@ -134,7 +137,7 @@ async def pay(request: AnyRequest, state: State, order_id: FromPath[str]) -> Res
     },
 )
 async def success(request: AnyRequest, state: State) -> Response[Any]:
-    """Where the PG sends a buyer who authenticated: the capture happens here, however often the page is loaded."""
+    """The capture happens here, however often the page is loaded; not by HEAD, which is how links are checked."""
     pages: Pages = state.pages
     await viewer(request)
     payment_key, payment_id = web.one(request, "paymentKey") or "", web.one(request, "orderId") or ""
@@ -145,7 +148,13 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
         raise NotFound("there is no such payment")
     identity = PaymentId(payment_id)
     try:
-        payment, _ = await pages.payments.confirm(identity, payment_key, amount, None, current_trace())
+        if web.is_head(request):
+            payment = await pages.payments.judge(identity, payment_key, amount)
+            if payment.status not in MONEY_TAKEN | HELD:
+                # What GET would say is not known before it is done.
+                return Response("", status_code=202, media_type=HTML)
+        else:
+            payment, _ = await pages.payments.confirm(identity, payment_key, amount, None, current_trace())
     except (PaymentDeclined, AmountMismatch, InvalidState) as refused:
         if not wants_html(request):
             raise
@@ -154,14 +163,7 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
     said = money.of(order, payment)
     if said.kind in money.TOO_LATE and not wants_html(request):
         raise InvalidState("the order had ended when the money came; all of it goes back")
-    status = (
-        202
-        if said.kind in (Money.CHECKING, Money.AWAITED)
-        else InvalidState.status
-        if said.kind in money.TOO_LATE
-        else 200
-    )
-    return await _taken(request, pages, order, payment, status, already=False)
+    return await _taken(request, pages, order, payment, STATUSES.get(said.kind, 200), already=False)
 
 
 async def _order(pages: Pages, payment: Payment) -> Row:
