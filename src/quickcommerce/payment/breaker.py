@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 from quickcommerce.kit.telemetry import log
 from quickcommerce.payment import capture, refunding
 from quickcommerce.payment.codes import trouble
+from quickcommerce.payment.listing import Pages
 from quickcommerce.payment.model import (
     NO_REPLY,
     NOT_SENT,
@@ -28,7 +29,9 @@ from quickcommerce.payment.model import (
     Unknown,
     Unreadable,
 )  # fmt: skip
+from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Said
+from quickcommerce.payment.toss_transactions import NoSuchPage, Page
 
 T = TypeVar("T")
 
@@ -50,8 +53,8 @@ OPEN = Gauge("qc_pg_breaker_open", "Whether calls of this kind are held back bec
 HELD_BACK = Counter("qc_pg_held_back_total", "Calls not made, because the PG fails or had its share", ["call"])
 
 
-class Pg(capture.Pg, refunding.Pg, Protocol):
-    """The payment provider, as captures and refunds ask it."""
+class Pg(capture.Pg, refunding.Pg, Pages, Protocol):
+    """The payment provider, as captures, refunds and reconciliation ask it."""
 
 
 class Turn(Enum):
@@ -125,13 +128,15 @@ class Pace:
     now_s: Callable[[], float]
     _next_s: float = 0
 
-    async def turn(self) -> bool:
-        """Wait for a turn. False, at once, where that would take longer than `TURN_S`; then there is none."""
+    async def turn(self, *, patient: bool = False) -> bool:
+        """Wait for a turn. False, at once, where that would take longer than `TURN_S`; then there is none, but for who
+        is patient.
+        """
         if not self.per_s:
             return True
         now_s = self.now_s()
         at_s = max(self._next_s, now_s)
-        if at_s - now_s > TURN_S:
+        if at_s - now_s > TURN_S and not patient:
             return False
         self._next_s = at_s + 1 / self.per_s
         if at_s > now_s:
@@ -170,6 +175,11 @@ class Sparing:
     async def withdraw(self, asked: Asked) -> Reading:
         """See `Pg`. What is held back was not sent."""
         return await self._ask(self._cancel, lambda: self._pg.withdraw(asked), _unanswered, NOT_READ)
+
+    async def transactions(self, span: Span, after: str | None, limit: int) -> Page | NoSuchPage | Unreadable:
+        """See `Pages`. Nobody waits for the list: its pages wait for their turn, however long the others' line is."""
+        await self._pace.turn(patient=True)
+        return await self._pg.transactions(span, after, limit)
 
     async def _ask(
         self, breaker: Breaker, ask: Callable[[], Awaitable[T]], unanswered: Callable[[T], bool], held_back: T
