@@ -7,7 +7,6 @@ import asyncio
 import base64
 import re
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -32,7 +31,8 @@ from quickcommerce.payment.model import (
 )  # fmt: skip
 from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Means, Refunded, Said, conclude_cancel
-from quickcommerce.payment.toss_payment import payment_of
+from quickcommerce.payment.toss_json import decoded
+from quickcommerce.payment.toss_payment import error_of, payment_of
 from quickcommerce.payment.toss_transactions import NoSuchPage, Page, page, seoul
 
 AGENT = "quickcommerce"
@@ -192,7 +192,6 @@ class Toss:
 
 def _error(content: bytes) -> TossError:
     try:
-        body: Any = msgspec.json.decode(content)
-        return msgspec.convert(body, TossError)
-    except msgspec.MsgspecError:
+        return error_of(decoded(content))
+    except ValueError:
         return TossError()
