@@ -213,7 +213,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     pg = Sparing(toss, settings.pg_calls_per_s)
     payments = _payments(settings, stores.payment, book, Notes(stores.shop, clock), pg, ids, clock, rng)
     mending = Mending(stores.payment, pg, payments.captures, book, clock, ids)
-    reconciling = Reconciling(stores.payment, toss, book, mending, clock, ids)
+    reconciling = Reconciling(stores.payment, pg, book, mending, clock, ids)
     webhooks = Webhooks(stores.payment, clock)
     changes = Changes(stock, sales, coupons, clock, ids)
     place = Place(

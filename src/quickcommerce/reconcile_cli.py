@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.progress import Progress
@@ -12,13 +12,14 @@ from rich.table import Table
 
 from quickcommerce import doctor
 from quickcommerce.app import App
-from quickcommerce.kit.clock import rfc3339, system_clock
+from quickcommerce.kit.clock import SECOND_US, rfc3339, system_clock
 from quickcommerce.kit.days import moment
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.parts import EMULATOR_PREFIX
 from quickcommerce.payment.listing import Unlisted
 from quickcommerce.payment.reconcile import Report
+from quickcommerce.payment.reconcile_model import SETTLE_S
 from quickcommerce.running import Running, alone
 from quickcommerce.settings import EMULATOR, BadSetting, Settings
 from quickcommerce.terminal import DataDir, cells, err, once, out, settings_of
@@ -47,34 +48,58 @@ def reconcile(
     before_us = _moment("--to", until, day_end=True) if until is not None else now_us
     if before_us <= from_us:
         raise BadSetting("--from lies behind --to")
+    if from_us >= now_us - SETTLE_S * SECOND_US:
+        raise BadSetting(f"--from must lie {SETTLE_S} seconds back or more: nothing can be compared that is younger")
     settings = doctor.there(settings_of(data_dir=data_dir))
     # What is logged is what the table says, so people are not told twice.
     by_machine = settings.log_format == "json"
     configure_logs(settings.log_level if by_machine else "CRITICAL", machine=by_machine)
 
-    async def work(app: App) -> tuple[Report, int]:
+    async def work(app: App) -> _Compared:
         if app.flows.emulator:
             await app.flows.emulator.start()
         spans = list(app.flows.reconciling.spans(from_us, before_us))
-        report = Report()
+        done = _Compared(Report(), from_us)
         with Progress(console=err, disable=machine) as progress:
             task = progress.add_task("compared", total=len(spans))
             for span in spans:
-                report += await app.flows.reconciling.span(span, heal=not report_only)
+                try:
+                    report = await app.flows.reconciling.span(span, heal=not report_only)
+                except (Unlisted, Unavailable) as down:
+                    return _Compared(done.report, done.end_us, down)
+                done = _Compared(done.report + report, span.before_us)
                 progress.advance(task)
-        return report, spans[-1].before_us if spans else from_us
+        return done
 
     try:
         with ExitStack() as held:
-            report, end_us = once(_reaching_pg(settings, held), work)
-    except (Unlisted, Unavailable, LedgerError) as down:
-        err.print(f"qc: {down.detail if isinstance(down, Unavailable) else down}", style="red", markup=False)
-        raise typer.Exit(CANNOT) from down
-    if machine:
-        sys.stdout.write(json.dumps(_json(report, from_us, end_us), ensure_ascii=False) + "\n")
-    else:
-        _show(report, end_us)
-    if not report.clear:
+            found = once(_reaching_pg(settings, held), work)
+    except (Unavailable, LedgerError) as down:
+        found = _Compared(Report(), from_us, down)
+    _tell(found, from_us, machine=machine)
+
+
+class _Compared(NamedTuple):
+    """What a comparison came to, up to when, and what ended it early."""
+
+    report: Report
+    end_us: int
+    down: Exception | None = None
+
+
+def _tell(found: _Compared, from_us: int, *, machine: bool) -> None:
+    """Print what was found, and end with the status that says so."""
+    some = found.end_us > from_us
+    if some and machine:
+        sys.stdout.write(json.dumps(_json(found, from_us), ensure_ascii=False) + "\n")
+    elif some:
+        _show(found.report, found.end_us)
+    if found.down:
+        why = found.down.detail if isinstance(found.down, Unavailable) else found.down
+        rest = f"; compared up to {rfc3339(found.end_us)}, go on from there" if some else ""
+        err.print(f"qc: {why}{rest}", style="red", markup=False)
+        raise typer.Exit(CANNOT) from found.down
+    if not found.report.clear:
         raise typer.Exit(1)
 
 
@@ -124,13 +149,14 @@ def _show(report: Report, end_us: int) -> None:
     out.print(f"{compared}: {told or 'everything fits'}{unread}", markup=False)
 
 
-def _json(report: Report, from_us: int, end_us: int) -> dict[str, Any]:
+def _json(found: _Compared, from_us: int) -> dict[str, Any]:
+    report, end_us, down = found
     return {
         "from": rfc3339(from_us),
         "to": rfc3339(end_us),
         "transactions": report.transactions,
         "payments": report.payments,
-        "clear": report.clear,
+        "clear": report.clear and down is None,
         "mismatches": [
             {
                 "kind": each.seen.kind,

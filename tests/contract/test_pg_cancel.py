@@ -12,6 +12,9 @@ from .test_pg_emulator import AMOUNT, KEY, ORDER, Pg, emulator, in_process, pg, 
 
 __all__ = ["pg"]
 
+ACCOUNT = {"bank": "20", "accountNumber": "1002003004005", "holderName": "김하나"}
+"""Where the money of a virtual account goes back to; a card's goes back to the card."""
+
 
 async def cancel(pg: Pg, key: str, *, options: dict[str, Any] | None = None, **body: Any) -> httpx2.Response:
     """Ask for money back; a `cancelReason` of None is left out."""
@@ -78,6 +81,9 @@ async def test_parts_of_it_go_back_until_nothing_is_left(pg: Pg) -> None:
         ({"cancelAmount": AMOUNT + 1}, (403, "NOT_CANCELABLE_AMOUNT")),
         ({"cancelAmount": 100, "refundableAmount": AMOUNT - 1}, (400, "NOT_MATCHES_REFUNDABLE_AMOUNT")),
         ({"refundableAmount": "all"}, (400, "INVALID_REQUEST")),
+        ({"refundReceiveAccount": ACCOUNT}, (400, "INVALID_REQUEST")),
+        ({"currency": "USD"}, (400, "INVALID_REQUEST")),
+        ({"currency": 410}, (400, "INVALID_REQUEST")),
     ],
 )
 async def test_what_does_not_fit_moves_nothing(pg: Pg, body: dict[str, Any], expected: tuple[int, str]) -> None:
@@ -85,7 +91,7 @@ async def test_what_does_not_fit_moves_nothing(pg: Pg, body: dict[str, Any], exp
     assert refusal(await cancel(pg, key, **body)) == expected
     assert await cancelled(pg) == []
     assert (await pg.get(key)).json()["status"] == "DONE"
-    assert (await cancel(pg, key, cancelAmount=100, refundableAmount=AMOUNT)).status_code == 200
+    assert (await cancel(pg, key, cancelAmount=100, refundableAmount=AMOUNT, currency="KRW")).status_code == 200
 
 
 @pytest.mark.parametrize("raw", [b"", b"null", b"[]", b"{", b"[" * 10_000])

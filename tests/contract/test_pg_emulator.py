@@ -1,6 +1,7 @@
 """The PG as the shop's client sees it: one contract, held in process and over real TCP."""
 
 import asyncio
+import base64
 import contextvars
 import random
 import socket
@@ -178,6 +179,11 @@ async def test_what_is_not_there_is_not_found(pg: Pg) -> None:
         ({"Authorization": "Basic dGVzdF9vdGhlcjo="}, (401, "UNAUTHORIZED_KEY")),
         ({"Authorization": "Basic dGVzdF9nc2tfY29udHJhY3Q="}, (403, "INCORRECT_BASIC_AUTH_FORMAT")),
         ({"Authorization": "Basic !"}, (403, "INCORRECT_BASIC_AUTH_FORMAT")),
+        pytest.param(
+            {"Authorization": "Basic " + base64.b64encode(f"{SECRET}:x".encode()).decode()},
+            (403, "INCORRECT_BASIC_AUTH_FORMAT"),
+            id="a password",
+        ),
     ],
 )
 async def test_only_the_secret_key_and_a_colon_are_let_in(

@@ -24,6 +24,7 @@ ROW = {
     "mId": "m", "transactionKey": "T1", "paymentKey": "K1", "orderId": "pay_1", "method": "카드", "status": "DONE",
     "transactionAt": "2026-01-01T09:00:00+09:00", "currency": "KRW", "amount": 5_000, "somethingNew": {"of": "later"},
 }  # fmt: skip
+NO_WON = "its amount is no whole number up to 9007199254740991"
 READ = Transaction("T1", "K1", "pay_1", 5_000, "KRW", cancel=False, at_us=DAY.from_us + 9 * 3_600_000_000)
 
 
@@ -202,10 +203,13 @@ def test_a_time_without_an_offset_is_of_seoul(text: str) -> None:
     [
         ({"status": "REVERSED"}, "it says no status that is known"),
         ({"status": []}, "it says no status that is known"),
-        ({"amount": None}, "its amount is no whole number"),
-        ({"amount": "5000"}, "its amount is no whole number"),
-        ({"amount": True}, "its amount is no whole number"),
-        ({"amount": 0.5}, "its amount is no whole number"),
+        ({"amount": None}, NO_WON),
+        ({"amount": "5000"}, NO_WON),
+        ({"amount": True}, NO_WON),
+        ({"amount": 0.5}, NO_WON),
+        ({"amount": 2**53}, NO_WON),
+        ({"amount": -(2**63)}, NO_WON),
+        ({"amount": 1e300}, NO_WON),
         ({"orderId": ""}, "it has no orderId"),
         ({"orderId": "x" * 65}, "it has no orderId"),
         ({"paymentKey": None}, "it has no paymentKey"),
@@ -220,6 +224,45 @@ def test_a_row_that_cannot_be_read_is_told_and_its_neighbours_are_read(changes: 
     assert [each.transaction_key for each in found.transactions] == ["T0", "T2"]
     assert found.unread == (Unread("T1", reason),)
     assert (found.rows, found.last) == (3, "T2")
+
+
+ODD = {
+    "half a pair": rb'"\ud800"',
+    "no UTF-8": b'"\xff\xfe"',
+    "a line's end in a text": b'"a\n"',
+    "five thousand digits": b"9" * 5_000,
+    "beyond all floats": b"1e999",
+}
+"""What of a row makes the whole page no JSON to a strict reader."""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_value_in_one_row_hides_none_of_its_neighbours(odd: str) -> None:
+    before, row, behind = (json.dumps(ROW | {"transactionKey": f"T{at}"}).encode() for at in range(3))
+    where_it_does_not_matter = row.replace(b'{"of": "later"}', ODD[odd])
+    found = page(b"[" + b",".join([before, where_it_does_not_matter, behind]) + b"]")
+    assert isinstance(found, Page), found
+    assert [each.transaction_key for each in found.transactions] == ["T0", "T1", "T2"]
+    assert [each.won for each in found.transactions] == [5_000] * 3
+    assert all(type(each.won) is int for each in found.transactions)
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize(("value", "known_as"), [(b'"K1"', "T1"), (b"5000", "T1"), (b'"T1"', "")])
+def test_an_odd_value_where_it_matters_costs_its_own_row_alone(odd: str, value: bytes, known_as: str) -> None:
+    before, row, behind = (json.dumps(ROW | {"transactionKey": f"T{at}"}).encode() for at in range(3))
+    found = page(b"[" + b",".join([before, row.replace(value, ODD[odd]), behind]) + b"]")
+    assert isinstance(found, Page), found
+    assert [each.transaction_key for each in found.transactions] == ["T0", "T2"]
+    assert [each.transaction_key for each in found.unread] == [known_as]
+    assert (found.rows, found.last) == (3, "T2")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'[{"a":1}', b"", b"null", b'"[]"'], ids=lambda it: it[:9].decode()
+)
+def test_what_is_no_page_is_none_and_ends_in_a_sentence(content: bytes) -> None:
+    assert str(page(content)).startswith("not a list of transactions")
 
 
 def test_what_is_no_object_is_told_too() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import datetime as dt
 import ipaddress
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from quickcommerce.kit.clock import from_rfc3339
-from quickcommerce.payment.model import NOT_SENT, Asked, Captured, Doubtful, Later, Unknown
+from quickcommerce.payment.model import NOT_SENT, Asked, Captured, Doubtful, Later, Unknown, Unreadable
 from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, Refunded, Said
 from quickcommerce.payment.toss import Toss
@@ -140,6 +141,7 @@ def as_sent(form: str, **facts: object) -> bytes:
 
 CONFIRM_BODY = b'{"paymentKey":"tgen_20260101abc","orderId":"pay_01HXYZ","amount":7300}'
 CANCEL_BODY = '{"cancelReason":"rfd_01HXYZ: 마음이 바뀜","cancelAmount":1000,"refundableAmount":7300}'.encode()
+WITHDRAW_BODY = b'{"cancelReason":"no deposit came in time","refundableAmount":7300}'
 LIST_PATH = "/v1/transactions?startDate=2026-01-01T00%3A00%3A00&endDate=2026-01-02T00%3A00%3A00&limit=100"
 Ask = Callable[[Toss], Awaitable[Any]]
 CALLS: dict[str, tuple[Ask, str, dict[str, Any], bytes]] = {
@@ -151,6 +153,11 @@ CALLS: dict[str, tuple[Ask, str, dict[str, Any], bytes]] = {
         lambda toss: toss.cancel(CANCEL), POSTED,
         {"path": "/v1/payments/tgen_20260101abc/cancel", "key": "key-of-this-refund", "body": CANCEL_BODY}, GIVEN_BACK,
     ),
+    "withdraw": (
+        lambda toss: toss.withdraw(ASKED), POSTED,
+        {"path": "/v1/payments/tgen_20260101abc/cancel", "key": "key-of-this-closing", "body": WITHDRAW_BODY},
+        GIVEN_BACK,
+    ),
     "read by key": (lambda toss: toss.read(ASKED), READ, {"path": "/v1/payments/tgen_20260101abc"}, DONE),
     "read by order": (lambda toss: toss.read_order(ASKED), READ, {"path": "/v1/payments/orders/pay_01HXYZ"}, DONE),
     "transactions": (lambda toss: toss.transactions(SPAN, None, 100), READ, {"path": LIST_PATH}, b"[]"),
@@ -161,12 +168,21 @@ CALLS: dict[str, tuple[Ask, str, dict[str, Any], bytes]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_each_call_is_sent_as_the_pg_documents_it_to_the_byte(call: str) -> None:
+async def test_each_call_is_sent_as_the_pg_documents_it_to_the_byte(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quickcommerce.payment.toss.uuid4", lambda: "key-of-this-closing")
     ask, form, facts, answer = CALLS[call]
     wire = Wire(response("200 OK", answer, "Content-Type: application/json"))
     async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
         await ask(client)
     assert bytes(wire.came) == as_sent(form, host=f"127.0.0.1:{wire.port}", **facts)
+
+
+async def test_an_account_that_could_not_be_closed_is_asked_for_anew_and_not_for_the_answer_of_then() -> None:
+    wire = Wire(response("500 Internal Server Error", b'{"code":"COMMON_ERROR","message":"later"}'))
+    async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
+        assert {type(await client.withdraw(ASKED)) for _ in range(2)} == {Unreadable}
+    keys = re.findall(rb"Idempotency-Key: (\S+)\r\n", wire.came)
+    assert (len(keys), len(set(keys))) == (2, 2), "the PG keeps an error under its key, and would give it for 15 days"
 
 
 async def test_what_the_pg_answers_is_understood() -> None:

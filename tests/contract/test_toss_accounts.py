@@ -40,9 +40,9 @@ async def test_closing_an_account_is_asked_for_in_these_words() -> None:
     assert outcome == Declined("DEPOSIT_CANCELED", "the account was closed before a deposit came")
     [request] = sent
     assert (request.method, str(request.url)) == ("POST", "https://pg.test/v1/payments/key-1/cancel")
-    assert request.content == b'{"cancelReason":"no deposit came in time"}'
+    assert request.content == b'{"cancelReason":"no deposit came in time","refundableAmount":5800}'
     assert request.headers["authorization"] == "Basic " + base64.b64encode(b"test_gsk_x:").decode()
-    assert "idempotency-key" not in request.headers, "a refusal that is kept would be given again for ever"
+    assert request.headers["idempotency-key"] != ASKED.idempotency_key, "a key is of one call"
     await toss.close()
 
 

@@ -21,6 +21,7 @@ from quickcommerce import roles
 from quickcommerce.kit.clock import from_rfc3339
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.payment import webhook_reading, webhook_store, webhooks
+from quickcommerce.payment.attempts import Attempts
 from quickcommerce.payment.model import Asked, Found, Reading, Unreadable
 from quickcommerce.payment.webhooks import KEPT_MAX, Proof, Webhooks
 from quickcommerce.settings import Settings
@@ -59,24 +60,41 @@ async def test_a_capture_whose_reply_was_lost_is_known_as_soon_as_the_pg_tells(t
 
 
 @pytest.mark.usefixtures("both")
-async def test_confirms_webhooks_and_the_due_loop_capture_once_and_say_the_same(tmp_path: Path) -> None:
-    async with told(tmp_path) as w:
-        await w.faults(confirm=[{"kind": "drop-after"}], webhook=[{"kind": "duplicate", "repeat": 3}])
+async def test_confirms_webhooks_and_the_due_loop_capture_once_and_say_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    take_due = Attempts.take_due
+
+    async def counted(self: Attempts, limit: int) -> Any:
+        jobs = await take_due(self, limit)
+        taken.extend(payment.payment_id for payment, _ in jobs)
+        return jobs
+
+    monkeypatch.setattr(Attempts, "take_due", counted)
+    async with told(tmp_path, answer_within_s=10) as w:
         order_id, payment, key = await to_pay(w)
+        news = changed(await at_pg(w, key), status="DONE")
+        # The reply is lost, and the first reading too: all of them come upon an outcome that nobody knows.
+        await w.faults(confirm=[{"kind": "drop-after"}], webhook=[{"kind": "drop-before", "forever": True}])
+        await w.faults(get=[{"kind": "http", "status": 503}, {"kind": "slow", "ms": 3_000, "forever": True}])
         first = asyncio.create_task(w.confirm(payment, key))
 
         async def captured() -> bool:
             return await w.captures(payment["payment_id"]) == 1
 
         await w.until("the PG has captured it", captured, within_s=10)
-        news = changed(await at_pg(w, key))
-        answers, heard = (
-            await asyncio.gather(*(w.confirm(payment, key) for _ in range(19))),
-            await asyncio.gather(*(say(w, news, f"retried-{n % 4}") for n in range(7))),
-        )
-        assert {each.status_code for each in heard} == {200}
-        statuses = {each.status_code for each in [await first, *answers]}
-        assert len(statuses) == 1, "parallel confirms are answered differently"
+        came = len(await kept(w))
+        joined = [asyncio.create_task(w.confirm(payment, key)) for _ in range(19)]
+        hints = [asyncio.create_task(say(w, news, f"retried-{n % 4}")) for n in range(7)]
+        await asyncio.sleep(0)
+        assert not any(each.done() for each in (first, *joined)), "control: they are all under way"
+        answers = [await each for each in (first, *joined)]
+        assert {(await each).status_code for each in hints} == {200}
+        assert len(await kept(w)) - came == 4, "control: the hints were taken"
+        assert set(taken) == {payment["payment_id"]}, "control: the due loop was at it too"
+        assert {each.status_code for each in answers} == {200}
+        assert len({each.content for each in answers}) == 1, "parallel confirms are told different things"
         await w.until_status(order_id, "PAID")
         again = await asyncio.gather(*(w.confirm(payment, key) for _ in range(3)))
         assert {each.status_code for each in again} == {200}

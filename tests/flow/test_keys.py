@@ -7,9 +7,14 @@ import pytest
 
 from flow.acts import MILK, kept, payment_of, pg_client, to_pay
 from flow.invariants import check
+from flow.mismatches import reconcile
 from flow.process import process
+from quickcommerce.kit.auth import Role
+from quickcommerce.payment.mending import End
 from quickcommerce.payment.model import Asked, Declined, Reply
+from quickcommerce.payment.reconcile_model import Kind
 from quickcommerce.settings import LOCAL_PG_KEY
+from stores import metric
 
 pytestmark = pytest.mark.usefixtures("both")
 
@@ -57,6 +62,37 @@ async def test_money_under_a_key_that_nobody_brought_is_for_a_person_to_look_at(
             assert await w.status(order_id) == "PAYING"
         metrics = (await w.http.get("/metrics")).text
         assert 'qc_payment_alerts_total{code="MISMATCH"}' in metrics, "nobody is told"
+
+
+@pytest.mark.parametrize("stray", [-100, 100])
+@pytest.mark.parametrize("same_key", [False, True])
+async def test_a_payment_that_is_paid_already_with_another_sum_is_no_payment_of_the_order(
+    stray: int, same_key: bool, tmp_path: Path
+) -> None:
+    """The PG says ALREADY_PROCESSED_PAYMENT, and what it shows then is not what was asked: nobody may believe it."""
+    async with process(tmp_path) as w:
+        order_id, payment, key = await to_pay(w)
+        won = payment["amount"] + stray
+        other = await w.authenticate(payment, amount=won)
+        body = {"paymentKey": other, "orderId": payment["payment_id"], "amount": won}
+        taken = await w.http.post("/_toss/v1/payments/confirm", json=body, auth=(LOCAL_PG_KEY, ""))
+        assert taken.status_code == 200, taken.text
+        before = metric("qc_payment_alerts_total", code="MISMATCH")
+        async with kept(w, MILK, 2):
+            await w.faults(confirm=[{"kind": "error", "code": "ALREADY_PROCESSED_PAYMENT"}] if same_key else [])
+            assert (await w.confirm(payment, other if same_key else key)).status_code == 202
+            said = [each["outcome"] for each in (await w.ledger())["calls"] if each["kind"] == "confirm"]
+            assert said[:2] == ["done", "error:ALREADY_PROCESSED_PAYMENT"], "control: this is what the PG answers"
+            await asyncio.sleep(300)
+            assert await w.status(order_id) == "PAYING", "another sum was taken for the price, or for a refusal"
+        now = await payment_of(w, {"order_id": order_id, "user_id": 7})
+        assert (now["status"], now["attempts"][-1]["outcome"]) == ("UNKNOWN", None)
+        assert metric("qc_payment_alerts_total", code="MISMATCH") > before, "nobody is told"
+        found = await reconcile(w)
+        assert [(each.seen.kind, each.verdict.end) for each in found.looked] == [(Kind.CAPTURED_NOT_RECORDED, End.LEFT)]
+        human = await w.get("/v1/ops/attention", user=1, role=Role.MASTER)
+        assert ("mismatch", order_id) in [(each["why"], each["order_id"]) for each in human["items"]]
+        assert await w.captures(payment["payment_id"]) == 1
 
 
 async def test_the_end_of_an_attempt_stays_when_later_readings_say_the_same(tmp_path: Path) -> None:

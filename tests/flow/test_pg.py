@@ -11,6 +11,7 @@ from flow.acts import MILK, calls, kept, order, payment_of, to_pay
 from flow.invariants import check
 from flow.process import process
 from quickcommerce.payment.model import Asked, Reply
+from stores import metric
 from world import World
 
 Fault = dict[str, Any]
@@ -183,6 +184,23 @@ async def test_each_class_of_codes_says_what_it_means_to_the_buyer(code: str, to
             elif told == 503:
                 assert answer.headers["Retry-After"]
             await ends_paid(w, order_id, payment)
+
+
+@pytest.mark.parametrize(
+    ("code", "alerts"),
+    [("INVALID_REQUEST", 1), ("BELOW_MINIMUM_AMOUNT", 1), pytest.param("REJECT_CARD_PAYMENT", 0, id="control")],
+)
+async def test_a_request_that_the_pg_does_not_take_ends_the_attempt_and_is_told_to_somebody(
+    code: str, alerts: int, tmp_path: Path
+) -> None:
+    async with process(tmp_path) as w:
+        _, payment, key = await to_pay(w)
+        before = metric("qc_payment_alerts_total", code=code)
+        await w.faults(confirm=[{"kind": "error", "code": code}])
+        assert (await w.confirm(payment, key)).status_code == 402
+        assert metric("qc_payment_alerts_total", code=code) - before == alerts, (
+            "the shop asks wrongly, and nobody knows"
+        )
 
 
 async def test_five_minutes_of_errors_lose_no_order_and_flood_nobody(tmp_path: Path) -> None:

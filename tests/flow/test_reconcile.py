@@ -12,6 +12,7 @@ from flow.mismatches import GOODS, HEALS, INJECT, inject, reconcile, settle, tol
 from quickcommerce.kit.auth import Role
 from quickcommerce.payment import reconcile as reconcile_module
 from quickcommerce.payment.mending import End
+from quickcommerce.payment.model import Asked, Unreadable
 from quickcommerce.payment.reconcile_model import Kind, Mismatch, compare
 from world import World, world
 
@@ -94,3 +95,18 @@ async def test_a_span_in_many_parts_finds_each_mismatch_once(tmp_path: Path, mon
             assert told(found.looked) == made
             assert len(found.looked) == len(made), "one of them stands in two parts"
         assert Counter(each.verdict.end for each in found.looked) == {End.LEFT: 12, End.HEALED: 6, End.TOLD: 3}
+
+
+async def test_the_list_is_read_whole_in_its_turn_among_the_calls_that_the_pg_is_given(tmp_path: Path) -> None:
+    async with world(tmp_path, loops=False, goods=GOODS, payment_window_s=HOURS_S, pg_calls_per_s=1) as w:
+        payments = [await paid(w) for _ in range(4)]
+        await settle()
+        began_s, before = asyncio.get_running_loop().time(), len((await w.ledger())["calls"])
+        asked = Asked("no-such-key", payments[0]["payment_id"], payments[0]["amount"], "none")
+        crowd = [asyncio.create_task(w.app.flows.captures.pg.read_order(asked)) for _ in range(5)]
+        await asyncio.sleep(0)
+        found = await replace(w.app.flows.reconciling, page=1).span(whole(w), heal=False)
+        took_s, made = asyncio.get_running_loop().time() - began_s, len((await w.ledger())["calls"]) - before
+        assert sum(isinstance(reading, Unreadable) for reading in await asyncio.gather(*crowd)) == 3, "control: a line"
+        assert (found.transactions, made) == (4, 2 + 4 + 1), "the list gave up its turn"
+        assert took_s >= made - 1, f"{made} calls in {took_s} s: the PG is flooded by one who has no buyer waiting"

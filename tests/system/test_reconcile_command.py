@@ -13,6 +13,7 @@ import httpx2
 from faults import differences
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, rfc3339, system_clock
+from quickcommerce.payment.reconcile import SPAN_S
 from quickcommerce.settings import LOCAL_PG_KEY
 from quickcommerce.toss_emulator import AppTransport, Emulator
 from system.process import Process, closing, qc, qc_async, until
@@ -25,10 +26,10 @@ FROM = rfc3339(system_clock() - 2 * 86_400 * SECOND_US)[:10]
 LOST = "captured-not-recorded"
 
 
-async def nobodys_money(folder: Path) -> None:
+async def nobodys_money(folder: Path, ago_s: int = AGO_S) -> None:
     """Ten minutes ago the PG captured what no shop of ours has sold."""
     emulator = Emulator(
-        data_dir=folder, secret_key=LOCAL_PG_KEY, now_us=lambda: system_clock() - AGO_S * SECOND_US,
+        data_dir=folder, secret_key=LOCAL_PG_KEY, now_us=lambda: system_clock() - ago_s * SECOND_US,
         rng=random.Random(1),
     )  # fmt: skip
     await emulator.start()
@@ -88,6 +89,7 @@ async def test_what_cannot_be_compared_ends_in_one_sentence_and_another_status(t
     for arguments, said in (
         (["--from", "yesterday"], "--from yesterday must be a date such as 2026-01-31"),
         (["--from", "2026-02-02", "--to", "2026-02-01"], "--from lies behind --to"),
+        (["--from", "2099-01-01", "--to", "2099-02-01"], "nothing can be compared that is younger"),
     ):
         refused = await qc_async(tmp_path, "reconcile", *arguments)
         assert (refused.returncode, refused.stdout) == (2, "")
@@ -96,6 +98,30 @@ async def test_what_cannot_be_compared_ends_in_one_sentence_and_another_status(t
     assert (down.returncode, down.stdout) == (2, "")
     assert "qc: the PG's list of transactions cannot be read" in down.stderr
     assert "Traceback" not in down.stderr
+
+
+async def test_what_was_found_before_the_pg_refuses_is_told_and_from_when_to_go_on(tmp_path: Path) -> None:
+    await stock_up(tmp_path)
+    (tmp_path / "pg").mkdir()
+    await nobodys_money(tmp_path / "pg", ago_s=86_400)
+    begin_us = system_clock() - (86_400 + 3_600) * SECOND_US
+    first_span = {"kind": "ok", "repeat": 2}
+    pg, ran = Process(tmp_path / "pg", "emulator", "--port", "0"), []
+    async with client() as http, closing(pg):
+        await pg.start()
+        for form in ((), ("--json",)):
+            script = {"transactions": [first_span, {"kind": "http", "status": 429, "forever": True}]}
+            assert (await http.put(f"{pg.url}/emulator/faults", json=script)).status_code == 200
+            command = ("reconcile", "--from", rfc3339(begin_us), "--report-only", *form)
+            ran.append(await qc_async(tmp_path, *command, pg_url=pg.url))
+    end = rfc3339(begin_us + SPAN_S * SECOND_US)
+    for told in ran:
+        assert told.returncode == 2, told.stderr
+        assert "foreign-0001" in told.stdout, "what was found is lost"
+        assert "HTTP 429" in told.stderr
+        assert f"compared up to {end}, go on from there" in told.stderr
+    report = json.loads(ran[1].stdout)
+    assert (report["to"], report["clear"]) == (end, False)
 
 
 async def test_a_running_shop_that_does_not_say_where_it_is_can_be_named(tmp_path: Path) -> None:

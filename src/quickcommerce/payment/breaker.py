@@ -7,6 +7,7 @@ could be read. Readings and refunds go before captures: what is under way is kno
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from quickcommerce.kit.telemetry import log
 from quickcommerce.payment import capture, refunding
 from quickcommerce.payment.capture import HELD, held
 from quickcommerce.payment.codes import trouble
+from quickcommerce.payment.listing import Pages
 from quickcommerce.payment.model import (
     NO_REPLY,
     NOT_SENT,
@@ -30,7 +32,9 @@ from quickcommerce.payment.model import (
     Unknown,
     Unreadable,
 )  # fmt: skip
+from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Said
+from quickcommerce.payment.toss_transactions import NoSuchPage, Page
 
 T = TypeVar("T")
 
@@ -54,8 +58,8 @@ OPEN = Gauge("qc_pg_breaker_open", "Whether calls of this kind are held back bec
 HELD_BACK = Counter("qc_pg_held_back_total", "Calls not made, because the PG fails or had its share", ["call"])
 
 
-class Pg(capture.Pg, refunding.Pg, Protocol):
-    """The payment provider, as captures and refunds ask it."""
+class Pg(capture.Pg, refunding.Pg, Pages, Protocol):
+    """The payment provider, as captures, refunds and reconciliation ask it."""
 
 
 class Turn(Enum):
@@ -193,6 +197,11 @@ class Sparing:
     async def withdraw(self, asked: Asked) -> Reading:
         """See `Pg`. What is held back was not sent."""
         return await self._ask(self._cancel, lambda: self._pg.withdraw(asked), _unanswered, _not_read)
+
+    async def transactions(self, span: Span, after: str | None, limit: int) -> Page | NoSuchPage | Unreadable:
+        """See `Pages`. Nobody waits for the list: its pages wait for their turn, however long the others' line is."""
+        await self._pace.turn(math.inf)
+        return await self._pg.transactions(span, after, limit)
 
     async def _ask(
         self,

@@ -17,6 +17,7 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.problem import Problem, Unavailable
 from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
+from quickcommerce.payment.codes import REFUSED_REQUEST
 from quickcommerce.payment.deposit_model import Awaiting
 from quickcommerce.payment.model import (
     MISMATCH,
@@ -43,6 +44,8 @@ from quickcommerce.payment.store import Attempt, Payment
 
 OUTCOMES = Counter("qc_payment_outcomes_total", "What attempts to capture came to", ["outcome"])
 ALERTS = Counter("qc_payment_alerts_total", "Outcomes that somebody must look at", ["code"])
+ALERTING = REFUSED_REQUEST | {MISMATCH.code}
+"""The codes of outcomes that somebody must look at, whatever else they are."""
 
 
 HELD = "PG_RESTS"
@@ -217,7 +220,7 @@ class Captures:
         outcome = settled.outcome
         OUTCOMES.labels(type(outcome).__name__).inc()
         code = getattr(outcome, "code", None)
-        alert = (isinstance(outcome, Later) and outcome.ours) or code == MISMATCH.code
+        alert = (isinstance(outcome, Later) and outcome.ours) or code in ALERTING
         if alert:
             ALERTS.labels(code).inc()
         (log.error if alert else log.info)(

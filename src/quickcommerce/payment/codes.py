@@ -33,7 +33,9 @@ OURS = frozenset(
 """Our keys or our contract are wrong; the buyer is not to blame, and the PG did not look at the payment."""
 
 REFUSED_REQUEST = frozenset({"INVALID_REQUEST", "BELOW_MINIMUM_AMOUNT"})
-"""What was sent does not fit what the buyer authenticated: this key can never be captured for this payment."""
+"""What was sent does not fit what the buyer authenticated, or what the PG takes: this key can never be captured for
+this payment. The buyer may have caused it, or we have: the attempt is over, and somebody must look.
+"""
 
 ABSENT = frozenset({"NOT_FOUND_PAYMENT_SESSION", "NOT_FOUND_PAYMENT", "NOT_FOUND"})
 """The key or the session is not there (any more): read back once, then the attempt is over."""

@@ -6,9 +6,10 @@ What its error codes mean is in `codes.py`.
 import asyncio
 import base64
 import re
+from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx2
 import msgspec
@@ -32,7 +33,8 @@ from quickcommerce.payment.model import (
 )  # fmt: skip
 from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Means, Refunded, Said, conclude_cancel
-from quickcommerce.payment.toss_payment import payment_of
+from quickcommerce.payment.toss_json import decoded
+from quickcommerce.payment.toss_payment import error_of, payment_of
 from quickcommerce.payment.toss_transactions import NoSuchPage, Page, page, seoul
 
 AGENT = "quickcommerce"
@@ -148,11 +150,13 @@ class Toss:
     async def withdraw(self, asked: Asked) -> Reading:
         """Close an account into which no deposit has come.
 
-        There is no Idempotency-Key: one that is closed or paid into refuses (money goes back only to an account that is
-        named), and a refusal that is kept would be given again for ever.
+        Each time it is asked for under another Idempotency-Key: one that is closed or paid into refuses (money goes
+        back only to an account that is named), and a refusal that is kept would be given again for ever. To close it
+        twice is no harm.
         """
         path = f"/v1/payments/{quote(asked.payment_key, safe='')}/cancel"
-        return await self._read(path, {"cancelReason": "no deposit came in time"})
+        body = {"cancelReason": "no deposit came in time", "refundableAmount": asked.amount}
+        return await self._read(path, body, {"Idempotency-Key": str(uuid4())})
 
     async def transactions(self, span: Span, after: str | None, limit: int) -> Page | NoSuchPage | Unreadable:
         """At most `limit` of what moved in a span, widened to whole seconds, behind a transaction."""
@@ -172,12 +176,14 @@ class Toss:
             return NoSuchPage()
         return Unreadable(f"HTTP {answer.status_code} {told.code}")
 
-    async def _read(self, path: str, body: dict[str, str] | None = None) -> Reading:
+    async def _read(
+        self, path: str, body: Mapping[str, object] | None = None, headers: dict[str, str] | None = None
+    ) -> Reading:
         """What a GET says, or a POST of a body."""
         try:
             async with asyncio.timeout(self._read_deadline_s):
                 method = "POST" if body else "GET"
-                answer = await self._reading.request(method, path, json=body)
+                answer = await self._reading.request(method, path, json=body, headers=headers)
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unreadable(type(error).__name__)
         if answer.status_code == httpx2.codes.OK:
@@ -196,7 +202,6 @@ class Toss:
 
 def _error(content: bytes) -> TossError:
     try:
-        body: Any = msgspec.json.decode(content)
-        return msgspec.convert(body, TossError)
-    except msgspec.MsgspecError:
+        return error_of(decoded(content))
+    except ValueError:
         return TossError()

@@ -5,19 +5,14 @@ from typing import Any
 
 import msgspec
 
+from quickcommerce.payment.codes import TossError
 from quickcommerce.payment.deposit_model import Account
 from quickcommerce.payment.model import Cancelled, Found, Unreadable
+from quickcommerce.payment.toss_json import decoded, whole
 from quickcommerce.payment.toss_transactions import SEOUL
 
 SECRET_MAX = 64
 """Characters that the secret of a payment may have; Toss promises at most 50."""
-
-
-class TossFailure(msgspec.Struct):
-    """Why a payment failed, in a read payment."""
-
-    code: str = ""
-    message: str = ""
 
 
 class TossPayment(msgspec.Struct, rename="camel"):
@@ -26,9 +21,9 @@ class TossPayment(msgspec.Struct, rename="camel"):
     payment_key: str
     order_id: str
     status: str
-    total_amount: int
-    currency: str = "KRW"
-    failure: TossFailure | None = None
+    total_amount: Any
+    currency: str | None = None
+    failure: Any = None
     balance_amount: Any = None
     cancels: Any = None
     secret: Any = None
@@ -40,20 +35,30 @@ class TossPayment(msgspec.Struct, rename="camel"):
 def payment_of(content: bytes) -> Found | Unreadable:
     """A payment as an answer of Toss tells it."""
     try:
-        payment = msgspec.json.decode(content, type=TossPayment)
-    except msgspec.DecodeError as error:
+        payment = msgspec.convert(decoded(content), TossPayment)
+    except ValueError as error:
         return Unreadable(f"not a payment: {error}")
-    failure = payment.failure or TossFailure()
+    amount = whole(payment.total_amount)
+    if amount is None:
+        return Unreadable("not a payment: its totalAmount is no whole number")
+    failure = error_of(payment.failure)
     cancels = _cancels(payment.cancels)
     given_back = sum(each.amount for each in cancels)
-    left = payment.balance_amount
+    left = whole(payment.balance_amount)
     return Found(
-        payment.payment_key, payment.order_id, payment.total_amount, payment.currency, payment.status,
-        failure.code, failure.message, left if type(left) is int else payment.total_amount - given_back, cancels,
+        payment.payment_key, payment.order_id, amount, payment.currency or "KRW", payment.status,
+        failure.code, failure.message, amount - given_back if left is None else left, cancels,
         payment.secret if isinstance(payment.secret, str) and len(payment.secret) <= SECRET_MAX else "",
         _account(payment.virtual_account) if payment.status == "WAITING_FOR_DEPOSIT" else None,
         isinstance(payment.virtual_account, dict) and not payment.approved_at,
     )  # fmt: skip
+
+
+def error_of(told: Any) -> TossError:
+    """What an error, or the failure of a payment, tells; whatever it does not tell in a text is empty."""
+    texts = [told.get(name) if isinstance(told, dict) else None for name in ("code", "message")]
+    code, message = (text if isinstance(text, str) else "" for text in texts)
+    return TossError(code, message)
 
 
 def _cancels(told: Any) -> tuple[Cancelled, ...]:
@@ -62,9 +67,10 @@ def _cancels(told: Any) -> tuple[Cancelled, ...]:
     for each in told if isinstance(told, list) else []:
         names = ("cancelAmount", "transactionKey", "cancelReason")
         amount, key, reason = (each.get(name) for name in names) if isinstance(each, dict) else (None, None, None)
-        if type(amount) is int:
+        won = whole(amount)
+        if won is not None:
             key, reason = (text if isinstance(text, str) else "" for text in (key, reason))
-            found.append(Cancelled(amount, key, reason))
+            found.append(Cancelled(won, key, reason))
     return tuple(found)
 
 

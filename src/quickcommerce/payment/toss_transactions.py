@@ -7,6 +7,7 @@ import msgspec
 
 from quickcommerce.kit.clock import SECOND_US
 from quickcommerce.payment.reconcile_model import Transaction
+from quickcommerce.payment.toss_json import WON_MAX, decoded, sound, whole
 
 SEOUL = timezone(timedelta(hours=9))
 """Toss's times; Korea has had no other offset since 1988."""
@@ -54,9 +55,11 @@ def seoul(at_us: int) -> str:
 def page(content: bytes) -> Page | str:
     """Read a page; where it is none, why."""
     try:
-        rows = msgspec.json.decode(content, type=list[Any])
-    except msgspec.DecodeError as error:
+        rows = decoded(content)
+    except ValueError as error:
         return f"not a list of transactions: {error}"
+    if not isinstance(rows, list):
+        return "not a list of transactions"
     moved: list[Transaction] = []
     waiting: list[Transaction] = []
     unread: list[Unread] = []
@@ -82,8 +85,7 @@ def _transaction(row: Any) -> Transaction | None:
         raise ValueError("it says no status that is known")
     texts = {"currency": "KRW"} | {name: row[name] for name in LONGEST if name in row}
     for name, most in LONGEST.items():
-        text = texts.get(name)
-        if not isinstance(text, str) or not 0 < len(text) <= most:
+        if not 0 < len(sound(texts.get(name))) <= most:
             raise ValueError(f"it has no {name}")
     return Transaction(
         texts["transactionKey"], texts["paymentKey"], texts["orderId"], _won(row.get("amount")), texts["currency"],
@@ -93,10 +95,10 @@ def _transaction(row: Any) -> Transaction | None:
 
 def _won(amount: Any) -> int:
     """A cancel may be told as a negative amount: which way money went, its status says."""
-    # bool is an int to Python, and `true` is no amount.
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or amount != amount // 1:
-        raise ValueError("its amount is no whole number")
-    return abs(int(amount))
+    won = whole(amount)
+    if won is None:
+        raise ValueError(f"its amount is no whole number up to {WON_MAX}")
+    return abs(won)
 
 
 def _at_us(text: Any) -> int:
@@ -109,5 +111,4 @@ def _at_us(text: Any) -> int:
 
 
 def _key(row: Any) -> str | None:
-    key = row.get("transactionKey") if isinstance(row, dict) else None
-    return key if isinstance(key, str) and key else None
+    return sound(row.get("transactionKey")) or None if isinstance(row, dict) else None

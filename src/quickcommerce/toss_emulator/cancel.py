@@ -23,13 +23,14 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class CancelAsk(msgspec.Struct, frozen=True):
-    """A cancel request. `amount` None: all that is left; `refundable` None: whatever is left; `account_fault`: the
-    error code for the account to which a virtual account's money is to be sent back.
+    """A cancel request. `amount` None: all that is left; `refundable` None: whatever is left; `to_account`: it names an
+    account to which a virtual account's money is to be sent back; `account_fault`: the error code for that.
     """
 
     reason: str
     amount: int | None
     refundable: int | None
+    to_account: bool
     account_fault: str | None
 
 
@@ -47,9 +48,10 @@ def read_cancel(raw: bytes) -> CancelAsk | None:
     # bool is an int to Python, and `true` is not an amount.
     if not all(value is None or (type(value) is int and 0 <= value <= MAX_AMOUNT) for value in (amount, refundable)):
         return None
-    if amount == 0:
+    if amount == 0 or body.get("currency") not in (None, "KRW"):
         return None
-    return CancelAsk(reason, amount, refundable, account_fault(body.get("refundReceiveAccount")))
+    account = body.get("refundReceiveAccount")
+    return CancelAsk(reason, amount, refundable, account is not None, account_fault(account))
 
 
 def left_of(payment: Payment, cancels: Sequence[Cancel]) -> int:
@@ -64,6 +66,8 @@ def cancel_refusal(payment: Payment, ask: CancelAsk, left: int, now_us: int) -> 
         return "ALREADY_CANCELED_PAYMENT"
     if status not in ("WAITING_FOR_DEPOSIT", "DONE", "PARTIAL_CANCELED"):
         return "NOT_CANCELABLE_PAYMENT"
+    if ask.to_account and payment.method != METHOD:
+        return "INVALID_REQUEST"
     if ask.refundable is not None and ask.refundable != left:
         return "NOT_MATCHES_REFUNDABLE_AMOUNT"
     if ask.amount is not None and ask.amount > left:

@@ -166,10 +166,10 @@ class Gateway:
         if scheme.lower() != "basic":
             return "UNAUTHORIZED_KEY"
         try:
-            user, colon, _ = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+            user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
         except ValueError:
             return "INCORRECT_BASIC_AUTH_FORMAT"
-        if not colon:
+        if not colon or password:
             return "INCORRECT_BASIC_AUTH_FORMAT"
         return None if hmac.compare_digest(user, self._secret_key) else "UNAUTHORIZED_KEY"
 
