@@ -1,0 +1,74 @@
+"""P8: several api processes."""
+
+from bench.figures import Chart, Count, Figure, Round
+from bench.front import one_port
+from bench.room import Room, workload
+from bench.saturate import Measured, Workload, measured
+from bench.shapes import spread
+
+name = "P8"
+what = "1, 2 and 4 api processes of 0.25 vCPU each behind one port (haproxy), MariaDB and Redis, 128 connections (wrk)"
+target = "at least 0.8 of linear while the database has CPU left; what ends it is named"
+
+VCPU = 0.25
+SIZES = (1, 2, 4)
+FULL = 0.95
+"""The share of what it may have from which on something is at its limit."""
+
+
+async def run(room: Room) -> list[Round]:
+    """See `targets.table`."""
+    load = workload("scale-out", Workload)
+    rounds = []
+    for number in range(1, room.runs + 1):
+        figures: list[Figure] = []
+        counts: list[Count] = []
+        faults: list[str] = []
+        charts: list[Chart] = []
+        notes: list[str] = []
+        single_per_s = 0.0
+        for size in SIZES:
+            room.tell(f"{name} run {number} of {room.runs}, api processes: {size}")
+            async with spread(room, load.goods, vcpu=VCPU, api=size) as shop, one_port(shop.urls, room.folder) as proxy:
+                proxied_s = proxy.cpu_s
+                seen = await measured(room, shop, load, url=proxy.url)
+                seen.cpu_s["haproxy"] = proxy.cpu_s - proxied_s
+            per_s = seen.answers.accepted_per_s
+            single_per_s = single_per_s or per_s
+            figures += _figures(seen, size, per_s / size / max(single_per_s, 1e-9))
+            notes.append(f"{size} api: at its limit was {limit(seen, size, limited=room.place is not None)}.")
+            counts += seen.counts
+            faults += seen.faults
+            charts += seen.charts(f"{size} api")
+        rounds.append(Round(figures, counts, faults, charts, notes))
+    return rounds
+
+
+def limit(seen: Measured, size: int, *, limited: bool) -> str:
+    """What kept the rate from being higher."""
+    span_s = seen.answers.span_s
+    if limited and _api_s(seen) >= FULL * VCPU * size * span_s:
+        return "the CPU that the api processes may have"
+    if seen.idle <= 1 - FULL:
+        greediest = max(seen.cpu_s, key=lambda name: seen.cpu_s[name])
+        return f"the CPU of the machine, most of it used by {greediest}"
+    return "no CPU: orders waited for each other or for the disk"
+
+
+def _figures(seen: Measured, size: int, of_linear: float) -> list[Figure]:
+    span_s = max(seen.answers.span_s, 1e-9)
+    others_s = sum(seen.cpu_s.values()) - _api_s(seen) - seen.cpu_s["mariadb"] - seen.cpu_s["haproxy"]
+    return [
+        Figure(f"{size} api: orders", seen.answers.accepted_per_s, "/s"),
+        Figure(f"{size} api: of linear", of_linear, "", least=0.8 if size > 1 else None),
+        Figure(f"{size} api: p99", seen.answers.percentile_ms(99), "ms"),
+        Figure(f"{size} api: CPU of api", _api_s(seen) / span_s, "cores"),
+        Figure(f"{size} api: CPU of MariaDB", seen.cpu_s["mariadb"] / span_s, "cores"),
+        Figure(f"{size} api: CPU of haproxy", seen.cpu_s["haproxy"] / span_s, "cores"),
+        Figure(f"{size} api: CPU of the rest", others_s / span_s, "cores"),
+        Figure(f"{size} api: machine idle", 100 * seen.idle, "%"),
+    ]
+
+
+def _api_s(seen: Measured) -> float:
+    return sum(seconds for name, seconds in seen.cpu_s.items() if name.startswith("api-"))
