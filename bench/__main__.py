@@ -24,6 +24,7 @@ from quickcommerce.bench.wire import NoAnswerError
 
 OUT = Path("build/bench")
 BAD_USAGE = 2
+OTHERWISE = "Any other first word goes to `qc bench`, against a shop that runs already: scripts/bench orders --help"
 
 
 def main(words: Sequence[str]) -> int:
@@ -42,17 +43,18 @@ def main(words: Sequence[str]) -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     try:
         return asyncio.run(_measure(chosen, asked, console))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("stopped; what was measured before is kept")
         return 1
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog=OTHERWISE)
     parser.add_argument("names", nargs="+", metavar="TARGET", help="P2, P3 ...; all; list shows them")
     parser.add_argument("--runs", type=int, default=3, help="how often each is measured (3)")
     parser.add_argument("--out", type=Path, default=OUT, help=f"where results and report are kept ({OUT})")
     parser.add_argument("--scale", type=float, default=1.0, help="below 1: a smaller load, to try a target out")
+    parser.add_argument("--keep", action="store_true", help="leave the data and the logs of the processes")
     asked = parser.parse_args(words)
     if asked.runs < 1 or not 0 < asked.scale <= 1:
         parser.error("--runs must be at least 1, --scale above 0 and at most 1")
@@ -70,7 +72,7 @@ async def _measure(chosen: Sequence[Target], asked: argparse.Namespace, console:
     words = [] if asked.runs == 3 else [f"--runs {asked.runs}"]
     words += [] if asked.scale == 1 else [f"--scale {asked.scale:g}"]
     verdicts = []
-    async with room.opened(runs=asked.runs, scale=asked.scale, tell=tell) as where:
+    async with room.opened(runs=asked.runs, scale=asked.scale, keep=asked.keep, tell=tell) as where:
         for target in chosen:
             command = " ".join(["scripts/bench", target.name, *words])
             result = await _result(target, where, command)

@@ -21,7 +21,10 @@ class Workload(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of it; `before` is the warm-up, which is counted too. `cpu_s` are CPU seconds by process, from before the first order to after the last document."""
+    """What came of it; `before` is the warm-up, which is counted too.
+
+    `cpu_s` are CPU seconds by process, from before the first order to after the last document.
+    """
 
     before: Report
     report: Report

@@ -14,7 +14,7 @@ from bench.results import Result
 
 COLOURS = "#0b6e4f #d1495b #30638e #edae49 #7b4b94 #5f5f5f".split()
 PERCENTILES = "percentile"
-TICKS = (1, 50, 90, 99, 99.9, 99.99)
+TICKS = {1: "", 50: "50", 90: "90", 99: "99", 99.9: "99.9", 99.99: "99.99", 100: "max"}
 SIZE_IN = (7.0, 3.6)
 DOTS_PER_IN = 150
 DATELESS = {"svg": {"Date": None}, "png": {}}
@@ -49,7 +49,7 @@ def _draw(result: Result, charts: Sequence[Chart], folder: Path) -> Path:
         else:
             axes.set_ylim(bottom=0)
         if _by_percentile(first):
-            axes.set_xticks(_spread(TICKS), [f"{tick:g}" for tick in TICKS])
+            axes.set_xticks(_spread(list(TICKS)), list(TICKS.values()))
         if labels:
             axes.legend(fontsize=8)
         for kind, metadata in DATELESS.items():
@@ -69,5 +69,8 @@ def _by_percentile(chart: Chart) -> bool:
 
 
 def _spread(percentages: Sequence[float]) -> list[float]:
-    """So that each further nine takes the same room: 90, 99 and 99.9 are equally far from each other."""
+    """So that each further nine takes the same room: 90, 99 and 99.9 are equally far from each other.
+
+    The end of it, 100, stands where 99.999 would.
+    """
     return [-log10(max(1 - percent / 100, 1e-5)) for percent in percentages]

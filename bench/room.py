@@ -73,8 +73,11 @@ def workload(name: str, kind: type[T]) -> T:
 
 
 @asynccontextmanager
-async def opened(*, runs: int, scale: float, tell: Callable[[str], None]) -> AsyncIterator[Room]:
-    """A room, whose folder and servers are gone afterwards. It lies on the disk of this repository, not in memory."""
+async def opened(*, runs: int, scale: float, keep: bool, tell: Callable[[str], None]) -> AsyncIterator[Room]:
+    """A room on the disk of this repository, not in memory. Its servers are gone afterwards, and so is its folder.
+
+    `keep` leaves the folder, for whoever wants to read the logs of the processes.
+    """
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=build))
@@ -88,4 +91,7 @@ async def opened(*, runs: int, scale: float, tell: Callable[[str], None]) -> Asy
         yield room
     finally:
         await room.close()
-        shutil.rmtree(folder)
+        if keep:
+            tell(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder)

@@ -2,7 +2,8 @@
 
 import asyncio
 import csv
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import msgspec
 
 from bench import http, processes
-from bench.processes import QC, Running
+from bench.processes import OPEN_WITHIN_S, QC, Failed, Running
 from bench.room import Room
 from bench.servers import Server
 
+SETTLED_S = 3.0
+"""For so long nothing must have moved."""
 OTHERS = ("relay", "payment", "history", "sweeper")
 EVERYWHERE: dict[str, object] = {
     "profile": "local",
@@ -110,33 +113,39 @@ async def spread(
         pg = await start("emulator", "emulator")
         settings["pg_url"] = pg.url
         await _stock(folder, goods, settings)
-        async with asyncio.TaskGroup() as group:
-            answering = [
-                group.create_task(start(f"api-{at}", "run", "--role", "api", vcpu=vcpu)) for at in range(1, api + 1)
-            ]
-            helping = [
-                group.create_task(start(f"{role}-{at}", "run", "--role", role))
-                for role in OTHERS
-                for at in range(1, others + 1)
-            ]
-        answerers = tuple(task.result() for task in answering)
-        rest = (pg, *(task.result() for task in helping))
-        await http.until_ready([running.url for running in (*answerers, *rest[1:])])
-        urls = tuple(running.url for running in answerers)
-        shop = Shop(urls[0], urls, pg.url, answerers, rest, servers.running)
+        running = await _together(
+            [start(f"api-{at}", "run", "--role", "api", vcpu=vcpu) for at in range(1, api + 1)]
+            + [start(f"{role}-{at}", "run", "--role", role) for role in OTHERS for at in range(1, others + 1)]
+        )
+        await http.until_ready([each.url for each in running])
+        urls = tuple(each.url for each in running[:api])
+        shop = Shop(urls[0], urls, pg.url, running[:api], (pg, *running[api:]), servers.running)
         await _settled(shop, members=3 * others)
         yield shop
 
 
+async def _together(starting: Sequence[Coroutine[None, None, Running]]) -> tuple[Running, ...]:
+    """Start processes at once; when one fails, the starts of the others are given up. Raises Failed."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in starting]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return tuple(task.result() for task in tasks)
+
+
 async def _settled(shop: Shop, members: int) -> None:
-    """Wait until the groups on Kafka are whole: whoever has just joined moves the partitions of the others."""
+    """Wait until the groups on Kafka are whole: whoever has just joined moves the partitions of the others.
+
+    Raises Failed when that takes too long.
+    """
+    until_s = time.monotonic() + OPEN_WITHIN_S
     seen = (-1, -1)
     while (now := await shop.rebalances()) != seen or now[0] < members:
+        if time.monotonic() > until_s:
+            raise Failed(f"the groups on Kafka do not settle: {now[0]} rebalances, {members} members")
         seen = now
         await http.pause(SETTLED_S)
-
-
-SETTLED_S = 3.0
 
 
 async def _stock(folder: Path, goods: Goods, settings: dict[str, object]) -> None:
