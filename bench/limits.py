@@ -40,6 +40,13 @@ class Group:
         name, per_s = ("throttled_time", 1e9) if self.version == 1 else ("throttled_usec", 1e6)
         return stat(self.folder / "cpu.stat").get(name, 0) / per_s
 
+    def lift(self) -> None:
+        """Let its processes have all the CPU there is."""
+        if self.version == 1:
+            (self.folder / "cpu.cfs_quota_us").write_text("-1")
+        else:
+            (self.folder / "cpu.max").write_text(f"max {PERIOD_US}")
+
     def close(self) -> None:
         """Remove the group. A process that has just ended may linger in it for a moment."""
         until_s = time.monotonic() + END_WITHIN_S
