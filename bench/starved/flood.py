@@ -1,0 +1,67 @@
+"""Order events poured onto a topic at a steady rate, whether or not anybody keeps up."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+from confluent_kafka import Producer
+
+from bench.yardstick import ids
+
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+_EVENT = (
+    b'{"order":{"order_id":"%s","user_id":7,"status":"PLACED","version":1,"lines":[{"product_id":1,"name":"goods 1",'
+    b'"quantity":1,"unit_price":1010,"discount":0,"amount":1010,"coupon_id":null}],"total":1010,"discount":0,'
+    b'"payable":1010,"paid":0,"refunded":0,"currency":"KRW","placed_at":"%s","expires_at":"%s","updated_at":"%s"},'
+    b'"names_en":["goods 1"],"cause":"buyer"}'
+)
+POISON = b"null"
+"""What the original's payment service sends where it finds no order, and what ends the stream of whoever reads it."""
+TICK_S = 0.02
+
+
+class Flood:
+    """Pours OrderPlaced events of new orders onto a topic, in the form that the shop's relay gives them."""
+
+    def __init__(self, brokers: str, topic: str) -> None:
+        self.topic = topic
+        self.poured = 0
+        """Events that are handed over, poison left out."""
+        self._producer = Producer({"bootstrap.servers": brokers, "linger.ms": 10, "acks": "all"})
+        placed = datetime.now(UTC)
+        self._times = [at.strftime(_TIME).encode() for at in (placed, placed + timedelta(days=1), placed)]
+
+    def pour(self, count: int) -> None:
+        """So many events, as fast as the brokers take them. Blocks."""
+        for _ in range(count):
+            order_id = ids.make("ord")
+            self._send(order_id, _EVENT % (order_id.encode(), *self._times))
+            self.poured += 1
+        self._producer.flush()
+
+    def poison(self) -> None:
+        """One event that cannot be handled. Blocks."""
+        self._send(ids.make("ord"), POISON)
+        self._producer.flush()
+
+    def pour_for(self, seconds: float, per_s: float, stop: threading.Event) -> None:
+        """Events at a rate for so many seconds, or until told to stop. Blocks."""
+        begun, before = time.monotonic(), self.poured
+        while not stop.is_set() and (passed_s := time.monotonic() - begun) < seconds:
+            for _ in range(round(passed_s * per_s) - (self.poured - before)):
+                order_id = ids.make("ord")
+                self._send(order_id, _EVENT % (order_id.encode(), *self._times))
+                self.poured += 1
+            self._producer.poll(TICK_S)
+        self._producer.flush()
+
+    def _send(self, order_id: str, value: bytes) -> None:
+        headers: dict[str, str | bytes | None] = {
+            "ce_specversion": "1.0", "ce_id": ids.make("evt"), "ce_type": "OrderPlaced", "ce_source": "shop",
+            "ce_subject": order_id, "ce_time": self._times[0], "content-type": "application/json",
+        }  # fmt: skip
+        while True:
+            try:
+                return self._producer.produce(self.topic, key=order_id, value=value, headers=headers)
+            except BufferError:
+                self._producer.poll(TICK_S)
