@@ -3,13 +3,15 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench import processes
 from bench.processes import Failed, Running
+from bench.shapes import Shop
 
 CONFIGURATION = """\
 global
@@ -29,10 +31,10 @@ OPEN_WITHIN_S = 10.0
 
 
 @asynccontextmanager
-async def one_port(urls: Sequence[str], folder: Path) -> AsyncIterator[Running]:
-    """A proxy before these addresses. Raises Failed when haproxy is missing or does not open."""
+async def one_port(shop: Shop, folder: Path) -> AsyncIterator[Shop]:
+    """The shop behind a proxy. Raises Failed when haproxy is missing or does not open."""
     port = free_port()
-    servers = "\n".join(f"  server api-{at} {urlsplit(url).netloc}" for at, url in enumerate(urls, 1))
+    servers = "\n".join(f"  server api-{at} {urlsplit(url).netloc}" for at, url in enumerate(shop.urls, 1))
     configuration = folder / f"haproxy-{port}.cfg"
     configuration.write_text(CONFIGURATION.format(port=port, servers=servers))
     log = folder / f"haproxy-{port}.log"
@@ -44,7 +46,7 @@ async def one_port(urls: Sequence[str], folder: Path) -> AsyncIterator[Running]:
     proxy = Running("haproxy", process, log, f"http://127.0.0.1:{port}", None)
     try:
         await _open(proxy, port)
-        yield proxy
+        yield replace(shop, url=proxy.url, others=(*shop.others, proxy))
     finally:
         await processes.stop(proxy)
 

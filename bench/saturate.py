@@ -59,8 +59,8 @@ class Measured:
         ]
 
 
-async def measured(room: Room, shop: Shop, workload: Workload, *, url: str = "") -> Measured:
-    """Send the load to `url`, by default to where buyers ask the shop, and count. Raises Failed, NoAnswerError."""
+async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
+    """Send the load to the shop, and count. Raises Failed, NoAnswerError."""
     # Preparing takes longer than sending: it comes first, so that the warm-up is followed by the load at once.
     loads = [scaled(room, load) for load in (workload.warm_up, workload.load) if load]
     bases = [await asyncio.to_thread(closed.prepare, load, workload.goods.ids, room.folder) for load in loads]
@@ -68,7 +68,7 @@ async def measured(room: Room, shop: Shop, workload: Workload, *, url: str = "")
     every = []
     for load, base in zip(loads, bases, strict=True):
         cpu_s, throttled_s, machine = shop.cpu(), shop.throttled_s(), processes.machine_cpu_s()
-        every.append(await closed.send(url or shop.url, load, base))
+        every.append(await closed.send(shop.url, load, base))
     cpu_s = {name: seconds - cpu_s[name] for name, seconds in shop.cpu().items()}
     throttled_s = shop.throttled_s() - throttled_s
     all_s, idle_s = (now - then for now, then in zip(processes.machine_cpu_s(), machine, strict=True))

@@ -29,10 +29,8 @@ async def run(room: Room) -> list[Round]:
         single_per_s = 0.0
         for size in SIZES:
             room.tell(f"{name} run {number} of {room.runs}, api processes: {size}")
-            async with spread(room, load.goods, vcpu=VCPU, api=size) as shop, one_port(shop.urls, room.folder) as proxy:
-                proxied_s = proxy.cpu_s
-                seen = await measured(room, shop, load, url=proxy.url)
-                seen.cpu_s["haproxy"] = proxy.cpu_s - proxied_s
+            async with spread(room, load.goods, vcpu=VCPU, api=size) as shop, one_port(shop, room.folder) as behind:
+                seen = await measured(room, behind, load)
             per_s = seen.answers.accepted_per_s
             single_per_s = single_per_s or per_s
             figures += _figures(seen, size, per_s / size / max(single_per_s, 1e-9))
