@@ -127,8 +127,9 @@ async def _crowd(place: Order, seconds: float) -> tuple[list[int], float, int]:
     while left and time.perf_counter() < last + HUNG_S:
         _, left = await asyncio.wait(left, timeout=0.1)
     await _end(list(left))
-    for task in set(buyers) - left:
-        task.result()
+    failed = [task.exception() for task in set(buyers) - left]
+    for failure in filter(None, failed):
+        raise failure
     return latencies_us, last - begun, len(left)
 
 

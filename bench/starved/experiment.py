@@ -16,7 +16,7 @@ from bench.processes import QC, Failed, Running
 from bench.room import Room
 from bench.shapes import Goods
 from bench.starved.steps import DRAIN_S, Seen, drained, flooded, watched
-from bench.starved.watch import Look, Watch
+from bench.starved.watch import Look, Watch, changes, put_out
 
 name = "P7"
 what = (
@@ -82,8 +82,9 @@ async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure]]:
     figures = [
         Figure("handles", seen.capacity_per_s, "/s"),
         Figure("events in the flood", poured - seen.before),
-        Figure("looks at which the group had changed", watch.changes(seen.begun_s)),
-        Figure("times a member was gone", watch.put_out(seen.begun_s)),
+        Figure("flood / handled", seen.factor, "x"),
+        Figure("looks at which the group had changed", changes(watch.looks, seen.begun_s)),
+        Figure("times a member was gone", put_out(watch.looks, seen.begun_s)),
         Figure("members at the end", len(watch.looks[-1].members)),
         Figure("not acknowledged at the end", seen.lag_after, "events"),
         Figure("acknowledged and not handled at the end", max(0, poured - orders - seen.lag_after), "events"),
@@ -115,7 +116,7 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
         if consumer.group:
             consumer.group.lift()
         await drained(seen)
-        moved, put_out = (now - then for now, then in zip(await _told(consumer), at_begin, strict=True))
+        moved, evicted = (now - then for now, then in zip(await _told(consumer), at_begin, strict=True))
     letters = await on.number("SELECT COUNT(*) FROM dead_letter", on.payment_url)
     counts = [
         Count("ours: payments made", seen.flood.poured, await handled()),
@@ -125,10 +126,11 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
     figures = [
         Figure("ours: handles", seen.capacity_per_s, "/s"),
         Figure("ours: events in the flood", seen.flood.poured - seen.before),
-        Figure("ours: looks at which the group had changed", watch.changes(seen.begun_s), most=0),
-        Figure("ours: times a member was gone", watch.put_out(seen.begun_s), most=0),
+        Figure("ours: flood / handled", seen.factor, "x"),
+        Figure("ours: looks at which the group had changed", changes(watch.looks, seen.begun_s), most=0),
+        Figure("ours: times a member was gone", put_out(watch.looks, seen.begun_s), most=0),
         Figure("ours: rebalances that it told of", moved, most=0),
-        Figure("ours: evictions that it told of", put_out, most=0),
+        Figure("ours: evictions that it told of", evicted, most=0),
         Figure("ours: not acknowledged when the flood ended", seen.lag_after, "events"),
         Figure("ours: gets less behind then, still at its limit", falls_per_s, "/s", least=1),
         Figure("ours: nothing left, with all the CPU, after", seen.drained_s or DRAIN_S, "s"),

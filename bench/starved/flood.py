@@ -20,6 +20,30 @@ POISON = b"null"
 TICK_S = 0.02
 
 
+Times = tuple[bytes, bytes, bytes]
+"""When an order was placed, when its time to pay ends, and when it was changed."""
+
+
+def times() -> Times:
+    """Of an order that is placed now and may be paid for a day."""
+    placed = datetime.now(UTC)
+    now, end = (at.strftime(_TIME).encode() for at in (placed, placed + timedelta(days=1)))
+    return now, end, now
+
+
+def event_of(order_id: str, at: Times) -> bytes:
+    """The data of an OrderPlaced."""
+    return _EVENT % (order_id.encode(), *at)
+
+
+def headers_of(order_id: str, at: Times) -> dict[str, str | bytes | None]:
+    """Its attributes, as the shop's relay gives them."""
+    return {
+        "ce_specversion": "1.0", "ce_id": ids.make("evt"), "ce_type": "OrderPlaced", "ce_source": "shop",
+        "ce_subject": order_id, "ce_time": at[0], "content-type": "application/json",
+    }  # fmt: skip
+
+
 class Flood:
     """Pours OrderPlaced events of new orders onto a topic, in the form that the shop's relay gives them."""
 
@@ -28,14 +52,13 @@ class Flood:
         self.poured = 0
         """Events that are handed over, poison left out."""
         self._producer = Producer({"bootstrap.servers": brokers, "linger.ms": 10, "acks": "all"})
-        placed = datetime.now(UTC)
-        self._times = [at.strftime(_TIME).encode() for at in (placed, placed + timedelta(days=1), placed)]
+        self._times = times()
 
     def pour(self, count: int) -> None:
         """So many events, as fast as the brokers take them. Blocks."""
         for _ in range(count):
             order_id = ids.make("ord")
-            self._send(order_id, _EVENT % (order_id.encode(), *self._times))
+            self._send(order_id, event_of(order_id, self._times))
             self.poured += 1
         self._producer.flush()
 
@@ -50,16 +73,13 @@ class Flood:
         while not stop.is_set() and (passed_s := time.monotonic() - begun) < seconds:
             for _ in range(round(passed_s * per_s) - (self.poured - before)):
                 order_id = ids.make("ord")
-                self._send(order_id, _EVENT % (order_id.encode(), *self._times))
+                self._send(order_id, event_of(order_id, self._times))
                 self.poured += 1
             self._producer.poll(TICK_S)
         self._producer.flush()
 
     def _send(self, order_id: str, value: bytes) -> None:
-        headers: dict[str, str | bytes | None] = {
-            "ce_specversion": "1.0", "ce_id": ids.make("evt"), "ce_type": "OrderPlaced", "ce_source": "shop",
-            "ce_subject": order_id, "ce_time": self._times[0], "content-type": "application/json",
-        }  # fmt: skip
+        headers = headers_of(order_id, self._times)
         while True:
             try:
                 return self._producer.produce(self.topic, key=order_id, value=value, headers=headers)

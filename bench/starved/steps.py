@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from confluent_kafka import KafkaException
 
@@ -36,36 +37,53 @@ class Seen:
     capacity_per_s: float
     begun_s: float
     before: int
+    poured_s: float = 0.0
     lag_after: int = 0
     drained_s: float | None = None
+
+    @property
+    def factor(self) -> float:
+        """How many times what the consumer handles was poured."""
+        return (self.flood.poured - self.before) / self.poured_s / self.capacity_per_s
 
 
 async def flooded(
     on: Bare, watch: Watch, handled: Handled, variant: str, *, at_begin: Callable[[], Awaitable[None]] | None = None
 ) -> Seen:
-    """Waits until the group is whole, measures what the consumer handles, and pours ten times that."""
+    """Waits until the group is whole, measures what the consumer handles, and pours ten times that.
+
+    All but `starved` meet the event that cannot be handled right before: behind the flood they would never come to it.
+    """
     flood = Flood(on.kafka, watch.topic)
     await asyncio.to_thread(flood.pour, 10)
     await _calm(watch, handled)
     tries = on.room.scaled(TRIES[variant])
-    capacity_per_s = await _capacity(flood, handled, tries)
+    capacity_per_s = await capacity(flood, handled, tries)
     on.room.tell(f"{variant} handles {capacity_per_s:,.0f} events/s; ten times that is poured")
     if at_begin:
         await at_begin()
+    if variant != "starved":
+        await asyncio.to_thread(flood.poison)
     seen = Seen(watch, flood, capacity_per_s, time.monotonic() - watch.begun_s, flood.poured)
     seconds, stop = SECONDS * on.room.scale, threading.Event()
     pouring = asyncio.create_task(asyncio.to_thread(flood.pour_for, seconds, FACTOR * capacity_per_s, stop))
     try:
-        await watched(watch, seconds / 3)
-        if variant != "starved":
-            await asyncio.to_thread(flood.poison)
         while not pouring.done():
             await watched(watch, LOOK_S)
     finally:
         stop.set()
         await pouring
+    seen.poured_s = time.monotonic() - watch.begun_s - seen.begun_s
     seen.lag_after = (await looked(watch)).lag
     return seen
+
+
+class Pours(Protocol):
+    """What events come from."""
+
+    def pour(self, count: int) -> None:
+        """So many events, as fast as they are taken. Blocks."""
+        ...
 
 
 async def _calm(watch: Watch, handled: Handled) -> None:
@@ -82,7 +100,7 @@ async def _calm(watch: Watch, handled: Handled) -> None:
     raise Failed(f"the group {watch.group} did not become whole: {watch.looks[-1:]}")
 
 
-async def _capacity(flood: Flood, handled: Handled, count: int) -> float:
+async def capacity(flood: Pours, handled: Handled, count: int) -> float:
     """Events handled in a second, of so many that wait."""
     before = await handled()
     await asyncio.to_thread(flood.pour, count)

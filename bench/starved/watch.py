@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,18 +57,14 @@ class Watch:
         newest = self._admin.list_offsets(dict.fromkeys(self._places, LATEST), request_timeout=ASK_S)
         return sum(found.result().offset - max(0, committed.get(place.partition, 0)) for place, found in newest.items())
 
-    def put_out(self, since_s: float = 0.0) -> int:
-        """How many members were gone at a look that were there at the one before."""
-        return sum(len(before - after) for before, after in self._pairs(since_s))
 
-    def changes(self, since_s: float = 0.0) -> int:
-        """At how many looks the members, or what each has, were others than before."""
-        return sum(before != after for before, after in self._pairs(since_s, whole=True))
+def put_out(looks: Sequence[Look], since_s: float) -> int:
+    """How many members were gone at a look that were there at the one before."""
+    names = [frozenset(member for member, _ in look.members) for look in looks if look.at_s >= since_s]
+    return sum(len(before - after) for before, after in itertools.pairwise(names))
 
-    def _pairs(self, since_s: float, *, whole: bool = False) -> list[tuple[frozenset[Any], frozenset[Any]]]:
-        seen = [
-            look.members if whole else frozenset(member for member, _ in look.members)
-            for look in self.looks
-            if look.at_s >= since_s
-        ]
-        return list(itertools.pairwise(seen))
+
+def changes(looks: Sequence[Look], since_s: float) -> int:
+    """At how many looks the members, or what each has, were others than before."""
+    members = [look.members for look in looks if look.at_s >= since_s]
+    return sum(before != after for before, after in itertools.pairwise(members))
