@@ -7,6 +7,7 @@ the brokers, who decide it.
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from bench import http
@@ -40,6 +41,7 @@ async def run(room: Room) -> list[Round]:
         figures: list[Figure] = []
         counts: list[Count] = []
         faults: list[str] = []
+        notes: list[str] = []
         seen: dict[str, Seen] = {}
         for variant in VARIANTS:
             room.tell(f"{name} run {number} of {room.runs}: {variant}")
@@ -50,13 +52,14 @@ async def run(room: Room) -> list[Round]:
                     counts += counted
                     faults += wrong
                 else:
-                    seen[variant], found = await _theirs(on, variant)
+                    seen[variant], found, said = await _theirs(on, variant)
+                    notes += said
                 figures += found
-        rounds.append(Round(figures, counts, faults, _charts(seen)))
+        rounds.append(Round(figures, counts, faults, _charts(seen), notes))
     return rounds
 
 
-async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure]]:
+async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]]:
     topic, group = f"{on.settings['bus_prefix']}orders", f"{on.settings['bus_prefix']}their-{variant}"
     await on.rows(
         "CREATE TABLE their_payment (id BIGINT PRIMARY KEY AUTO_INCREMENT, order_id VARCHAR(30) NOT NULL,"
@@ -92,7 +95,9 @@ async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure]]:
         Figure("HTTP says that all is well", int(well)),
         *(Figure("its stream ended after", at_s, "s") for at_s in ended_s),
     ]
-    return seen, [Figure(f"{variant}: {each.name}", each.value, each.unit) for each in figures]
+    said = Counter(each.get("text") or each.get("why") for each in told if each["what"] in ("warning", "ended"))
+    notes = [f"{variant} said, {times} x: {text}" for text, times in said.most_common(3)]
+    return seen, [Figure(f"{variant}: {each.name}", each.value, each.unit) for each in figures], notes
 
 
 async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
@@ -164,8 +169,14 @@ def _charts(seen: Mapping[str, Seen]) -> list[Chart]:
             for variant, each in seen.items()
         ]
 
+    def changed(variant: str, each: Seen) -> Curve:
+        looks = each.watch.looks
+        so_far = [float(changes(looks[: at + 1], each.begun_s)) for at in range(len(looks))]
+        return Curve(variant, [look.at_s - each.begun_s for look in looks], so_far)
+
     since = "s since the flood began"
     return [
         Chart("P7: events not acknowledged", since, "events", curves(lambda look: look.lag + 1.0), log_y=True),
         Chart("P7: members of the group", since, "members", curves(lambda look: len(look.members))),
+        Chart("P7: changes of the group so far", since, "changes", [changed(*each) for each in seen.items()]),
     ]
