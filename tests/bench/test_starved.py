@@ -8,6 +8,8 @@ from bench.starved.watch import Look
 from quickcommerce import events
 from quickcommerce.kit.envelope import message_of
 
+EVENT_ID = "evt_00000001764383000000000001"
+
 
 def looks(*members: set[tuple[str, int]]) -> list[Look]:
     return [Look(float(at), 0, "STABLE", frozenset(each)) for at, each in enumerate(members)]
@@ -16,14 +18,14 @@ def looks(*members: set[tuple[str, int]]) -> list[Look]:
 def test_an_event_of_the_flood_is_one_that_the_shop_takes() -> None:
     order_id = "ord_01M8JG2867KTE94WY69NKSJT4X"
     times = flood.times()
-    message = message_of(flood.headers_of(order_id, times), flood.event_of(order_id, times))
+    message = message_of(flood.headers_of(order_id, EVENT_ID, times), flood.event_of(order_id, times))
     placed = events.decode(message.type, message.data)
     assert (message.subject, placed.order.order_id, placed.order.payable) == (order_id, order_id, 1_010)
     assert placed.order.expires_at > placed.order.placed_at
 
 
 def test_the_poison_is_an_event_that_cannot_be_handled() -> None:
-    message = message_of(flood.headers_of("ord_01M8JG2867KTE94WY69NKSJT4X", flood.times()), flood.POISON)
+    message = message_of(flood.headers_of("ord_01M8JG2867KTE94WY69NKSJT4X", EVENT_ID, flood.times()), flood.POISON)
     with pytest.raises(ValueError, match="null"):
         events.decode(message.type, message.data)
 
