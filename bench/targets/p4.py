@@ -54,7 +54,7 @@ def _figures(seen: Measured, vcpu: float) -> list[Figure]:
     confirm = seen.report.latencies["confirm"]
 
     def figure(what: str, value: float, unit: str = "", most: float | None = None) -> Figure:
-        return Figure(f"{vcpu:g} vCPU: {what}", value, unit, most=most if decides else None)
+        return Figure(what, value, unit, most=most if decides else None, variant=f"{vcpu:g} vCPU")
 
     return [
         figure("mean", order.mean_ms, "ms", most=8),

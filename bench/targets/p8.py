@@ -56,15 +56,16 @@ def limit(seen: Measured, size: int, *, limited: bool) -> str:
 def _figures(seen: Measured, size: int, of_linear: float) -> list[Figure]:
     span_s = max(seen.answers.span_s, 1e-9)
     others_s = sum(seen.cpu_s.values()) - _api_s(seen) - seen.cpu_s["mariadb"] - seen.cpu_s["haproxy"]
+    variant = f"{size} api"
     return [
-        Figure(f"{size} api: orders", seen.answers.accepted_per_s, "/s"),
-        Figure(f"{size} api: of linear", of_linear, "", least=0.8 if size > 1 else None),
-        Figure(f"{size} api: p99", seen.answers.percentile_ms(99), "ms"),
-        Figure(f"{size} api: CPU of api", _api_s(seen) / span_s, "cores"),
-        Figure(f"{size} api: CPU of MariaDB", seen.cpu_s["mariadb"] / span_s, "cores"),
-        Figure(f"{size} api: CPU of haproxy", seen.cpu_s["haproxy"] / span_s, "cores"),
-        Figure(f"{size} api: CPU of the rest", others_s / span_s, "cores"),
-        Figure(f"{size} api: machine idle", 100 * seen.idle, "%"),
+        Figure("orders", seen.answers.accepted_per_s, "/s", variant=variant),
+        Figure("of linear", of_linear, "", least=0.8 if size > 1 else None, variant=variant),
+        Figure("p99", seen.answers.percentile_ms(99), "ms", variant=variant),
+        Figure("CPU of api", _api_s(seen) / span_s, "cores", variant=variant),
+        Figure("CPU of MariaDB", seen.cpu_s["mariadb"] / span_s, "cores", variant=variant),
+        Figure("CPU of haproxy", seen.cpu_s["haproxy"] / span_s, "cores", variant=variant),
+        Figure("CPU of the rest", others_s / span_s, "cores", variant=variant),
+        Figure("machine idle", 100 * seen.idle, "%", variant=variant),
     ]
 
 
