@@ -23,6 +23,8 @@ ANSWER_WITHIN_S = 30
 BUCKET_S = 0.2
 """As in `orders.lua`: the grain of the rate over time."""
 GIVE_UP_AFTER_S = 60.0
+LEAST_PER_S = 100
+"""Where a number of orders is to be sent, nobody waits for a shop that is slower."""
 ENDLESS_S = 86_400.0
 
 
@@ -46,6 +48,11 @@ class Load(msgspec.Struct, frozen=True):
     def units(self) -> int:
         """Pieces of goods in each order."""
         return self.lines * self.quantity
+
+    @property
+    def over_within_s(self) -> float:
+        """When the run is given up: an answer was lost, and would be waited for without end."""
+        return min(self.seconds, self.orders / LEAST_PER_S if self.orders else self.seconds) + GIVE_UP_AFTER_S
 
     @property
     def prepared(self) -> int:
@@ -151,8 +158,13 @@ KEYS = ("thread", "status", "bucket", "errors", "latency_us", "mean_us")
 
 async def _wrk(url: str, load: Load, base: Path) -> str:
     """Run wrk until all its threads are done, or nothing more comes."""
-    most_s = round(min(load.seconds + GIVE_UP_AFTER_S, ENDLESS_S))
-    command = ["wrk", f"-t{load.threads}", f"-c{load.connections}", f"-d{most_s}s", f"--timeout={ANSWER_WITHIN_S}s"]
+    command = [
+        "wrk",
+        f"-t{load.threads}",
+        f"-c{load.connections}",
+        f"-d{round(load.over_within_s)}s",
+        f"--timeout={ANSWER_WITHIN_S}s",
+    ]
     try:
         process = await asyncio.create_subprocess_exec(
             *command, "-s", str(SCRIPT), url, "--", str(base), str(load.seconds),
