@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -22,6 +23,8 @@ ANSWER_WITHIN_S = 30
 """wrk counts an answer that takes longer as an error."""
 BUCKET_S = 0.2
 """As in `orders.lua`: the grain of the rate over time."""
+KEYS = ("thread", "status", "bucket", "errors", "latency_us", "mean_us")
+"""How the lines begin that `orders.lua` prints."""
 GIVE_UP_AFTER_S = 60.0
 LEAST_PER_S = 100
 """Where a number of orders is to be sent, nobody waits for a shop that is slower."""
@@ -153,9 +156,6 @@ def parse(printed: str) -> Answers:
     )
 
 
-KEYS = ("thread", "status", "bucket", "errors", "latency_us", "mean_us")
-
-
 async def _wrk(url: str, load: Load, base: Path) -> str:
     """Run wrk until all its threads are done, or nothing more comes."""
     command = [
@@ -175,7 +175,7 @@ async def _wrk(url: str, load: Load, base: Path) -> str:
     try:
         reading = asyncio.create_task(_read(process))
         said = await _done(process, load.threads)
-        if process.returncode is None:
+        with suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         printed = await reading
         if await process.wait():
