@@ -64,6 +64,7 @@ def _figures(seen: Measured, vcpu: float) -> list[Figure]:
         figure("errors", seen.report.errors, most=0),
         figure("paid", seen.report.answers.captured + seen.report.answers.checking),
         figure("confirm p99", confirm.p99_ms, "ms"),
+        figure("buyers later than meant, p99", seen.report.latencies["generator lag"].p99_ms, "ms"),
         figure("drained after", seen.report.drain_s or 0.0, "s", most=60),
         figure("CPU of the api process", seen.api_us_per_order, "us/order"),
         figure("throttled", seen.throttled_s, "s"),

@@ -1,6 +1,6 @@
 """P8: several api processes."""
 
-from bench.figures import Chart, Count, Figure, Round
+from bench.figures import Chart, Count, Curve, Figure, Round
 from bench.front import one_port
 from bench.room import Room, workload
 from bench.saturate import Measured, Workload, measured
@@ -26,18 +26,18 @@ async def run(room: Room) -> list[Round]:
         faults: list[str] = []
         charts: list[Chart] = []
         notes: list[str] = []
-        single_per_s = 0.0
+        rates: list[float] = []
         for size in SIZES:
             room.tell(f"{name} run {number} of {room.runs}, api processes: {size}")
             async with spread(room, load.goods, vcpu=VCPU, api=size) as shop, one_port(shop, room.folder) as behind:
                 seen = await measured(room, behind, load)
-            per_s = seen.answers.accepted_per_s
-            single_per_s = single_per_s or per_s
-            figures += _figures(seen, size, per_s / size / max(single_per_s, 1e-9))
+            rates.append(seen.answers.accepted_per_s)
+            figures += _figures(seen, size, rates[-1] / size / max(rates[0], 1e-9))
             notes.append(f"{size} api: at its limit was {limit(seen, size, limited=room.place is not None)}.")
             counts += seen.counts
             faults += seen.faults
             charts += seen.charts(f"{size} api")
+        charts.append(_scaling(rates))
         rounds.append(Round(figures, counts, faults, charts, notes))
     return rounds
 
@@ -67,6 +67,13 @@ def _figures(seen: Measured, size: int, of_linear: float) -> list[Figure]:
         Figure("CPU of the rest", others_s / span_s, "cores", variant=variant),
         Figure("machine idle", 100 * seen.idle, "%", variant=variant),
     ]
+
+
+def _scaling(rates: list[float]) -> Chart:
+    """The rate by the number of processes, beside that which would be linear."""
+    x = [float(size) for size in SIZES]
+    linear = Curve("linear", x, [rates[0] * size for size in SIZES])
+    return Chart("orders by api processes", "api processes", "orders/s", [Curve("measured", x, rates), linear])
 
 
 def _api_s(seen: Measured) -> float:
