@@ -104,8 +104,7 @@ def _show(result: Result, console: Console) -> None:
     for heading in ("figure", "median (range)", "bound", ""):
         table.add_column(heading, justify="right" if heading == "median (range)" else "left")
     for each in middles(result.rounds):
-        met = "" if each.met is None else "met" if each.met else "missed"
-        table.add_row(each.name, report.shown(each), each.bound, met)
+        table.add_row(each.title, report.shown(each), each.bound, each.word)
     console.print(table)
     for line in (*result.failures, *result.notes):
         console.print(line, markup=False)

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -22,7 +23,11 @@ ANSWER_WITHIN_S = 30
 """wrk counts an answer that takes longer as an error."""
 BUCKET_S = 0.2
 """As in `orders.lua`: the grain of the rate over time."""
+KEYS = ("thread", "status", "bucket", "errors", "latency_us", "mean_us")
+"""How the lines begin that `orders.lua` prints."""
 GIVE_UP_AFTER_S = 60.0
+LEAST_PER_S = 100
+"""Where a number of orders is to be sent, nobody waits for a shop that is slower."""
 ENDLESS_S = 86_400.0
 
 
@@ -46,6 +51,11 @@ class Load(msgspec.Struct, frozen=True):
     def units(self) -> int:
         """Pieces of goods in each order."""
         return self.lines * self.quantity
+
+    @property
+    def over_within_s(self) -> float:
+        """When the run is given up: an answer was lost, and would be waited for without end."""
+        return min(self.seconds, self.orders / LEAST_PER_S if self.orders else self.seconds) + GIVE_UP_AFTER_S
 
     @property
     def prepared(self) -> int:
@@ -146,13 +156,15 @@ def parse(printed: str) -> Answers:
     )
 
 
-KEYS = ("thread", "status", "bucket", "errors", "latency_us", "mean_us")
-
-
 async def _wrk(url: str, load: Load, base: Path) -> str:
     """Run wrk until all its threads are done, or nothing more comes."""
-    most_s = round(min(load.seconds + GIVE_UP_AFTER_S, ENDLESS_S))
-    command = ["wrk", f"-t{load.threads}", f"-c{load.connections}", f"-d{most_s}s", f"--timeout={ANSWER_WITHIN_S}s"]
+    command = [
+        "wrk",
+        f"-t{load.threads}",
+        f"-c{load.connections}",
+        f"-d{round(load.over_within_s)}s",
+        f"--timeout={ANSWER_WITHIN_S}s",
+    ]
     try:
         process = await asyncio.create_subprocess_exec(
             *command, "-s", str(SCRIPT), url, "--", str(base), str(load.seconds),
@@ -163,7 +175,7 @@ async def _wrk(url: str, load: Load, base: Path) -> str:
     try:
         reading = asyncio.create_task(_read(process))
         said = await _done(process, load.threads)
-        if process.returncode is None:
+        with suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         printed = await reading
         if await process.wait():

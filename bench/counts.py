@@ -32,7 +32,7 @@ async def now(url: str) -> Counts:
 async def settled(url: str, before: Counts, answers: Sequence[Answers], units: int, drain_s: float) -> Settled:
     """Wait until every accepted order has its payment and its document, at most `drain_s`, and count.
 
-    Nobody has paid. Each accepted order took so many `units`. Raises NoAnswerError when the shop is gone.
+    Nobody has paid. All accepted orders together took so many `units`. Raises NoAnswerError when the shop is gone.
     """
     told = _told(answers, units)
     start_s = time.monotonic()
@@ -59,4 +59,4 @@ def as_count(check: Check) -> Count:
 def _told(answers: Sequence[Answers], units: int) -> Told:
     accepted = sum(each.accepted for each in answers)
     sent, answered = sum(each.sent for each in answers), sum(each.answered for each in answers)
-    return Told(sent, answered, accepted, accepted * units, wrong_bodies=0, paid={})
+    return Told(sent, answered, accepted, units, wrong_bodies=0, paid={})

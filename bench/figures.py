@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number. `least` and `most` are the target's bounds, where it has them."""
+    """One measured number. `least` and `most` are the target's bounds, where it has them.
+
+    Figures of one name differ by their `variant`, and are shown beside each other.
+    """
 
     name: str
     value: float
     unit: str = ""
     least: float | None = None
     most: float | None = None
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,13 +87,25 @@ class Middle:
     high: float
     bound: str
     met: bool | None
+    variant: str
+
+    @property
+    def title(self) -> str:
+        """The name with its variant."""
+        return f"{self.variant}: {self.name}" if self.variant else self.name
+
+    @property
+    def word(self) -> str:
+        """Met, missed, or nothing where there is no bound."""
+        return "" if self.met is None else "met" if self.met else "missed"
 
 
 def middles(rounds: Sequence[Round]) -> list[Middle]:
     """Each figure over the runs that did not fail, in the order in which the first of them gives them."""
     good = [each for each in rounds if not each.failure]
-    names = list(dict.fromkeys(figure.name for each in good for figure in each.figures))
-    return [_middle([figure for each in good for figure in each.figures if figure.name == name]) for name in names]
+    every = [figure for each in good for figure in each.figures]
+    names = dict.fromkeys((figure.variant, figure.name) for figure in every)
+    return [_middle([figure for figure in every if (figure.variant, figure.name) == name]) for name in names]
 
 
 def verdict(rounds: Sequence[Round]) -> str:
@@ -107,4 +123,4 @@ def _middle(figures: Sequence[Figure]) -> Middle:
         bound, met = f">= {first.least:,.6g}", median >= first.least
     if first.most is not None:
         bound, met = f"{bound} <= {first.most:,.6g}".strip(), met is not False and median <= first.most
-    return Middle(first.name, first.unit, median, min(values), max(values), bound, met)
+    return Middle(first.name, first.unit, median, min(values), max(values), bound, met, first.variant)

@@ -52,9 +52,4 @@ async def until_ready(urls: Sequence[str]) -> None:
             except Failed as failed:
                 if time.monotonic() > until_s:
                     raise Failed(f"not ready: {failed}") from None
-            await pause(LOOK_S)
-
-
-async def pause(seconds: float) -> None:
-    """Let time pass."""
-    await asyncio.sleep(seconds)
+            await asyncio.sleep(LOOK_S)

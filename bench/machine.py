@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ async def seen(room: Room) -> Machine:
     cpu, memory = Path("/proc/cpuinfo").read_text(), Path("/proc/meminfo").read_text()
     processor = re.search(r"^model name\s*: (.*)$", cpu, re.MULTILINE)
     total_kb = re.search(r"^MemTotal:\s+(\d+) kB$", memory, re.MULTILINE)
-    wrk = await processes.run("wrk", "-v", statuses=(0, 1))
+    wrk = await processes.run("wrk", "-v", statuses=(0, 1)) if shutil.which("wrk") else "wrk none"
     return Machine(
         started_at=datetime.now(UTC),
         cores=os.cpu_count() or 1,
@@ -45,7 +46,7 @@ async def seen(room: Room) -> Machine:
         memory_gb=round(int(total_kb[1]) * 1024 / 1e9, 1) if total_kb else 0.0,
         system=f"{platform.system()} {platform.release()}",
         load_before=os.getloadavg()[0],
-        limits=_limits(room),
+        limits=limited(room),
         commit=(await processes.run("git", "-C", str(ROOT), "describe", "--always", "--dirty")).strip(),
         versions={
             "Python": platform.python_version(),
@@ -56,7 +57,8 @@ async def seen(room: Room) -> Machine:
     )
 
 
-def _limits(room: Room) -> str:
+def limited(room: Room) -> str:
+    """How CPU is limited in this room, or that it is not, and why."""
     if room.place is None:
         return f"none: {room.unlimited}. Every process had the whole machine, whatever the target says"
     return f"cgroup version {room.place.version}, in periods of {PERIOD_US / 1_000:g} ms"

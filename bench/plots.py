@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from bench.figures import Chart
 from bench.results import Result
@@ -46,6 +47,8 @@ def _draw(result: Result, charts: Sequence[Chart], folder: Path) -> Path:
         axes.grid(visible=True, alpha=0.3)
         if first.log_y:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
         else:
             axes.set_ylim(bottom=0)
         if _by_percentile(first):

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment
 
@@ -16,22 +17,51 @@ TEMPLATE = Path(__file__).with_name("report.html")
 def write(results: Sequence[Result], folder: Path) -> None:
     """Write `report.html`, `table.md` and the charts of these results into a folder."""
     charts = {result.name: plots.draw(result, folder) for result in results}
-    images = {name: [_inline(path) for path in paths] for name, paths in charts.items()}
+    images = {name: [(path.stem, _inline(path)) for path in paths] for name, paths in charts.items()}
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
-    page = template.render(results=results, images=images, middles=middles, number=number)
+    page = template.render(results=results, images=images, grid=grid, shown=shown)
     (folder / "report.html").write_text(page, "utf-8")
     (folder / "table.md").write_text(table(results), "utf-8")
 
 
+class Row(NamedTuple):
+    """A figure of all variants; None where a variant lacks it."""
+
+    name: str
+    unit: str
+    cells: list[Middle | None]
+
+
+class Grid(NamedTuple):
+    """The figures of a target: a column for each variant, one without a name where there are none."""
+
+    variants: list[str]
+    rows: list[Row]
+
+
+def grid(result: Result) -> Grid:
+    """The figures of a target over its runs."""
+    found = middles(result.rounds)
+    variants = list(dict.fromkeys(each.variant for each in found))
+    units = {each.name: each.unit for each in found}
+    cells = {(each.variant, each.name): each for each in found}
+    rows = [Row(name, unit, [cells.get((variant, name)) for variant in variants]) for name, unit in units.items()]
+    return Grid(variants, rows)
+
+
 def table(results: Sequence[Result]) -> str:
-    """All figures in Markdown: medians, and ranges in brackets."""
-    lines = ["| | Figure | Median (range) | Bound | |", "|---|---|---:|---:|---|"]
+    """All figures in Markdown: what became of each target, then a table of each, with the command that repeats it."""
+    lines = ["| | To be reached | |", "|---|---|---|"]
+    lines += [f"| {result.name} | {result.target} | {result.verdict} |" for result in results]
     for result in results:
-        found = middles(result.rounds)
-        lines.append(f"| **{result.name}** | {result.target} | | | {result.verdict} |")
-        lines += [f"| | {each.name} | {shown(each)} | {each.bound} | {_word(each)} |" for each in found]
+        variants, rows = grid(result)
+        made, held = result.counted
+        lines += ["", f"`{result.command}`: {result.what}. {held} of {made} exact counts held.", ""]
+        lines += [f"| {result.name} | {' | '.join(variants)} |", f"|---|{'---:|' * len(variants)}"]
+        lines += [f"| {row.name} | {' | '.join(map(_cell, row.cells))} |" for row in rows]
+        lines += [line for note in (*result.failures, *result.notes) for line in ("", note)]
     return "\n".join(lines) + "\n"
 
 
@@ -48,8 +78,10 @@ def number(value: float) -> str:
     return f"{value:,.3g}"
 
 
-def _word(middle: Middle) -> str:
-    return "" if middle.met is None else "met" if middle.met else "missed"
+def _cell(middle: Middle | None) -> str:
+    if middle is None:
+        return ""
+    return f"{shown(middle)} {f'({middle.bound}: {middle.word})' if middle.bound else ''}".strip()
 
 
 def _inline(path: Path) -> str:

@@ -73,7 +73,8 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
     throttled_s = shop.throttled_s() - throttled_s
     all_s, idle_s = (now - then for now, then in zip(processes.machine_cpu_s(), machine, strict=True))
     rss_mb = max(running.rss_mb for running in shop.api)
-    settled = await counts.settled(shop.url, before, every, workload.load.units, workload.drain_s)
+    units = sum(answers.accepted * load.units for answers, load in zip(every, loads, strict=True))
+    settled = await counts.settled(shop.url, before, every, units, workload.drain_s)
     return Measured(every[-1], cpu_s, idle_s / all_s, throttled_s, rss_mb, settled.counts, settled.drain_s)
 
 

@@ -145,7 +145,7 @@ async def _settled(shop: Shop, members: int) -> None:
         if time.monotonic() > until_s:
             raise Failed(f"the groups on Kafka do not settle: {now[0]} rebalances, {members} members")
         seen = now
-        await http.pause(SETTLED_S)
+        await asyncio.sleep(SETTLED_S)
 
 
 async def _stock(folder: Path, goods: Goods, settings: dict[str, object]) -> None:

@@ -54,7 +54,7 @@ def _figures(seen: Measured, vcpu: float) -> list[Figure]:
     confirm = seen.report.latencies["confirm"]
 
     def figure(what: str, value: float, unit: str = "", most: float | None = None) -> Figure:
-        return Figure(f"{vcpu:g} vCPU: {what}", value, unit, most=most if decides else None)
+        return Figure(what, value, unit, most=most if decides else None, variant=f"{vcpu:g} vCPU")
 
     return [
         figure("mean", order.mean_ms, "ms", most=8),
@@ -64,6 +64,7 @@ def _figures(seen: Measured, vcpu: float) -> list[Figure]:
         figure("errors", seen.report.errors, most=0),
         figure("paid", seen.report.answers.captured + seen.report.answers.checking),
         figure("confirm p99", confirm.p99_ms, "ms"),
+        figure("buyers later than meant, p99", seen.report.latencies["generator lag"].p99_ms, "ms"),
         figure("drained after", seen.report.drain_s or 0.0, "s", most=60),
         figure("CPU of the api process", seen.api_us_per_order, "us/order"),
         figure("throttled", seen.throttled_s, "s"),

@@ -23,11 +23,9 @@ async def run(room: Room) -> list[Round]:
         async with spread(room, full.goods, vcpu=VCPU) as shop:
             busy = await saturate.measured(room, shop, full)
         figures = [
-            Figure("at P4's rate", calm.api_us_per_order, "us/order", most=400),
-            Figure("at saturation", busy.api_us_per_order, "us/order", most=150),
-            Figure("orders at P4's rate", calm.report.orders_per_s, "/s"),
-            Figure("orders at saturation", busy.answers.accepted_per_s, "/s"),
+            *_figures("at P4's rate", calm.api_us_per_order, calm.report.orders_per_s, most=400),
             *_servers("at P4's rate", calm.cpu_s, calm.report.answers.accepted),
+            *_figures("at saturation", busy.api_us_per_order, busy.answers.accepted_per_s, most=150),
             *_servers("at saturation", busy.cpu_s, busy.answers.accepted),
         ]
         faults = [*calm.faults("at P4's rate"), *busy.faults]
@@ -35,9 +33,16 @@ async def run(room: Room) -> list[Round]:
     return rounds
 
 
+def _figures(when: str, us_per_order: float, per_s: float, most: float) -> list[Figure]:
+    return [
+        Figure("api", us_per_order, "us/order", most=most, variant=when),
+        Figure("orders", per_s, "/s", variant=when),
+    ]
+
+
 def _servers(when: str, cpu_s: dict[str, float], orders: int) -> list[Figure]:
     """What the servers behind it used meanwhile."""
     return [
-        Figure(f"{server} {when}", cpu_s[server] * 1e6 / max(orders, 1), "us/order")
+        Figure(server, cpu_s[server] * 1e6 / max(orders, 1), "us/order", variant=when)
         for server in ("mariadb", "redis-1", "kafka")
     ]

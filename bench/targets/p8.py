@@ -1,6 +1,6 @@
 """P8: several api processes."""
 
-from bench.figures import Chart, Count, Figure, Round
+from bench.figures import Chart, Count, Curve, Figure, Round
 from bench.front import one_port
 from bench.room import Room, workload
 from bench.saturate import Measured, Workload, measured
@@ -26,18 +26,18 @@ async def run(room: Room) -> list[Round]:
         faults: list[str] = []
         charts: list[Chart] = []
         notes: list[str] = []
-        single_per_s = 0.0
+        rates: list[float] = []
         for size in SIZES:
             room.tell(f"{name} run {number} of {room.runs}, api processes: {size}")
             async with spread(room, load.goods, vcpu=VCPU, api=size) as shop, one_port(shop, room.folder) as behind:
                 seen = await measured(room, behind, load)
-            per_s = seen.answers.accepted_per_s
-            single_per_s = single_per_s or per_s
-            figures += _figures(seen, size, per_s / size / max(single_per_s, 1e-9))
+            rates.append(seen.answers.accepted_per_s)
+            figures += _figures(seen, size, rates[-1] / size / max(rates[0], 1e-9))
             notes.append(f"{size} api: at its limit was {limit(seen, size, limited=room.place is not None)}.")
             counts += seen.counts
             faults += seen.faults
             charts += seen.charts(f"{size} api")
+        charts.append(_scaling(rates))
         rounds.append(Round(figures, counts, faults, charts, notes))
     return rounds
 
@@ -56,16 +56,24 @@ def limit(seen: Measured, size: int, *, limited: bool) -> str:
 def _figures(seen: Measured, size: int, of_linear: float) -> list[Figure]:
     span_s = max(seen.answers.span_s, 1e-9)
     others_s = sum(seen.cpu_s.values()) - _api_s(seen) - seen.cpu_s["mariadb"] - seen.cpu_s["haproxy"]
+    variant = f"{size} api"
     return [
-        Figure(f"{size} api: orders", seen.answers.accepted_per_s, "/s"),
-        Figure(f"{size} api: of linear", of_linear, "", least=0.8 if size > 1 else None),
-        Figure(f"{size} api: p99", seen.answers.percentile_ms(99), "ms"),
-        Figure(f"{size} api: CPU of api", _api_s(seen) / span_s, "cores"),
-        Figure(f"{size} api: CPU of MariaDB", seen.cpu_s["mariadb"] / span_s, "cores"),
-        Figure(f"{size} api: CPU of haproxy", seen.cpu_s["haproxy"] / span_s, "cores"),
-        Figure(f"{size} api: CPU of the rest", others_s / span_s, "cores"),
-        Figure(f"{size} api: machine idle", 100 * seen.idle, "%"),
+        Figure("orders", seen.answers.accepted_per_s, "/s", variant=variant),
+        Figure("of linear", of_linear, "", least=0.8 if size > 1 else None, variant=variant),
+        Figure("p99", seen.answers.percentile_ms(99), "ms", variant=variant),
+        Figure("CPU of api", _api_s(seen) / span_s, "cores", variant=variant),
+        Figure("CPU of MariaDB", seen.cpu_s["mariadb"] / span_s, "cores", variant=variant),
+        Figure("CPU of haproxy", seen.cpu_s["haproxy"] / span_s, "cores", variant=variant),
+        Figure("CPU of the rest", others_s / span_s, "cores", variant=variant),
+        Figure("machine idle", 100 * seen.idle, "%", variant=variant),
     ]
+
+
+def _scaling(rates: list[float]) -> Chart:
+    """The rate by the number of processes, beside that which would be linear."""
+    x = [float(size) for size in SIZES]
+    linear = Curve("linear", x, [rates[0] * size for size in SIZES])
+    return Chart("orders by api processes", "api processes", "orders/s", [Curve("measured", x, rates), linear])
 
 
 def _api_s(seen: Measured) -> float:

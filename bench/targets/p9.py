@@ -42,9 +42,9 @@ async def run(room: Room) -> list[Round]:
 def _figures(seen: Measured, label: str) -> list[Figure]:
     answers = seen.answers
     return [
-        Figure(f"{label}: sold", answers.accepted),
-        Figure(f"{label}: told that it is sold out", answers.statuses.get(409, 0)),
-        Figure(f"{label}: answers", answers.answered / answers.span_s, "/s"),
-        Figure(f"{label}: p50", answers.percentile_ms(50), "ms"),
-        Figure(f"{label}: p99", answers.percentile_ms(99), "ms", most=1_000),
+        Figure("sold", answers.accepted, variant=label),
+        Figure("told that it is sold out", answers.statuses.get(409, 0), variant=label),
+        Figure("answers", answers.answered / answers.span_s, "/s", variant=label),
+        Figure("p50", answers.percentile_ms(50), "ms", variant=label),
+        Figure("p99", answers.percentile_ms(99), "ms", most=1_000, variant=label),
     ]

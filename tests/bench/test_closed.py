@@ -71,3 +71,8 @@ def test_each_order_is_of_another_user_with_a_key_of_its_own_and_every_thread_ha
 def test_without_a_number_of_orders_there_are_enough_for_the_time() -> None:
     assert Load(seconds=2.0, per_s_max=1_000).prepared == 2_000
     assert Load(orders=7).prepared == 7
+
+
+def test_a_run_in_which_an_answer_was_lost_is_given_up() -> None:
+    assert Load(seconds=8.0).over_within_s == 8 + closed.GIVE_UP_AFTER_S
+    assert Load(orders=10_000).over_within_s == 10_000 / closed.LEAST_PER_S + closed.GIVE_UP_AFTER_S

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import limits
+from bench import limits, machine
 from bench.limits import Group, Hierarchy, NotAllowed
+from bench.room import Room
 
 V1 = "cgroup {at} cgroup rw,relatime,cpu,cpuacct 0 0\nproc /proc proc rw 0 0\n"
 V2 = "cgroup2 {at} cgroup2 rw,nosuid 0 0\n"
@@ -58,3 +59,17 @@ def test_a_quarter_of_a_cpu_is_a_quarter_of_each_period(tmp_path: Path, version:
 def test_the_time_that_a_group_was_made_to_wait_is_told_in_seconds(tmp_path: Path, version: int, line: str) -> None:
     (tmp_path / "cpu.stat").write_text(f"nr_periods 9\n{line}\n")
     assert Group(tmp_path, version, 0.5).throttled_s() == pytest.approx(1.5)
+
+
+def test_a_room_without_limits_makes_none_and_says_so_beside_every_figure(tmp_path: Path) -> None:
+    room = Room(tmp_path, 3, 1.0, print, None, "cgroup v1: Read-only file system")
+    assert room.limit("api", 0.5) is None
+    assert machine.limited(room).startswith("none: cgroup v1: Read-only file system")
+
+
+def test_a_process_without_a_limit_is_in_no_group(tmp_path: Path) -> None:
+    room = Room(tmp_path, 3, 1.0, print, Hierarchy(tmp_path, 1), "")
+    assert room.limit("relay", None) is None
+    group = room.limit("api", 0.5)
+    assert group
+    assert machine.limited(room) == "cgroup version 1, in periods of 10 ms"

@@ -55,8 +55,23 @@ def test_the_same_figures_make_the_same_chart(tmp_path: Path) -> None:
 
 def test_the_table_has_the_median_the_range_and_the_bound() -> None:
     table = report.table([result("P2", run(9), run(8), run(30))])
-    assert "| **P2** | target | | | met |" in table
-    assert "| | p99 | 9 ms (8 - 30) | <= 10 | met |" in table
+    assert "| P2 | target | met |" in table
+    assert "| p99 | 9 ms (8 - 30) (<= 10: met) |" in table
+    assert "`scripts/bench P2`: what. 0 of 0 exact counts held." in table
+
+
+def test_variants_stand_beside_each_other_and_a_figure_that_one_lacks_is_left_out() -> None:
+    figures = [
+        Figure("mean", 1, "ms", variant="a"),
+        Figure("mean", 2, "ms", variant="b"),
+        Figure("p99", 3, variant="b"),
+    ]
+    variants, rows = report.grid(result("P2", Round(figures, [], [], [])))
+    assert variants == ["a", "b"]
+    assert [(row.name, [cell and cell.median for cell in row.cells]) for row in rows] == [
+        ("mean", [1, 2]),
+        ("p99", [None, 3]),
+    ]
 
 
 def test_a_target_that_could_not_be_measured_has_failed_and_one_that_was_only_tried_is_not_met() -> None:
