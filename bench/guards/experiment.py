@@ -67,7 +67,7 @@ async def _measured(
     in_rows = variant in ("ours", "conditional")
     held = await (on.units_reserved() if in_rows else on.units_taken(goods))
     figures = [
-        Figure("answered", told.answered / told.span_s, "/s"),
+        Figure("decided", _decided_per_s(told), "/s"),
         Figure("p50", told.percentile_ms(50), "ms"),
         Figure("p99", told.percentile_ms(99), "ms"),
         Figure("CPU of Python per order", cpu_s / told.answered * 1e6, "us"),
@@ -81,17 +81,21 @@ async def _measured(
         counts += [Count("units held", accepted * load.units, held), Count("orders that gave up", 0, told.errors)]
         if scarce:
             counts.append(Count("sold", min(goods.stock, load.orders), told.accepted))
-    title = f"{title}, {variant}"
     return (
         told,
-        [Figure(f"{title}: {each.name}", each.value, each.unit) for each in figures],
-        [Count(f"{title}: {each.name}", each.expected, each.actual) for each in counts],
+        [Figure(f"{title}: {each.name}", each.value, each.unit, variant=variant) for each in figures],
+        [Count(f"{title}, {variant}: {each.name}", each.expected, each.actual) for each in counts],
     )
+
+
+def _decided_per_s(told: Answers) -> float:
+    """Orders that were accepted or told that it is sold out; whoever gave up was not served."""
+    return (told.answered - told.errors) / max(told.span_s, 1e-9)
 
 
 def _lead(title: str, told: dict[str, Answers]) -> Figure:
     """How many times as fast ours is as the fastest of the others."""
-    rates = {variant: answers.answered / answers.span_s for variant, answers in told.items()}
+    rates = {variant: _decided_per_s(answers) for variant, answers in told.items()}
     others = max(rate for variant, rate in rates.items() if variant != "ours")
     return Figure(f"{title}: ours / the best of the others", rates["ours"] / others, "x", least=1)
 

@@ -138,10 +138,10 @@ def _figures(points: Mapping[str, Sequence[Point]]) -> list[Figure]:
     for design, found in points.items():
         best = max(found, key=lambda point: point.per_s)
         figures += [
-            Figure(f"{design}: most orders", best.per_s, "/s"),
-            Figure(f"{design}: with so many connections", best.size),
-            Figure(f"{design}: p99 there", best.latency.p99_ms, "ms"),
-            Figure(f"{design}: orders never answered, all sizes", sum(point.hung for point in found)),
+            Figure("most orders", best.per_s, "/s", variant=design),
+            Figure("with so many connections", best.size, variant=design),
+            Figure("p99 there", best.latency.p99_ms, "ms", variant=design),
+            Figure("orders never answered, all sizes", sum(point.hung for point in found), variant=design),
         ]
     by_size = [
         alone.per_s / max(held.per_s, 1e-9) for held, alone in zip(points["held"], points["rows alone"], strict=True)

@@ -9,6 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from bench import http
 from bench.bare import Bare, bare
@@ -97,7 +98,7 @@ async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]
     ]
     said = Counter(each.get("text") or each.get("why") for each in told if each["what"] in ("warning", "ended"))
     notes = [f"{variant} said, {times} x: {text}" for text, times in said.most_common(3)]
-    return seen, [Figure(f"{variant}: {each.name}", each.value, each.unit) for each in figures], notes
+    return seen, [replace(each, variant=variant) for each in figures], notes
 
 
 async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
@@ -129,19 +130,19 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
         Count("ours: events left", 0, watch.looks[-1].lag),
     ]
     figures = [
-        Figure("ours: handles", seen.capacity_per_s, "/s"),
-        Figure("ours: events in the flood", seen.flood.poured - seen.before),
-        Figure("ours: flood / handled", seen.factor, "x"),
-        Figure("ours: looks at which the group had changed", changes(watch.looks, seen.begun_s), most=0),
-        Figure("ours: times a member was gone", put_out(watch.looks, seen.begun_s), most=0),
-        Figure("ours: rebalances that it told of", moved, most=0),
-        Figure("ours: evictions that it told of", evicted, most=0),
-        Figure("ours: not acknowledged when the flood ended", seen.lag_after, "events"),
-        Figure("ours: gets less behind then, still at its limit", falls_per_s, "/s", least=1),
-        Figure("ours: nothing left, with all the CPU, after", seen.drained_s or DRAIN_S, "s"),
+        Figure("handles", seen.capacity_per_s, "/s"),
+        Figure("events in the flood", seen.flood.poured - seen.before),
+        Figure("flood / handled", seen.factor, "x", least=10),
+        Figure("looks at which the group had changed", changes(watch.looks, seen.begun_s), most=0),
+        Figure("times a member was gone", put_out(watch.looks, seen.begun_s), most=0),
+        Figure("rebalances that it told of", moved, most=0),
+        Figure("evictions that it told of", evicted, most=0),
+        Figure("not acknowledged at the end", seen.lag_after, "events"),
+        Figure("gets less behind then, still at its limit", falls_per_s, "/s", least=1),
+        Figure("nothing left, with all the CPU, after", seen.drained_s or DRAIN_S, "s"),
     ]
     faults = [] if seen.drained_s is not None else [f"ours: the lag did not drain in {DRAIN_S:g} s"]
-    return seen, figures, counts, faults
+    return seen, [replace(each, variant="ours") for each in figures], counts, faults
 
 
 async def _told(consumer: Running) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """P1: the order route of the shop beside the yardstick's, one process each, on the same MariaDB and Redis, in turn."""
 
 import asyncio
+from dataclasses import replace
 
 from bench import closed
 from bench.bare import Bare, bare
@@ -84,7 +85,7 @@ async def _measured(on: Bare, variant: str, load: Workload) -> tuple[float, list
     ]
     return (
         told.accepted_per_s,
-        [Figure(f"{variant}: {each.name}", each.value, each.unit, each.least) for each in figures],
-        [Count(f"{variant}: {each.name}", each.expected, each.actual) for each in counts],
+        [replace(each, variant=variant) for each in figures],
+        [replace(each, name=f"{variant}: {each.name}") for each in counts],
         Curve(variant, [at * closed.BUCKET_S for at in range(len(told.per_s))], told.per_s),
     )
