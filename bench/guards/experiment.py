@@ -110,6 +110,6 @@ def _charts(title: str, told: dict[str, Answers]) -> list[Chart]:
         for variant, answers in told.items()
     ]
     return [
-        Chart(f"Guards, {title}: orders answered", "s", "orders/s", rates, log_y=True),
-        Chart(f"Guards, {title}: latency", "% of the orders", "ms", latencies, log_y=True),
+        Chart(f"{title}: orders answered", "s", "orders/s", rates, log_y=True),
+        Chart(f"{title}: latency", "% of the orders", "ms", latencies, log_y=True),
     ]

@@ -161,9 +161,9 @@ def _charts(points: Mapping[str, Sequence[Point]]) -> list[Chart]:
 
     size = "connections in the pool"
     return [
-        Chart("Pool: throughput", size, "orders/s", curves(lambda point: point.per_s)),
-        Chart("Pool: p50", size, "ms", curves(lambda point: point.latency.p50_ms), log_y=True),
-        Chart("Pool: p99", size, "ms", curves(lambda point: point.latency.p99_ms), log_y=True),
-        Chart("Pool: waiting for a connection, p99", size, "ms", curves(lambda point: point.waited.p99_ms), log_y=True),
-        Chart("Pool: orders never answered", size, "orders", curves(lambda point: point.hung)),
+        Chart("throughput", size, "orders/s", curves(lambda point: point.per_s)),
+        Chart("p50", size, "ms", curves(lambda point: point.latency.p50_ms), log_y=True),
+        Chart("p99", size, "ms", curves(lambda point: point.latency.p99_ms), log_y=True),
+        Chart("waiting for a connection, p99", size, "ms", curves(lambda point: point.waited.p99_ms), log_y=True),
+        Chart("orders never answered", size, "orders", curves(lambda point: point.hung)),
     ]

@@ -177,7 +177,7 @@ def _charts(seen: Mapping[str, Seen]) -> list[Chart]:
 
     since = "s since the flood began"
     return [
-        Chart("P7: events not acknowledged", since, "events", curves(lambda look: look.lag + 1.0), log_y=True),
-        Chart("P7: members of the group", since, "members", curves(lambda look: len(look.members))),
-        Chart("P7: changes of the group so far", since, "changes", [changed(*each) for each in seen.items()]),
+        Chart("events not acknowledged", since, "events", curves(lambda look: look.lag + 1.0), log_y=True),
+        Chart("members of the group", since, "members", curves(lambda look: len(look.members))),
+        Chart("changes of the group so far", since, "changes", [changed(*each) for each in seen.items()]),
     ]
