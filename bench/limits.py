@@ -1,6 +1,7 @@
 """How much CPU a process may have, by cgroup, as a container has it; version 1 or 2, whichever this machine allows."""
 
 import os
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ class Group:
 def find(mounts: str, own: str, *, usable: Callable[[Hierarchy], str]) -> Hierarchy:
     """The place where groups with CPU limits can be made, from /proc/self/mounts and /proc/self/cgroup.
 
-    `usable` says why one cannot be used, or nothing. Raises NotAllowed with all reasons.
+    Inside the group in which we are, or else at the top: version 2 limits no group beside processes. `usable` says why
+    a place cannot be used, or nothing. Raises NotAllowed with all reasons.
     """
     reasons = []
     for line in mounts.splitlines():
@@ -73,12 +75,11 @@ def find(mounts: str, own: str, *, usable: Callable[[Hierarchy], str]) -> Hierar
             version = 2
         else:
             continue
-        inside = Path(mount + _own_path(own, version))
-        place = Hierarchy(inside if inside.is_dir() else Path(mount), version)
-        if reason := usable(place):
+        folders = dict.fromkeys((Path(mount + _own_path(own, version)), Path(mount)))
+        for place in (Hierarchy(folder, version) for folder in folders if folder.is_dir()):
+            if not (reason := usable(place)):
+                return place
             reasons.append(reason)
-        else:
-            return place
     raise NotAllowed("; ".join(reasons) or "no cgroup file system with a CPU controller is mounted")
 
 
@@ -122,8 +123,12 @@ def _own_path(own: str, version: int) -> str:
 
 
 def _unusable(place: Hierarchy) -> str:
+    """Why no process can be limited there; nothing when one could."""
+    where = f"cgroup version {place.version} at {place.folder}"
     try:
-        make(place, "try", 1.0).close()
+        group = make(place, "try", 1.0)
     except OSError as error:
-        return f"cgroup v{place.version} at {place.folder}: {error.strerror}"
-    return ""
+        return f"{where}: {error.strerror}"
+    moved = subprocess.run(group.started_by(["true"]), capture_output=True, check=False)
+    group.close()
+    return f"{where}: no process may be moved" if moved.returncode else ""

@@ -26,6 +26,15 @@ def test_where_our_group_is_not_to_be_seen_the_top_is_used(tmp_path: Path) -> No
     assert limits.find(V1.format(at=tmp_path), OWN, usable=yes) == Hierarchy(tmp_path, 1)
 
 
+def test_where_our_group_takes_no_groups_inside_it_the_top_is_used(tmp_path: Path) -> None:
+    (tmp_path / "unit").mkdir()
+
+    def at_the_top(place: Hierarchy) -> str:
+        return "" if place.folder == tmp_path else "no internal processes"
+
+    assert limits.find(V2.format(at=tmp_path), OWN, usable=at_the_top) == Hierarchy(tmp_path, 2)
+
+
 def test_the_version_that_this_machine_allows_is_taken(tmp_path: Path) -> None:
     def only_the_second(place: Hierarchy) -> str:
         return "" if place.version == 2 else "cgroup v1: Read-only file system"
