@@ -43,7 +43,8 @@ async def run(room: Room) -> list[Round]:
         figures.append(
             Figure("ours / yardstick", rates["ours"] / max(rates["yardstick"], 1e-9), "x", least=LEAST_RATIO)
         )
-        rounds.append(Round(figures, counts, differing, [Chart("orders over time", "s", "orders/s", curves, log_y=True)]))
+        chart = Chart("orders over time", "s", "orders/s", curves, log_y=True)
+        rounds.append(Round(figures, counts, differing, [chart]))
     return rounds
 
 
