@@ -8,7 +8,7 @@ the brokers, who decide it.
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from bench import http
@@ -18,7 +18,7 @@ from bench.processes import QC, Failed, Running
 from bench.room import Room
 from bench.shapes import Goods
 from bench.starved.steps import DRAIN_S, Seen, drained, flooded, watched
-from bench.starved.watch import Look, Watch, changes, put_out
+from bench.starved.watch import Watch, changes, put_out
 
 name = "P7"
 what = (
@@ -87,7 +87,7 @@ async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]
         Figure("handles", seen.capacity_per_s, "/s"),
         Figure("events in the flood", poured - seen.before),
         Figure("flood / handled", seen.factor, "x"),
-        Figure("looks at which the group had changed", changes(watch.looks, seen.begun_s)),
+        Figure("looks at which the group had changed", changes(watch.looks, seen.begun_s)[-1]),
         Figure("times a member was gone", put_out(watch.looks, seen.begun_s)),
         Figure("members at the end", len(watch.looks[-1].members)),
         Figure("not acknowledged at the end", seen.lag_after, "events"),
@@ -133,7 +133,7 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
         Figure("handles", seen.capacity_per_s, "/s"),
         Figure("events in the flood", seen.flood.poured - seen.before),
         Figure("flood / handled", seen.factor, "x", least=10),
-        Figure("looks at which the group had changed", changes(watch.looks, seen.begun_s), most=0),
+        Figure("looks at which the group had changed", changes(watch.looks, seen.begun_s)[-1], most=0),
         Figure("times a member was gone", put_out(watch.looks, seen.begun_s), most=0),
         Figure("rebalances that it told of", moved, most=0),
         Figure("evictions that it told of", evicted, most=0),
@@ -160,24 +160,18 @@ async def _says_well(consumer: Running) -> bool:
 
 
 def _charts(seen: Mapping[str, Seen]) -> list[Chart]:
-    def curves(read: Callable[[Look], float]) -> list[Curve]:
-        return [
-            Curve(
-                variant,
-                [look.at_s - each.begun_s for look in each.watch.looks],
-                [read(look) for look in each.watch.looks],
-            )
+    def chart(title: str, unit: str, read: Callable[[Seen], Sequence[float]], *, log_y: bool = False) -> Chart:
+        curves = [
+            Curve(variant, [look.at_s - each.begun_s for look in each.watch.looks], [float(y) for y in read(each)])
             for variant, each in seen.items()
         ]
+        return Chart(title, "s since the flood began", unit, curves, log_y)
 
-    def changed(variant: str, each: Seen) -> Curve:
-        looks = each.watch.looks
-        so_far = [float(changes(looks[: at + 1], each.begun_s)) for at in range(len(looks))]
-        return Curve(variant, [look.at_s - each.begun_s for look in looks], so_far)
-
-    since = "s since the flood began"
     return [
-        Chart("events not acknowledged", since, "events", curves(lambda look: look.lag + 1.0), log_y=True),
-        Chart("members of the group", since, "members", curves(lambda look: len(look.members))),
-        Chart("changes of the group so far", since, "changes", [changed(*each) for each in seen.items()]),
+        # Nothing has no place on such an axis: one more is drawn than there are.
+        chart(
+            "events not acknowledged", "events", lambda each: [1 + look.lag for look in each.watch.looks], log_y=True
+        ),
+        chart("members of the group", "members", lambda each: [len(look.members) for look in each.watch.looks]),
+        chart("changes of the group so far", "changes", lambda each: changes(each.watch.looks, each.begun_s)),
     ]

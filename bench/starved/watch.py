@@ -64,7 +64,8 @@ def put_out(looks: Sequence[Look], since_s: float) -> int:
     return sum(len(before - after) for before, after in itertools.pairwise(names))
 
 
-def changes(looks: Sequence[Look], since_s: float) -> int:
-    """At how many looks the members, or what each has, were others than before."""
-    members = [look.members for look in looks if look.at_s >= since_s]
-    return sum(before != after for before, after in itertools.pairwise(members))
+def changes(looks: Sequence[Look], since_s: float) -> list[int]:
+    """At each look, how often until then the members, or what each has, had become others since a time."""
+    pairs = itertools.pairwise(looks)
+    moved = (before.at_s >= since_s and now.members != before.members for before, now in pairs)
+    return list(itertools.accumulate(map(int, moved), initial=0))
