@@ -16,6 +16,8 @@ from bench.results import Result
 COLOURS = "#0b6e4f #d1495b #30638e #edae49 #7b4b94 #5f5f5f".split()
 PERCENTILES = "percentile"
 TICKS = {1: "", 50: "50", 90: "90", 99: "99", 99.9: "99.9", 99.99: "99.99", 100: "max"}
+FEW = 8
+"""Of fewer points than these each is marked."""
 SIZE_IN = (7.0, 3.6)
 DOTS_PER_IN = 150
 DATELESS = {"svg": {"Date": None}, "png": {}}
@@ -64,7 +66,8 @@ def _line(axes: Axes, label: str, labels: list[str], x: Sequence[float], y: Sequ
     """One run's line; the first of its variant is the one that the legend names."""
     colour = COLOURS[labels.index(label) % len(COLOURS)]
     named = label in {line.get_label() for line in axes.lines}
-    axes.plot(x, y, color=colour, linewidth=1.2, alpha=0.8, label="_" if named else label)
+    marker = "o" if len(x) < FEW else ""
+    axes.plot(x, y, color=colour, linewidth=1.2, alpha=0.8, marker=marker, label="_" if named else label)
 
 
 def _by_percentile(chart: Chart) -> bool:
