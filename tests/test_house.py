@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "quickcommerce"
 FILES = sorted(SOURCE.rglob("*.py"))
-ALL_FILES = [*FILES, *sorted((ROOT / "tools").rglob("*.py"))]
+ALL_FILES = [*FILES, *sorted((ROOT / "tools").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py"))]
 
 FILE_MAX, FUNCTION_MAX = 250, 70
 LONGER = {

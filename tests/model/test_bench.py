@@ -179,7 +179,7 @@ def test_an_error_alone_fails_a_run_that_adds_up() -> None:
 
 
 def test_the_written_result_holds_the_figures_and_not_the_secret() -> None:
-    result = report(Tally(order_us=[1_000, 3_000], accepted=2, span_s=0.5)).json()
+    result = report(Tally(order_us=[1_000, 3_000], order_at_s=[0.0, 0.1], accepted=2, span_s=0.5)).json()
     assert tokens.LOCAL_SECRET.encode() not in result
     read = msgspec.json.decode(result)
     assert read["orders_per_s"] == 4.0

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from quickcommerce.bench.checks import Check, Counts
 from quickcommerce.bench.plan import OrdersPlan
-from quickcommerce.bench.stats import Latency, summary
+from quickcommerce.bench.stats import Latency, curve, over_time, summary
 from quickcommerce.bench.tally import Tally
 
 
@@ -78,6 +78,8 @@ class Report:
             "intended_per_s": self.plan.intended_per_s,
             "orders_per_s": self.orders_per_s,
             "latencies": self.latencies,
+            "order_percentiles_ms": curve(tally.order_us),
+            "order_seconds": over_time(tally.order_at_s, tally.order_us),
             "client_cpu_s": self.client_cpu_s,
             "drain_s": self.drain_s,
             "before": self.before,

@@ -8,7 +8,8 @@ EXAMPLES = 5
 
 @dataclass
 class Tally:
-    """Counts of one run. Latencies and lags are microseconds, one sample per request.
+    """Counts of one run. Latencies and lags are microseconds, one sample per request; `order_at_s` are the intended
+    starts, in seconds, of the samples of `order_us`.
 
     `span_s` is the time from the first intended start to the last order's answer.
     """
@@ -28,6 +29,7 @@ class Tally:
     first_placed_at: str = ""
     span_s: float = 0.0
     order_us: list[int] = field(default_factory=list)
+    order_at_s: list[float] = field(default_factory=list)
     confirm_us: list[int] = field(default_factory=list)
     lag_us: list[int] = field(default_factory=list)
 
@@ -39,6 +41,7 @@ class Tally:
     def answer(self, at_s: float, latency_us: int) -> None:
         """An order intended at `at_s` seconds had its answer, or gave up, `latency_us` after that."""
         self.order_us.append(latency_us)
+        self.order_at_s.append(at_s)
         self.span_s = max(self.span_s, at_s + latency_us / 1_000_000)
 
     def accept(self, placed_at: str, units: int, *, retried: bool) -> None:

@@ -1,0 +1,6 @@
+"""The targets of `docs/performance.md`, measured: `scripts/bench P4`, `scripts/bench all`.
+
+Each target of `targets` starts what it needs (`shapes`, with the CPU limits of `limits`), loads it in a closed loop
+(`closed`, through wrk) or an open one (`opened`, through `qc bench orders`), counts exactly (`counts`), and gives
+`figures`; `report` shows them. It knows the shop by its commands and by HTTP only.
+"""

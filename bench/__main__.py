@@ -1,0 +1,123 @@
+"""`scripts/bench P4`: measure a target, or several, or all of them, and write the report."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine, report, results, room
+from bench.figures import Round, middles
+from bench.machine import Machine
+from bench.processes import Failed
+from bench.results import Result
+from bench.room import Room
+from bench.targets.table import TARGETS, Target
+from quickcommerce.bench.wire import NoAnswerError
+
+OUT = Path("build/bench")
+BAD_USAGE = 2
+OTHERWISE = "Any other first word goes to `qc bench`, against a shop that runs already: scripts/bench orders --help"
+
+
+def main(words: Sequence[str]) -> int:
+    """Do what the arguments say. Returns the exit code: 0 when every target was met, 1 when not, 2 for bad usage."""
+    asked = _arguments(words)
+    console = Console(highlight=False, soft_wrap=True)
+    if asked.names == ["list"]:
+        for target in TARGETS:
+            console.print(f"{target.name:4} {target.what}: {target.target}", markup=False)
+        return 0
+    known = {target.name: target for target in TARGETS}
+    if unknown := [name for name in asked.names if name not in known and name != "all"]:
+        console.print(f"there is no target {', '.join(unknown)}; there are {', '.join(known)}")
+        return BAD_USAGE
+    chosen = list(TARGETS) if "all" in asked.names else [known[name] for name in asked.names]
+    asked.out.mkdir(parents=True, exist_ok=True)
+    try:
+        return asyncio.run(_measure(chosen, asked, console))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print("stopped; what was measured before is kept")
+        return 1
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog=OTHERWISE)
+    parser.add_argument("names", nargs="+", metavar="TARGET", help="P2, P3 ...; all; list shows them")
+    parser.add_argument("--runs", type=int, default=3, help="how often each is measured (3)")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"where results and report are kept ({OUT})")
+    parser.add_argument("--scale", type=float, default=1.0, help="below 1: a smaller load, to try a target out")
+    parser.add_argument("--keep", action="store_true", help="leave the data and the logs of the processes")
+    asked = parser.parse_args(words)
+    if asked.runs < 1 or not 0 < asked.scale <= 1:
+        parser.error("--runs must be at least 1, --scale above 0 and at most 1")
+    return asked
+
+
+async def _measure(chosen: Sequence[Target], asked: argparse.Namespace, console: Console) -> int:
+    """Measure the targets one after another; each finds empty servers, and is kept and shown when it is done."""
+    _cancel_on_terminate()
+    start_s = time.monotonic()
+
+    def tell(text: str) -> None:
+        console.print(f"{time.monotonic() - start_s:7.1f} s  {text}", markup=False)
+
+    words = [] if asked.runs == 3 else [f"--runs {asked.runs}"]
+    words += [] if asked.scale == 1 else [f"--scale {asked.scale:g}"]
+    verdicts = []
+    async with room.opened(runs=asked.runs, scale=asked.scale, keep=asked.keep, tell=tell) as where:
+        for target in chosen:
+            command = " ".join(["scripts/bench", target.name, *words])
+            result = await _result(target, where, command)
+            verdicts.append(result.verdict)
+            report.write(results.keep(asked.out, result), asked.out)
+            _show(result, console)
+    console.print(f"report: {asked.out / 'report.html'}, table: {asked.out / 'table.md'}")
+    return 0 if all(verdict in ("met", "tried") for verdict in verdicts) else 1
+
+
+async def _result(target: Target, where: Room, command: str) -> Result:
+    """Measure one target; a run that could not be made is a result too."""
+    seen: Machine = await machine.seen(where)
+    rounds: list[Round] = []
+    error = ""
+    try:
+        rounds = await target.run(where)
+    except (Failed, NoAnswerError, OSError, msgspec.DecodeError) as failed:
+        error = f"{type(failed).__name__}: {failed}"
+    versions = seen.versions | {server.name: server.version for server in where.known_servers}
+    await where.close()
+    seen = replace(seen, versions=versions)
+    return Result(target.name, target.what, target.target, command, seen, where.scale, rounds, error)
+
+
+def _show(result: Result, console: Console) -> None:
+    """The figures of a target, and whether everything was counted."""
+    table = Table(title=f"{result.name}: {result.target}: {result.verdict}", title_justify="left")
+    for heading in ("figure", "median (range)", "bound", ""):
+        table.add_column(heading, justify="right" if heading == "median (range)" else "left")
+    for each in middles(result.rounds):
+        table.add_row(each.title, report.shown(each), each.bound, each.word)
+    console.print(table)
+    for line in (*result.failures, *result.notes):
+        console.print(line, markup=False)
+    made, held = result.counted
+    console.print(f"{held} of {made} exact counts held, in {len(result.rounds)} runs")
+
+
+def _cancel_on_terminate() -> None:
+    """SIGTERM ends a run as Ctrl-C does: servers and processes are stopped."""
+    task = asyncio.current_task()
+    assert task  # noqa: S101 - a coroutine runs in a task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

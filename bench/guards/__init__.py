@@ -1,0 +1,1 @@
+"""Three ways to guard stock, which the original's authors weighed, on one workload, with exact counts."""

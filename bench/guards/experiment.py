@@ -1,0 +1,115 @@
+"""The ways to guard stock that the original's authors weighed, and ours, on the same workloads with exact counts.
+
+`lock` and `script` are theirs, `conditional` is our guard in the same plain application, and `ours` is the shop itself,
+whose lists need each product's row once for many orders. The first three differ in nothing but the guard.
+"""
+
+from bench import closed
+from bench.bare import Bare, bare
+from bench.closed import Answers, Load
+from bench.figures import Chart, Count, Curve, Figure, Round
+from bench.room import Room, workload
+from bench.saturate import Workload, scaled
+
+name = "guards"
+what = (
+    "stock guarded by a Redis lock per product, a Lua script per line, a conditional UPDATE, and by us, on the same"
+    " workloads, 256 connections (wrk)"
+)
+target = "all exact, and ours the fastest on each workload"
+
+VARIANTS = ("lock", "script", "conditional", "ours")
+WORKLOADS = {
+    "guards-spread": "200 goods, 3 in a basket",
+    "guards-hot": "1 good, enough for all",
+    "guards-scarce": "1 good, 100 units",
+}
+"""Files of workloads, and what charts call them."""
+WARM_ORDERS = 300
+
+
+async def run(room: Room) -> list[Round]:
+    """See `targets.table`."""
+    rounds = []
+    for number in range(1, room.runs + 1):
+        figures: list[Figure] = []
+        counts: list[Count] = []
+        charts: list[Chart] = []
+        for file, title in WORKLOADS.items():
+            load = workload(file, Workload)
+            told = {}
+            for variant in VARIANTS:
+                room.tell(f"{name} run {number} of {room.runs}: {title}, {variant}")
+                async with bare(room) as on:
+                    told[variant], found, counted = await _measured(on, load, title, variant)
+                counts += counted
+                figures += found
+            figures.append(_lead(title, told))
+            charts += _charts(title, told)
+        rounds.append(Round(figures, counts, [], charts))
+    return rounds
+
+
+async def _measured(
+    on: Bare, workload: Workload, title: str, variant: str
+) -> tuple[Answers, list[Figure], list[Count]]:
+    goods, load = workload.goods, scaled(on.room, workload.load)
+    # Where there is too little, nothing may be taken before.
+    scarce = goods.stock <= WARM_ORDERS
+    await on.stock(goods)
+    async with on.ours() if variant == "ours" else on.yardstick(variant) as shop:
+        warm = Load(orders=WARM_ORDERS, lines=load.lines)
+        warmed = 0 if scarce else (await closed.run(shop.url, warm, goods.ids, on.folder)).accepted
+        cpu_s = shop.cpu_s
+        told = await closed.run(shop.url, load, goods.ids, on.folder)
+        cpu_s = shop.cpu_s - cpu_s
+    accepted = warmed + told.accepted
+    in_rows = variant in ("ours", "conditional")
+    held = await (on.units_reserved() if in_rows else on.units_taken(goods))
+    figures = [
+        Figure("decided", _decided_per_s(told), "/s"),
+        Figure("p50", told.percentile_ms(50), "ms"),
+        Figure("p99", told.percentile_ms(99), "ms"),
+        Figure("CPU of Python per order", cpu_s / told.answered * 1e6, "us"),
+        Figure("gave up", told.errors, "orders"),
+    ]
+    counts = [Count("answered", told.sent, told.answered), *await on.counts(accepted, load.units)]
+    if variant == "lock":
+        # Whoever works longer than the lease writes over others' figures: that is the design's fault, and is shown.
+        figures.append(Figure("units off", held - accepted * load.units, "units"))
+    else:
+        counts += [Count("units held", accepted * load.units, held), Count("orders that gave up", 0, told.errors)]
+        if scarce:
+            counts.append(Count("sold", min(goods.stock, load.orders), told.accepted))
+    return (
+        told,
+        [Figure(f"{title}: {each.name}", each.value, each.unit, variant=variant) for each in figures],
+        [Count(f"{title}, {variant}: {each.name}", each.expected, each.actual) for each in counts],
+    )
+
+
+def _decided_per_s(told: Answers) -> float:
+    """Orders that were accepted or told that it is sold out; whoever gave up was not served."""
+    return (told.answered - told.errors) / max(told.span_s, 1e-9)
+
+
+def _lead(title: str, told: dict[str, Answers]) -> Figure:
+    """How many times as fast ours is as the fastest of the others."""
+    rates = {variant: _decided_per_s(answers) for variant, answers in told.items()}
+    others = max(rate for variant, rate in rates.items() if variant != "ours")
+    return Figure(f"{title}: ours / the best of the others", rates["ours"] / others, "x", least=1)
+
+
+def _charts(title: str, told: dict[str, Answers]) -> list[Chart]:
+    rates = [
+        Curve(variant, [at * closed.BUCKET_S for at in range(len(answers.per_s))], answers.per_s)
+        for variant, answers in told.items()
+    ]
+    latencies = [
+        Curve(variant, [percent for percent, _ in answers.percentiles_ms], [ms for _, ms in answers.percentiles_ms])
+        for variant, answers in told.items()
+    ]
+    return [
+        Chart(f"{title}: orders answered", "s", "orders/s", rates, log_y=True),
+        Chart(f"{title}: latency", "% of the orders", "ms", latencies, log_y=True),
+    ]

@@ -1,0 +1,84 @@
+-- What wrk sends: each line of a file is one order of one user, "token key body", sent once.
+-- wrk ... -s orders.lua URL -- FILES SECONDS: thread n reads FILES.n, and sends until the seconds are over or the file is
+-- at its end; then it waits for what is in flight, says so on stderr, and rests. So every order that was sent is counted.
+-- wrk's own duration must be longer; whoever started it ends it by SIGINT when all threads have said that they are done.
+local ffi = require("ffi")
+ffi.cdef([[
+  typedef struct { long s; long ns; } qc_time;
+  int clock_gettime(int clock, qc_time *now);
+]])
+local MONOTONIC, BUCKET_US = 1, 200000
+local clock = ffi.new("qc_time")
+local function now_us()
+  ffi.C.clock_gettime(MONOTONIC, clock)
+  return tonumber(clock.s) * 1e6 + tonumber(clock.ns) / 1e3
+end
+
+local threads = {}
+function setup(thread)
+  thread:set("number", #threads + 1)
+  table.insert(threads, thread)
+end
+
+-- What is counted is global: `done` reads it from each thread.
+sent, answered, first_us, last_us = 0, 0, 0, 0
+statuses, buckets = {}, {}
+local file, until_us, seconds, ended, head, tried = nil, 0, 0, false, "", true
+
+function init(args)
+  file = assert(io.open(args[1] .. "." .. number))
+  seconds = tonumber(args[2])
+  -- wrk asks the first thread for one request that it only looks at, and never sends.
+  tried = number > 1
+  head = "POST /v1/orders HTTP/1.1\r\nHost: " .. wrk.host .. "\r\nContent-Type: application/json\r\n"
+end
+
+function request()
+  if not tried then
+    tried = true
+    return head .. "\r\n"
+  end
+  local now = now_us()
+  if sent == 0 then
+    first_us = now
+    until_us = now + seconds * 1e6
+  end
+  local line = now < until_us and not ended and file:read("*l")
+  if not line then
+    -- wrk sends nothing for an empty request: the connection rests.
+    ended = true
+    return ""
+  end
+  sent = sent + 1
+  local token, key, body = line:match("^(%S+) (%S+) (.*)$")
+  return head .. "Authorization: Bearer " .. token .. "\r\nIdempotency-Key: " .. key
+    .. "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
+end
+
+function response(status)
+  answered = answered + 1
+  last_us = now_us()
+  statuses[status] = (statuses[status] or 0) + 1
+  local bucket = math.floor((last_us - first_us) / BUCKET_US)
+  buckets[bucket] = (buckets[bucket] or 0) + 1
+  if answered == sent and (ended or last_us >= until_us) then
+    io.stderr:write("done\n")
+    wrk.thread:stop()
+  end
+end
+
+function done(summary, latency)
+  for n, thread in ipairs(threads) do
+    print(string.format("thread %d sent %d answered %d first_us %.0f last_us %.0f", n, thread:get("sent"),
+      thread:get("answered"), thread:get("first_us"), thread:get("last_us")))
+    for status, count in pairs(thread:get("statuses")) do print("status", n, status, count) end
+    for bucket, count in pairs(thread:get("buckets")) do print("bucket", n, bucket, count) end
+  end
+  local errors = summary.errors
+  print("errors", errors.connect, errors.read, errors.write, errors.timeout)
+  for _, percent in ipairs({ 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99 }) do
+    print("latency_us", percent, latency:percentile(percent))
+  end
+  print("latency_us", 100, latency.max)
+  print("mean_us", latency.mean)
+end

@@ -1,0 +1,72 @@
+"""A shop under the original's load plan: what P4 and P5 measure."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from bench import opened
+from bench.figures import Count
+from bench.opened import Plan, Report
+from bench.room import Room
+from bench.shapes import Goods, Shop
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """A plan, the goods it is about, and what runs before it is measured."""
+
+    goods: Goods
+    plan: Plan
+    warm_up: Plan
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of it; `before` is the warm-up, which is counted too.
+
+    `cpu_s` are CPU seconds by process, from before the first order to after the last document.
+    """
+
+    before: Report
+    report: Report
+    cpu_s: dict[str, float]
+    throttled_s: float
+    rebalances: int
+    evictions: int
+
+    @property
+    def api_us_per_order(self) -> float:
+        """CPU microseconds of the processes that answer, per accepted order; its share of payments is in it."""
+        used_s = sum(seconds for name, seconds in self.cpu_s.items() if name.startswith(("api-", "shop")))
+        return used_s * 1e6 / max(self.report.answers.accepted, 1)
+
+    @property
+    def counts(self) -> list[Count]:
+        """The exact counts."""
+        return [*self.before.counts, *self.report.counts]
+
+    def faults(self, label: str) -> list[str]:
+        """What makes the run worth nothing beside counts that differ."""
+        return [f"{label}: {each.failure}" for each in (self.before, self.report) if each.failure]
+
+
+async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
+    """Run the plan. Raises Failed."""
+    warm_up, plan = (_scaled(room, plan) for plan in (workload.warm_up, workload.plan))
+    before = await opened.run(shop.urls, shop.pg_url, warm_up, room.folder)
+    cpu_s, throttled_s = shop.cpu(), shop.throttled_s()
+    moved, put_out = await shop.rebalances()
+    report = await opened.run(shop.urls, shop.pg_url, plan, room.folder)
+    moved_after, put_out_after = await shop.rebalances()
+    return Measured(
+        before,
+        report,
+        {name: seconds - cpu_s[name] for name, seconds in shop.cpu().items()},
+        shop.throttled_s() - throttled_s,
+        moved_after - moved,
+        put_out_after - put_out,
+    )
+
+
+def _scaled(room: Room, plan: Plan) -> Plan:
+    """A plan as the room's scale says: fewer buyers at the same rate."""
+    return msgspec.structs.replace(plan, buyers=room.scaled(plan.buyers), ramp_up_s=plan.ramp_up_s * room.scale)

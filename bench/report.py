@@ -1,0 +1,88 @@
+"""The report: one HTML page with everything in it, a table in Markdown, and the charts as files."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment
+
+from bench import plots
+from bench.figures import Middle, middles
+from bench.results import Result
+
+TEMPLATE = Path(__file__).with_name("report.html")
+
+
+def write(results: Sequence[Result], folder: Path) -> None:
+    """Write `report.html`, `table.md` and the charts of these results into a folder."""
+    charts = {result.name: plots.draw(result, folder) for result in results}
+    images = {name: [(path.stem, _inline(path)) for path in paths] for name, paths in charts.items()}
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
+    page = template.render(results=results, images=images, grid=grid, shown=shown)
+    (folder / "report.html").write_text(page, "utf-8")
+    (folder / "table.md").write_text(table(results), "utf-8")
+
+
+class Row(NamedTuple):
+    """A figure of all variants; None where a variant lacks it."""
+
+    name: str
+    unit: str
+    cells: list[Middle | None]
+
+
+class Grid(NamedTuple):
+    """The figures of a target: a column for each variant, one without a name where there are none."""
+
+    variants: list[str]
+    rows: list[Row]
+
+
+def grid(result: Result) -> Grid:
+    """The figures of a target over its runs."""
+    found = middles(result.rounds)
+    variants = list(dict.fromkeys(each.variant for each in found))
+    units = {each.name: each.unit for each in found}
+    cells = {(each.variant, each.name): each for each in found}
+    rows = [Row(name, unit, [cells.get((variant, name)) for variant in variants]) for name, unit in units.items()]
+    return Grid(variants, rows)
+
+
+def table(results: Sequence[Result]) -> str:
+    """All figures in Markdown: what became of each target, then a table of each, with the command that repeats it."""
+    lines = ["| | To be reached | |", "|---|---|---|"]
+    lines += [f"| {result.name} | {result.target} | {result.verdict} |" for result in results]
+    for result in results:
+        variants, rows = grid(result)
+        made, held = result.counted
+        lines += ["", f"`{result.command}`: {result.what}. {held} of {made} exact counts held.", ""]
+        lines += [f"| {result.name} | {' | '.join(variants)} |", f"|---|{'---:|' * len(variants)}"]
+        lines += [f"| {row.name} | {' | '.join(map(_cell, row.cells))} |" for row in rows]
+        lines += [line for note in (*result.failures, *result.notes) for line in ("", note)]
+    return "\n".join(lines) + "\n"
+
+
+def shown(middle: Middle) -> str:
+    """A median with its unit, and the range where the runs differ."""
+    median = f"{number(middle.median)} {middle.unit}".strip()
+    return median if middle.low == middle.high else f"{median} ({number(middle.low)} - {number(middle.high)})"
+
+
+def number(value: float) -> str:
+    """A number with three digits that count, or all of those before the point."""
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:,.3g}"
+
+
+def _cell(middle: Middle | None) -> str:
+    if middle is None:
+        return ""
+    return f"{shown(middle)} {f'({middle.bound}: {middle.word})' if middle.bound else ''}".strip()
+
+
+def _inline(path: Path) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(path.read_bytes()).decode()}"

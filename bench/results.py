@@ -1,0 +1,62 @@
+"""The results as they are kept: one file for programs, in which a target's new result takes the place of its last."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bench.figures import Round, verdict
+from bench.machine import Machine
+
+FILE = "results.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A target as it was measured. `error` says why it could not be; `scale` below 1 means that it was only tried."""
+
+    name: str
+    what: str
+    target: str
+    command: str
+    machine: Machine
+    scale: float
+    rounds: list[Round]
+    error: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """One word: met, missed, failed, or tried."""
+        told = "failed" if self.error else verdict(self.rounds)
+        return "tried" if self.scale < 1 and told != "failed" else told
+
+    @property
+    def failures(self) -> list[str]:
+        """Why runs, or all of it, are worth nothing."""
+        failed = [f"run {at}: {each.failure}" for at, each in enumerate(self.rounds, 1) if each.failure]
+        return [self.error, *failed] if self.error else failed
+
+    @property
+    def notes(self) -> list[str]:
+        """What the runs have to say, each thing once."""
+        return list(dict.fromkeys(note for each in self.rounds for note in each.notes))
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """How many exact counts were made, and how many of them held."""
+        counts = [count for each in self.rounds for count in each.counts]
+        return len(counts), sum(count.holds for count in counts)
+
+
+def read(folder: Path) -> list[Result]:
+    """The results that are kept in a folder."""
+    file = folder / FILE
+    return msgspec.json.decode(file.read_bytes(), type=list[Result]) if file.exists() else []
+
+
+def keep(folder: Path, new: Result) -> list[Result]:
+    """Keep a result, in the order of the targets' numbers. Gives all that are kept."""
+    others = [each for each in read(folder) if each.name != new.name]
+    every = sorted([*others, new], key=lambda each: (len(each.name), each.name))
+    (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(every), indent=1) + b"\n")
+    return every

@@ -1,0 +1,89 @@
+"""The real servers of a run: started from nothing by `scripts/services`, with a place of its own for each shop."""
+
+import getpass
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import processes
+
+SERVICES = "scripts/services"
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES"
+"""Rows for the shop, tables for its migrations."""
+GATES = 16
+"""Databases of a Redis."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    name: str
+    pid: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Servers:
+    """MariaDB, Redis with its Sentinels, Kafka and Elasticsearch. `urls` are the shop's settings that lead there."""
+
+    folder: Path
+    urls: Mapping[str, str]
+    running: tuple[Server, ...]
+
+    def place(self, number: int) -> dict[str, str]:
+        """The settings of a shop of this number, which shares nothing with those of other numbers."""
+        server = self.urls["database_url"].rpartition("/")[0]
+        return dict(self.urls) | {
+            "database_url": f"{server}/bench_{number}_shop",
+            "payment_database_url": f"{server}/bench_{number}_payment",
+            "gate_url": f"{self.urls['gate_url']}/{number % GATES}",
+            "bus_prefix": f"bench-{number}.",
+            "search_index": f"bench-{number}",
+        }
+
+    async def make(self, number: int) -> None:
+        """Make the schemas of a shop. Its user may then do in them what a shop does."""
+        user = self.urls["database_url"].removeprefix("mariadb://").partition(":")[0]
+        for schema in _schemas(number):
+            await self._as_root(f"CREATE DATABASE {schema} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+            await self._as_root(f"GRANT {RIGHTS} ON {schema}.* TO '{user}'@'127.0.0.1'")
+
+    async def drop(self, number: int) -> None:
+        """Drop the schemas of a shop."""
+        for schema in _schemas(number):
+            await self._as_root(f"DROP DATABASE IF EXISTS {schema}")
+
+    async def stop(self) -> None:
+        """Stop all, and delete what they kept."""
+        await _services(self.folder, "down")
+        shutil.rmtree(self.folder)
+
+    async def _as_root(self, sql: str) -> None:
+        """Root is whoever started the server, through its socket, whose path may have 107 bytes: from its folder."""
+        client = ["mariadb", "--no-defaults", "--socket=mariadb.sock", f"--user={getpass.getuser()}", "--execute", sql]
+        await processes.run("env", "-C", str(self.folder / "mariadb" / "data"), *client)
+
+
+async def start(folder: Path) -> Servers:
+    """Start all from nothing, in a folder that does not exist yet. Raises Failed; then nothing of them is left."""
+    folder.mkdir()
+    try:
+        await _services(folder, "up")
+        lines = (await _services(folder, "url")).splitlines()
+        urls = {name.removeprefix("QC_").lower(): url for name, url in (line.split("=", 1) for line in lines)}
+        status = [line.split() for line in (await _services(folder, "status")).splitlines()]
+    except BaseException:
+        await _services(folder, "down")
+        shutil.rmtree(folder)
+        raise
+    return Servers(folder, urls, tuple(Server(words[0], int(words[3]), words[4]) for words in status))
+
+
+def _schemas(number: int) -> tuple[str, str]:
+    return f"bench_{number}_shop", f"bench_{number}_payment"
+
+
+async def _services(folder: Path, *words: str) -> str:
+    return await processes.run("env", "-u", "SERVICES_PORT_BASE", f"SERVICES_DIR={folder}", SERVICES, *words)

@@ -1,0 +1,144 @@
+"""How a group is put under a flood and watched: it becomes whole, what it handles is measured, ten times that comes."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from confluent_kafka import KafkaException
+
+from bench.bare import Bare
+from bench.processes import Failed
+from bench.starved.flood import Flood
+from bench.starved.watch import Look, Watch
+
+SECONDS, FACTOR = 120.0, 11
+"""Of the flood: how long, and how many times what the consumer handles; a tenth more, so that it is ten in the end."""
+TRIES = {"starved": 60, "ended": 600, "ours": 20_000}
+"""Events by which is measured how many it handles."""
+LOOK_S = 1.0
+JOIN_S, CALM_S = 60.0, 4.0
+DRAIN_S = 1_800.0
+
+Handled = Callable[[], Awaitable[int]]
+"""How many events a consumer has handled, by the rows that it has made."""
+
+
+@dataclass
+class Seen:
+    """What a run of a variant gave. `begun_s` is when the flood began, by the watch; `before` were poured until then.
+
+    `lag_after` is what was not acknowledged when the flood ended, `drained_s` the time until that was nothing.
+    """
+
+    watch: Watch
+    flood: Flood
+    capacity_per_s: float
+    begun_s: float
+    before: int
+    poured_s: float = 0.0
+    lag_after: int = 0
+    drained_s: float | None = None
+
+    @property
+    def factor(self) -> float:
+        """How many times what the consumer handles was poured."""
+        return (self.flood.poured - self.before) / self.poured_s / self.capacity_per_s
+
+
+async def flooded(
+    on: Bare, watch: Watch, handled: Handled, variant: str, *, at_begin: Callable[[], Awaitable[None]] | None = None
+) -> Seen:
+    """Waits until the group is whole, measures what the consumer handles, and pours more than ten times that.
+
+    All but `starved` meet the event that cannot be handled right before: behind the flood they would never come to it.
+    """
+    flood = Flood(on.kafka, watch.topic)
+    await asyncio.to_thread(flood.pour, 10)
+    await _calm(watch, handled)
+    tries = on.room.scaled(TRIES[variant])
+    capacity_per_s = await capacity(flood, handled, tries)
+    on.room.tell(f"{variant} handles {capacity_per_s:,.0f} events/s; {FACTOR} times that is poured")
+    if at_begin:
+        await at_begin()
+    if variant != "starved":
+        await asyncio.to_thread(flood.poison)
+    seen = Seen(watch, flood, capacity_per_s, time.monotonic() - watch.begun_s, flood.poured)
+    seconds, stop = SECONDS * on.room.scale, threading.Event()
+    pouring = asyncio.create_task(asyncio.to_thread(flood.pour_for, seconds, FACTOR * capacity_per_s, stop))
+    try:
+        while not pouring.done():
+            await watched(watch, LOOK_S)
+    finally:
+        stop.set()
+        await pouring
+    seen.poured_s = time.monotonic() - watch.begun_s - seen.begun_s
+    seen.lag_after = (await looked(watch)).lag
+    return seen
+
+
+class Pours(Protocol):
+    """What events come from."""
+
+    def pour(self, count: int) -> None:
+        """So many events, as fast as they are taken. Blocks."""
+        ...
+
+
+async def _calm(watch: Watch, handled: Handled) -> None:
+    """Waits until the group has members that stay, and what was poured before is handled."""
+    until_s, same_since_s = time.monotonic() + JOIN_S, time.monotonic()
+    while time.monotonic() < until_s:
+        before = watch.looks[-1].members if watch.looks else None
+        now = await looked(watch)
+        if now.members != before:
+            same_since_s = time.monotonic()
+        if now.members and time.monotonic() > same_since_s + CALM_S and await handled() >= 10:
+            return
+        await asyncio.sleep(LOOK_S / 4)
+    raise Failed(f"the group {watch.group} did not become whole: {watch.looks[-1:]}")
+
+
+async def capacity(flood: Pours, handled: Handled, count: int) -> float:
+    """Events handled in a second, of so many that wait."""
+    before = await handled()
+    await asyncio.to_thread(flood.pour, count)
+    begun_s, begun = time.monotonic(), await handled()
+    while (now := await handled()) < before + count:
+        if time.monotonic() > begun_s + 10 * JOIN_S:
+            raise Failed(f"of {count} events {now - before} were handled in {10 * JOIN_S:g} s")
+        await asyncio.sleep(0.1)
+    return (now - begun) / (time.monotonic() - begun_s)
+
+
+async def watched(watch: Watch, seconds: float) -> None:
+    """Looks at the group for so many seconds, and at least once."""
+    until_s = time.monotonic() + seconds
+    while True:
+        await looked(watch)
+        if time.monotonic() + LOOK_S >= until_s:
+            await asyncio.sleep(max(0.0, until_s - time.monotonic()))
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+async def looked(watch: Watch) -> Look:
+    """A look at the group; the brokers may be busy for a moment."""
+    for wait_s in (0.2, 1.0, 5.0):
+        try:
+            return await asyncio.to_thread(watch.look)
+        except KafkaException:
+            await asyncio.sleep(wait_s)
+    return await asyncio.to_thread(watch.look)
+
+
+async def drained(seen: Seen) -> None:
+    """Waits until nothing is left to handle, or too long."""
+    begun_s = time.monotonic()
+    while time.monotonic() < begun_s + DRAIN_S:
+        if (await looked(seen.watch)).lag == 0:
+            seen.drained_s = time.monotonic() - begun_s
+            return
+        await asyncio.sleep(LOOK_S)

@@ -1,0 +1,32 @@
+"""P2: how many orders half a CPU takes."""
+
+from bench.figures import Figure, Round
+from bench.room import Room, workload
+from bench.saturate import Workload, measured
+from bench.shapes import spread
+
+name = "P2"
+what = "POST /v1/orders with everything on, MariaDB and Redis, one api process of 0.5 vCPU, 256 connections (wrk)"
+target = "at least 3,000 orders/s, no error, p99 at most 150 ms"
+
+VCPU = 0.5
+
+
+async def run(room: Room) -> list[Round]:
+    """See `targets.table`."""
+    load = workload("saturate", Workload)
+    rounds = []
+    for number in range(1, room.runs + 1):
+        room.tell(f"{name} run {number} of {room.runs}")
+        async with spread(room, load.goods, vcpu=VCPU) as shop:
+            seen = await measured(room, shop, load)
+        figures = [
+            Figure("orders", seen.answers.accepted_per_s, "/s", least=3_000),
+            Figure("errors", seen.answers.errors, "", most=0),
+            Figure("p50", seen.answers.percentile_ms(50), "ms"),
+            Figure("p99", seen.answers.percentile_ms(99), "ms", most=150),
+            Figure("CPU of the api process", seen.api_us_per_order, "us/order"),
+            Figure("throttled", seen.throttled_s, "s"),
+        ]
+        rounds.append(Round(figures, seen.counts, seen.faults, seen.charts("0.5 vCPU")))
+    return rounds

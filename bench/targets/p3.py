@@ -1,0 +1,30 @@
+"""P3: how many orders the embedded shop takes, every commit on disk."""
+
+from bench.figures import Figure, Round
+from bench.room import Room, workload
+from bench.saturate import Workload, measured
+from bench.shapes import embedded
+
+name = "P3"
+what = "POST /v1/orders of the embedded shop, SQLite durable (synchronous=FULL), all loops on, 256 connections (wrk)"
+target = "at least 4,000 orders/s, the backlog drained afterwards"
+
+
+async def run(room: Room) -> list[Round]:
+    """See `targets.table`."""
+    load = workload("saturate", Workload)
+    rounds = []
+    for number in range(1, room.runs + 1):
+        room.tell(f"{name} run {number} of {room.runs}")
+        async with embedded(room, load.goods) as shop:
+            seen = await measured(room, shop, load)
+        figures = [
+            Figure("orders", seen.answers.accepted_per_s, "/s", least=4_000),
+            Figure("errors", seen.answers.errors, "", most=0),
+            Figure("p50", seen.answers.percentile_ms(50), "ms"),
+            Figure("p99", seen.answers.percentile_ms(99), "ms"),
+            Figure("drained after", seen.drain_s or 0.0, "s"),
+            Figure("CPU of the process", seen.api_us_per_order, "us/order"),
+        ]
+        rounds.append(Round(figures, seen.counts, seen.faults, seen.charts("embedded")))
+    return rounds

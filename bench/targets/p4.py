@@ -1,0 +1,73 @@
+"""P4: the original's load plan on half a CPU, one, and two."""
+
+from bench import opened
+from bench.figures import Chart, Count, Figure, Round
+from bench.planned import Measured, Workload, measured
+from bench.room import Room, workload
+from bench.shapes import spread
+
+name = "P4"
+what = (
+    "open loop, 625 orders/s for 16 s from 10,000 different buyers, a tenth pays meanwhile, MariaDB, Redis, Kafka and"
+    " Elasticsearch, the api process at 0.5, 1 and 2 vCPU"
+)
+target = (
+    "at 0.5 vCPU mean at most 8 ms, p99 at most 40 ms, no error, nothing lost or stuck, the rest of the loop done"
+    " within 60 s"
+)
+
+SIZES = (0.5, 1.0, 2.0)
+DECIDES = 0.5
+ORIGINAL = {
+    0.5: "168 of 10,000 answered",
+    1.0: "57 % answered, p50 29 s",
+    2.0: "55-88 % answered at 120-190/s, p50 22-29 s",
+}
+"""The original's order service under the same plan within the same limits, as measured on a machine of 2 cores."""
+
+
+async def run(room: Room) -> list[Round]:
+    """See `targets.table`."""
+    load = workload("plan", Workload)
+    rounds = []
+    for number in range(1, room.runs + 1):
+        figures: list[Figure] = []
+        counts: list[Count] = []
+        faults: list[str] = []
+        charts: list[Chart] = []
+        for vcpu in SIZES:
+            room.tell(f"{name} run {number} of {room.runs} at {vcpu:g} vCPU")
+            async with spread(room, load.goods, vcpu=vcpu) as shop:
+                seen = await measured(room, shop, load)
+            figures += _figures(seen, vcpu)
+            counts += seen.counts
+            faults += seen.faults(f"{vcpu:g} vCPU")
+            charts += opened.charts(seen.report, f"{vcpu:g} vCPU")
+        notes = [f"The original at {vcpu:g} vCPU: {told}." for vcpu, told in ORIGINAL.items()]
+        rounds.append(Round(figures, counts, faults, charts, notes))
+    return rounds
+
+
+def _figures(seen: Measured, vcpu: float) -> list[Figure]:
+    """The bounds are those of the smallest size."""
+    order, decides = seen.report.latencies["order"], vcpu == DECIDES
+    confirm = seen.report.latencies["confirm"]
+
+    def figure(what: str, value: float, unit: str = "", most: float | None = None) -> Figure:
+        return Figure(what, value, unit, most=most if decides else None, variant=f"{vcpu:g} vCPU")
+
+    return [
+        figure("mean", order.mean_ms, "ms", most=8),
+        figure("p95", order.p95_ms, "ms"),
+        figure("p99", order.p99_ms, "ms", most=40),
+        figure("orders", seen.report.orders_per_s, "/s"),
+        figure("errors", seen.report.errors, most=0),
+        figure("paid", seen.report.answers.captured + seen.report.answers.checking),
+        figure("confirm p99", confirm.p99_ms, "ms"),
+        figure("buyers later than meant, p99", seen.report.latencies["generator lag"].p99_ms, "ms"),
+        figure("drained after", seen.report.drain_s or 0.0, "s", most=60),
+        figure("CPU of the api process", seen.api_us_per_order, "us/order"),
+        figure("throttled", seen.throttled_s, "s"),
+        figure("rebalances", seen.rebalances),
+        figure("evictions", seen.evictions),
+    ]

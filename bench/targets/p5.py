@@ -1,0 +1,48 @@
+"""P5: the CPU of an order."""
+
+from bench import planned, saturate
+from bench.figures import Figure, Round
+from bench.room import Room, workload
+from bench.shapes import spread
+
+name = "P5"
+what = "CPU of the api process (0.5 vCPU) per accepted order, by the kernel's account: at P4's rate, and at saturation"
+target = "at most 400 us at P4's rate, at most 150 us at saturation"
+
+VCPU = 0.5
+
+
+async def run(room: Room) -> list[Round]:
+    """See `targets.table`."""
+    plan, full = workload("plan", planned.Workload), workload("saturate", saturate.Workload)
+    rounds = []
+    for number in range(1, room.runs + 1):
+        room.tell(f"{name} run {number} of {room.runs}")
+        async with spread(room, plan.goods, vcpu=VCPU) as shop:
+            calm = await planned.measured(room, shop, plan)
+        async with spread(room, full.goods, vcpu=VCPU) as shop:
+            busy = await saturate.measured(room, shop, full)
+        figures = [
+            *_figures("at P4's rate", calm.api_us_per_order, calm.report.orders_per_s, most=400),
+            *_servers("at P4's rate", calm.cpu_s, calm.report.answers.accepted),
+            *_figures("at saturation", busy.api_us_per_order, busy.answers.accepted_per_s, most=150),
+            *_servers("at saturation", busy.cpu_s, busy.answers.accepted),
+        ]
+        faults = [*calm.faults("at P4's rate"), *busy.faults]
+        rounds.append(Round(figures, [*calm.counts, *busy.counts], faults, []))
+    return rounds
+
+
+def _figures(when: str, us_per_order: float, per_s: float, most: float) -> list[Figure]:
+    return [
+        Figure("api", us_per_order, "us/order", most=most, variant=when),
+        Figure("orders", per_s, "/s", variant=when),
+    ]
+
+
+def _servers(when: str, cpu_s: dict[str, float], orders: int) -> list[Figure]:
+    """What the servers behind it used meanwhile."""
+    return [
+        Figure(server, cpu_s[server] * 1e6 / max(orders, 1), "us/order", variant=when)
+        for server in ("mariadb", "redis-1", "kafka")
+    ]

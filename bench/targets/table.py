@@ -1,0 +1,33 @@
+"""Every target, in the order of `docs/performance.md`, and the experiments behind our choices."""
+
+from typing import Protocol
+
+from bench.figures import Round
+from bench.guards import experiment as guards
+from bench.pool import experiment as pool
+from bench.room import Room
+from bench.starved import experiment as p7
+from bench.targets import p2, p3, p4, p5, p6, p8, p9, p10, p11
+from bench.yardstick import experiment as p1
+
+
+class Target(Protocol):
+    """A module. `what` is measured and `target` is to be reached, in a sentence each."""
+
+    @property
+    def name(self) -> str:
+        """Its word on the command line."""
+
+    @property
+    def what(self) -> str:
+        """What is measured."""
+
+    @property
+    def target(self) -> str:
+        """What is to be reached."""
+
+    async def run(self, room: Room) -> list[Round]:
+        """Measure it `room.runs` times, its variants in turn. Raises Failed, NoAnswerError."""
+
+
+TARGETS: tuple[Target, ...] = (p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, guards, pool)

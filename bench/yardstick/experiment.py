@@ -1,0 +1,92 @@
+"""P1: the order route of the shop beside the yardstick's, one process each, on the same MariaDB and Redis, in turn."""
+
+import asyncio
+from dataclasses import replace
+
+from bench import closed
+from bench.bare import Bare, bare
+from bench.figures import Chart, Count, Curve, Figure, Round
+from bench.room import Room, workload
+from bench.saturate import Workload, scaled
+from bench.shapes import Goods
+from bench.yardstick import same
+
+name = "P1"
+what = (
+    "POST /v1/orders with everything on, one api process on MariaDB and Redis and nothing beside it, 256 connections"
+    " (wrk), in turn with the same route in FastAPI and SQLAlchemy"
+)
+target = "at least 15 times the yardstick of the same run, and 8,000 orders/s"
+
+LEAST_PER_S, LEAST_RATIO = 8_000, 15
+VARIANTS = ("yardstick", "ours")
+
+
+async def run(room: Room) -> list[Round]:
+    """See `targets.table`."""
+    loads = {variant: workload(f"p1-{variant}", Workload) for variant in VARIANTS}
+    rounds = []
+    for number in range(1, room.runs + 1):
+        room.tell(f"{name} run {number} of {room.runs}: do both give the same answers?")
+        alike, differing = await _compared(room)
+        figures: list[Figure] = []
+        counts = [alike]
+        curves: list[Curve] = []
+        rates: dict[str, float] = {}
+        for variant in VARIANTS:
+            room.tell(f"{name} run {number} of {room.runs}: {variant}")
+            async with bare(room) as on:
+                rates[variant], found, counted, curve = await _measured(on, variant, loads[variant])
+            figures += found
+            counts += counted
+            curves.append(curve)
+        figures.append(
+            Figure("ours / yardstick", rates["ours"] / max(rates["yardstick"], 1e-9), "x", least=LEAST_RATIO)
+        )
+        chart = Chart("orders over time", "s", "orders/s", curves, log_y=True)
+        rounds.append(Round(figures, counts, differing, [chart]))
+    return rounds
+
+
+async def _compared(room: Room) -> tuple[Count, list[str]]:
+    """Both at once: the yardstick's stock is in Redis and ours in the rows, so neither takes from the other."""
+    async with bare(room) as on:
+        await on.stock(Goods(products=50, stock=same.UNITS))
+        async with on.ours() as ours, on.yardstick() as yardstick:
+            return await same.alike(ours.url, yardstick.url)
+
+
+async def _measured(on: Bare, variant: str, load: Workload) -> tuple[float, list[Figure], list[Count], Curve]:
+    """The rate of one variant, with its figures, its counts, and its rate over time."""
+    await on.stock(load.goods)
+    assert load.warm_up  # noqa: S101 - the files say so
+    loads = [scaled(on.room, each) for each in (load.warm_up, load.load)]
+    # Preparing takes longer than sending: it comes first, so that the warm-up is followed by the load at once.
+    bases = [await asyncio.to_thread(closed.prepare, each, load.goods.ids, on.folder) for each in loads]
+    async with on.ours() if variant == "ours" else on.yardstick() as shop:
+        warmed = await closed.send(shop.url, loads[0], bases[0])
+        before = {"Python": shop.cpu_s, **on.cpu_s()}
+        told = await closed.send(shop.url, loads[1], bases[1])
+        spent = {name: seconds - before[name] for name, seconds in {"Python": shop.cpu_s, **on.cpu_s()}.items()}
+        rss_mb = shop.rss_mb
+    accepted = warmed.accepted + told.accepted
+    units = accepted * load.load.units
+    held = await on.units_reserved() if variant == "ours" else await on.units_taken(load.goods)
+    counts = [
+        *await on.counts(accepted, load.load.units),
+        Count("units held", units, held),
+        Count("orders refused or lost", 0, warmed.errors + told.errors + told.sent - told.accepted),
+    ]
+    figures = [
+        Figure("orders", told.accepted_per_s, "/s", least=LEAST_PER_S if variant == "ours" else None),
+        Figure("p50", told.percentile_ms(50), "ms"),
+        Figure("p99", told.percentile_ms(99), "ms"),
+        *(Figure(f"CPU of {each} per order", s * 1e6 / max(told.accepted, 1), "us") for each, s in spent.items()),
+        Figure("memory", rss_mb, "MB"),
+    ]
+    return (
+        told.accepted_per_s,
+        [replace(each, variant=variant) for each in figures],
+        [replace(each, name=f"{variant}: {each.name}") for each in counts],
+        Curve(variant, [at * closed.BUCKET_S for at in range(len(told.per_s))], told.per_s),
+    )

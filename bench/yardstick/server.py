@@ -1,0 +1,21 @@
+"""uvicorn around an application, on loopback, as the shop does it: it tells where it is open, once it is."""
+
+import socket
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            sys.stdout.write(f"open at http://127.0.0.1:{port}\n")
+            sys.stdout.flush()
+
+
+def serve(app: FastAPI, port: int) -> None:
+    """Serve until stopped; port 0 is any that is free."""
+    _Server(uvicorn.Config(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")).run()

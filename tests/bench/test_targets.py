@@ -1,0 +1,40 @@
+from bench import planned, saturate
+from bench.counts import as_count
+from bench.http import metric
+from bench.room import WORKLOADS, workload
+from bench.targets.table import TARGETS
+from quickcommerce.bench.checks import Check
+from quickcommerce.bench.stats import Second, over_time
+
+
+def test_every_target_has_a_name_of_its_own_and_says_what_is_to_be_reached() -> None:
+    assert len({target.name for target in TARGETS}) == len(TARGETS)
+    assert all(target.what and target.target for target in TARGETS)
+
+
+def test_every_workload_can_be_read() -> None:
+    for path in WORKLOADS.glob("*.toml"):
+        kind: type[object] = planned.Workload if path.stem == "plan" else saturate.Workload
+        assert workload(path.stem, kind)
+
+
+def test_a_comparison_of_the_driver_is_one_of_ours() -> None:
+    assert [as_count(Check("orders", 5, actual)).holds for actual in (5, 4)] == [True, False]
+
+
+def test_a_counter_is_added_up_over_its_labels_and_no_other_is_taken_for_it() -> None:
+    page = """\
+# HELP qc_x_total 7
+qc_x_total{group="a"} 2.0
+qc_x_total{group="b"} 3.0
+qc_x_total_created 9.0
+qc_y_total 4.0
+"""
+    assert metric(page, "qc_x_total") == 5
+    assert metric(page, "qc_y_total") == 4
+    assert metric(page, "qc_z_total") == 0
+
+
+def test_requests_belong_to_the_second_of_their_start_and_answers_to_that_of_their_end() -> None:
+    seconds = over_time([0.0, 0.9, 2.1], [10_000, 300_000, 20_000])
+    assert seconds == [Second(0, 2, 1, 10.0, 300.0), Second(1, 0, 1, 0.0, 0.0), Second(2, 1, 1, 20.0, 20.0)]
