@@ -9,6 +9,7 @@ from flow.acts import MILK, kept, order, payment_of, to_pay
 from flow.invariants import always, check
 from flow.process import process
 from flow.truth import rest
+from quickcommerce.payment import attempts
 from world import World
 
 HOUR_S = 3600
@@ -55,22 +56,42 @@ async def test_an_hour_back_ends_nothing_early_and_no_change_is_older_than_the_l
         await check(w)
 
 
-@pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S])
-async def test_a_jump_in_the_middle_of_an_unknown_capture_costs_time_and_nothing_else(
-    jump_s: int, tmp_path: Path
-) -> None:
-    async with process(tmp_path, payment_window_s=600) as w:
+async def unknown(folder: Path, jump_s: int) -> None:
+    async with process(folder, payment_window_s=600) as w:
         order_id, payment, key = await to_pay(w)
         await w.faults(confirm=LOST, get=[{"kind": "drop-before", "repeat": 2}])
         async with kept(w, MILK, 2, every_s=30):
             await w.confirm(payment, key)
             w.clock.jump(jump_s)
-            # Set back, the clock has to come again to where the next look is due.
-            await asyncio.sleep(max(0, -jump_s))
-            await w.until_status(order_id, "PAID", within_s=90)
+            try:
+                await w.until_status(order_id, "PAID", within_s=90)
+            except AssertionError as error:
+                raise AssertionError("the buyer waits until the clock comes again to where it was") from error
         assert await w.captures(payment["payment_id"]) == 1
         await rest(w)
         await check(w)
+
+
+@pytest.mark.parametrize("jump_s", [-300, -60, HOUR_S, -HOUR_S])
+async def test_a_jump_in_the_middle_of_an_unknown_capture_costs_no_time(jump_s: int, tmp_path: Path) -> None:
+    await unknown(tmp_path, jump_s)
+
+
+async def test_control_costs_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "longest_us", lambda _: {})
+    await unknown(tmp_path / "ahead", HOUR_S)
+    with pytest.raises(AssertionError, match="comes again to where it was"):
+        await unknown(tmp_path / "back", -HOUR_S)
+
+
+async def test_a_clock_that_was_set_back_while_a_deposit_was_awaited_looks_at_it_in_time(tmp_path: Path) -> None:
+    async with process(tmp_path, virtual_account_max_s=10 * HOUR_S) as w:
+        order_id, payment, _ = await to_pay(w)
+        key = await w.authenticate(payment, method="VIRTUAL_ACCOUNT", validHours=8)
+        assert (await w.confirm(payment, key)).status_code == 202
+        w.clock.jump(-HOUR_S)
+        assert (await w.http.post("/_toss/emulator/deposit", json={"paymentKey": key})).status_code == 200
+        await w.until_status(order_id, "PAID", within_s=660)
 
 
 async def test_a_jump_over_the_lease_of_a_capture_that_is_under_way_charges_once(tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ class Backoff:
         """The shortest wait after `tries` earlier failures (0 for the first failure), in seconds."""
         return min(self.cap_s, self.base_s * 2.0 ** min(tries, 60))
 
+    @property
+    def longest_s(self) -> float:
+        """The longest that anybody waits, in seconds."""
+        return 2 * self.cap_s
+
     def delay_s(self, tries: int, rng: random.Random) -> float:
         """The wait before the next try, in seconds."""
         step = self.step_s(tries)

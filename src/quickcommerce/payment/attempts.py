@@ -28,6 +28,7 @@ from quickcommerce.payment.model import (
     Status,
 )  # fmt: skip
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
+from quickcommerce.payment.waits import longest_us
 
 SOURCE = "payment"
 
@@ -170,7 +171,7 @@ class Attempts:
     async def _take_due(self, tx: Tx, limit: int) -> list[tuple[Payment, Attempt]]:
         now = self.clock()
         jobs = []
-        for old in await store.due(tx, now, limit):
+        for old in await store.due(tx, now, limit, longest_us(self.lease_s)):
             in_time = now < old.expires_us
             if old.status is Status.RETRY and in_time and old.payment_key:
                 begun = await self._begin(tx, old, old.payment_key, self.ids.token(), old.trace)

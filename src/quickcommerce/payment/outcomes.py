@@ -9,7 +9,6 @@ from quickcommerce import events
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
-from quickcommerce.kit.policy import Backoff
 from quickcommerce.payment import deposit_store, refund_books, store
 from quickcommerce.payment import ledger_store as ledger
 from quickcommerce.payment.attempts import move, tell
@@ -29,16 +28,7 @@ from quickcommerce.payment.model import (
     let_go,
 )  # fmt: skip
 from quickcommerce.payment.store import NEVER_US, Payment
-
-BACKOFF = Backoff(base_s=1, cap_s=20)
-"""1-2 s, 2-4 s, 4-8 s, 8-16 s, then 20-40 s: an outcome is known soon after the PG answers again."""
-SPREAD_S = 10
-"""Within so many seconds after a rest of the PG those come back who were held back by it."""
-LET_GO = Backoff(base_s=45, cap_s=45)
-"""45-90 s: no order waits any more for an outcome that has let go of it; but the buyer's money may be on its way."""
-
-LOOK = Backoff(base_s=300, cap_s=300)
-"""5-10 minutes: how often an account is looked at into which a deposit is awaited. A webhook is sooner."""
+from quickcommerce.payment.waits import BACKOFF, LET_GO, LOOK, SPREAD_S
 
 
 class Result(msgspec.Struct, frozen=True):

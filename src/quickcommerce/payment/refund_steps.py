@@ -15,7 +15,6 @@ from quickcommerce.kit.ids import Ids, PaymentId
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.payment import refund_books, refund_store, store
 from quickcommerce.payment.model import Later, Unknown
-from quickcommerce.payment.outcomes import BACKOFF
 from quickcommerce.payment.refund_model import (
     RUNS_S,
     Cancel,
@@ -29,6 +28,7 @@ from quickcommerce.payment.refund_model import (
 )  # fmt: skip
 from quickcommerce.payment.refund_store import Refund, RefundAttempt, existing
 from quickcommerce.payment.store import NEVER_US
+from quickcommerce.payment.waits import BACKOFF
 
 WITHHELD = Backoff(base_s=60, cap_s=3_600)
 """1-2 minutes, 2-4, 4-8 and so on to 1-2 hours: somebody was told, and must mend something before it can work."""

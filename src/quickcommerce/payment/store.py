@@ -1,6 +1,6 @@
 """The payments of store B as rows: every statement of the payment feature."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -197,16 +197,25 @@ async def owe(tx: Tx, payment_id: PaymentId, amount: int) -> bool:
     )
 
 
-async def due(tx: Tx, now_us: int, limit: int) -> list[Payment]:
-    """Payments to be looked at now, the longest due first, locked."""
-    found = await tx.all(
-        f"SELECT payment_id FROM payment WHERE status IN {_DUE} AND due_us <= ? ORDER BY due_us LIMIT ?",
-        (now_us, limit),
-    )
+async def due(tx: Tx, now_us: int, limit: int, longest_us: Mapping[Status, int] | None = None) -> list[Payment]:
+    """Payments to be looked at now, the longest due first, locked.
+
+    `longest_us`: the longest that a payment may wait in a status; one that is due later than that is due now.
+    """
+    longest = longest_us or {}
+    sql, values = f"status IN {_DUE} AND due_us <= ?", list[object]([now_us])
+    for status, us in longest.items():
+        sql += " OR status = ? AND due_us > ? AND due_us < ?"
+        values += [status, now_us + us, NEVER_US]
+    found = await tx.all(f"SELECT payment_id FROM payment WHERE {sql} ORDER BY due_us LIMIT ?", [*values, limit])
     payments = await _locked(tx, [payment_id for (payment_id,) in found])
-    # Somebody may have taken one between the look and the lock.
-    still = [payment for payment in payments if payment.status in DUE and payment.due_us <= now_us]
-    return sorted(still, key=lambda payment: payment.due_us)
+
+    def still(payment: Payment) -> bool:
+        # Somebody may have taken one between the look and the lock.
+        ahead = now_us + longest.get(payment.status, NEVER_US) < payment.due_us < NEVER_US
+        return payment.status in DUE and (payment.due_us <= now_us or ahead)
+
+    return sorted(filter(still, payments), key=lambda payment: payment.due_us)
 
 
 async def count(tx: Tx) -> int:
