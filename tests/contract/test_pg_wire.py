@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from quickcommerce.kit.clock import from_rfc3339
-from quickcommerce.payment.model import NOT_SENT, Asked, Captured, Doubtful, Later, Unknown, Unreadable
+from quickcommerce.payment.model import NO_REPLY, NOT_SENT, Asked, Captured, Doubtful, Later, Unknown, Unreadable
 from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, Refunded, Said
-from quickcommerce.payment.toss import Toss
+from quickcommerce.payment.toss import ANSWER_MAX_BYTES, LIST_MAX_BYTES, Toss
 
 SECRET = "test_gsk_0123456789abcdefghij"
 BASIC = "dGVzdF9nc2tfMDEyMzQ1Njc4OWFiY2RlZmdoaWo6"
@@ -191,6 +191,49 @@ async def test_what_the_pg_answers_is_understood() -> None:
         assert await client.confirm(ASKED) == Captured("tgen_20260101abc", secret="ps_secret")
         wire.answer = response("200 OK", GIVEN_BACK)
         assert await client.cancel(CANCEL) == Refunded("T2")
+
+
+class Endless(Wire):
+    """A server whose answer never ends, as far as its callers take it. `sent`: bytes of the answer that went out."""
+
+    def __init__(self, filling: bytes, *fields: str) -> None:
+        head = "".join(f"{each}\r\n" for each in ("Transfer-Encoding: chunked", *fields))
+        super().__init__(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+        self._part = b"%x\r\n%b\r\n" % (len(filling), filling)
+        self.sent = 0
+        self.ended = asyncio.Event()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self.answer)
+        try:
+            while self.sent < 16 * LIST_MAX_BYTES:
+                writer.write(self._part)
+                await writer.drain()
+                self.sent += len(self._part)
+        except OSError:
+            pass
+        finally:
+            self.ended.set()
+            writer.close()
+
+
+@pytest.mark.parametrize("call", ["confirm", "cancel", "withdraw", "read by order", "transactions"])
+async def test_an_answer_that_does_not_end_is_cut_off_and_says_nothing(call: str) -> None:
+    """The shop's memory is everybody's: one answer must not take it."""
+    wire, most = Endless(b" " * 2**16), LIST_MAX_BYTES if call == "transactions" else ANSWER_MAX_BYTES
+    async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
+        outcome = await CALLS[call][0](client)
+        await wire.ended.wait()
+    told = Unknown(NO_REPLY, "TooLong") if call in ("confirm", "cancel") else Unreadable("TooLong")
+    assert outcome == told
+    assert wire.sent < most + 2**24, f"{wire.sent} bytes were taken"
+
+
+async def test_control_a_long_answer_that_ends_is_read() -> None:
+    wire = Wire(response("200 OK", DONE + b" " * (ANSWER_MAX_BYTES - len(DONE))))
+    async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
+        assert await client.confirm(ASKED) == Captured("tgen_20260101abc", secret="ps_secret")
 
 
 @pytest.mark.parametrize("key", ["confirm", "orders", "../confirm", "a/b", "a?b", "a%2fb", "키", "a b", ""])

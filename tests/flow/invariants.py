@@ -224,6 +224,10 @@ def _money(truth: Truth) -> None:
             Status.CANCELLED: {Pay.CLOSED, Pay.UNKNOWN},
             Status.EXPIRED: {Pay.CLOSED, Pay.UNKNOWN},
         }
+        ended = [each["ended_us"] or 0 for each in truth.attempts[payment["payment_id"]]]
+        if max(ended, default=0) > order["updated_us"]:
+            # It was let go of in doubt, and only later did the PG say that it took no money.
+            fits[Status.EXPIRED] = fits[Status.EXPIRED] | {Pay.DECLINED}
         assert payment["status"] in fits.get(status, set()), f"I4: {order_id} is {status}, its payment {payment}"
 
 

@@ -136,6 +136,49 @@ async def test_a_day_without_the_pg_ends_by_itself_and_does_not_flood_it(
         await check(w)
 
 
+async def test_a_day_without_the_pg_holds_goods_no_longer_than_it_may_and_loses_no_money(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times to pay end, and so does the time for which goods are held in doubt, long before the PG is back."""
+    monkeypatch.setattr(roles, "POLL_S", 60.0)
+    hold_s, window_s = 6 * 3_600, 600
+    async with process(tmp_path, unknown_hold_s=hold_s, payment_window_s=window_s) as w:
+        charged, first, first_key = await to_pay(w, [(MILK, 2)])
+        never, second, second_key = await to_pay(w, [(EGGS, 1)])
+        idle = (await order(w, [(BANANAS, 3)]))["order_id"]
+        await w.faults(
+            confirm=[{"kind": "drop-after"}, {"kind": "drop-before", "forever": True}],
+            get=[{"kind": "http", "status": 503, "forever": True}],
+        )
+        for payment, key in ((first, first_key), (second, second_key)):
+            assert (await w.confirm(payment, key)).json()["status"] == "UNKNOWN"
+        before = await calls(w, "get")
+        await asyncio.sleep(window_s + 120)
+        assert [await w.status(each) for each in (charged, never, idle)] == ["PAYING", "PAYING", "EXPIRED"]
+        assert await w.stock(BANANAS) == (1_000, 0, 0), "goods that nobody pays for are held while the PG is down"
+        assert (await w.order([(BANANAS, 1)])).status_code == 201
+        await asyncio.sleep(hold_s - 2 * window_s)
+        assert [await w.status(each) for each in (charged, never)] == ["PAYING", "PAYING"], "let go of too soon"
+        await asyncio.sleep(2 * window_s)
+        assert [await w.status(each) for each in (charged, never)] == ["EXPIRED", "EXPIRED"], "goods are held for ever"
+        assert [(await w.stock(each))[1] for each in (MILK, EGGS)] == [0, 0]
+        await asyncio.sleep(86_400 - hold_s - window_s)
+        asked = await calls(w, "get") - before
+        least = 2 * (hold_s / (40 + 60) + (86_400 - hold_s - window_s) / (90 + 60))
+        assert least <= asked <= 2 * (hold_s / 20 + (86_400 - hold_s) / 45), "the PG is flooded, or forgotten"
+        assert await calls(w, "confirm") == 2, "nothing may be repeated before it was read back"
+        await w.faults(confirm=[], get=[])
+        await w.until_status(charged, "PAID", within_s=200)
+        await asyncio.sleep(3_600)
+        assert (await w.status(never), await calls(w, "confirm")) == ("EXPIRED", 2), (
+            "captured for an order that has ended"
+        )
+        assert (await w.stock(MILK), await w.stock(EGGS)) == ((1_000, 0, 2), (1_000, 0, 0))
+        assert await w.captures(first["payment_id"]) == 1
+        await rest(w)
+        await check(w)
+
+
 async def test_a_payment_that_was_never_sent_is_shown_while_its_order_cannot_be_ended(tmp_path: Path) -> None:
     """The PG cannot be reached until the time to pay is over; then the shop's store is away."""
     probe = Probe()

@@ -10,7 +10,7 @@ import pytest
 from flow.invariants import check
 from flow.lives import run
 from flow.mismatches import GOODS, HEALS, inject
-from flow.probe import Line, Probe
+from flow.probe import Probe
 from flow.process import bury, process, start
 from flow.truth import rest, rows
 from quickcommerce import roles
@@ -71,8 +71,6 @@ async def life(folder: Path, probe: Probe, clock: Clock, *, number: int = 1) -> 
     """Run until all is healed, or until the probe ends the process."""
     w = await start(folder, probe, clock, seed=number, goods=GOODS, **SETTINGS)
     w.look_every_s = 5
-    reading = w.app.flows.toss._reading
-    reading._transport = Line(reading._transport, probe)
     probe.armed = True
     healing = asyncio.create_task(w.until("all is healed", lambda: healed(w), within_s=HEALED_S))
     dead = asyncio.create_task(probe.dead.wait())

@@ -8,6 +8,7 @@ import base64
 import re
 from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -44,11 +45,37 @@ CONNECT_S = 5.0
 
 CONNECTIONS_MAX = 128
 """Connections to the PG, for captures and for readings each."""
+ANSWER_MAX_BYTES = 2**20
+"""What an answer about a payment may have; Toss's have a few thousand. Of a longer one nothing is believed."""
+LIST_MAX_BYTES = 2**24
+"""What a page of the list may have: 16 thousand for each of 1,000 rows."""
 NO_SUCH_PAGE = "INVALID_TRANSACTION_KEY"
 _NO_LINE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
 """What may stand in a path as a payment key. A buyer's client brings the key, and must not choose what is read."""
+
+
+class TooLong(httpx2.HTTPError):
+    """The PG does not come to an end with its answer: it is cut off, and is none."""
+
+
+class _Answer(NamedTuple):
+    status: int
+    content: bytes
+
+
+async def _ask(
+    client: httpx2.AsyncClient, method: str, path: str, *, most: int = ANSWER_MAX_BYTES, **facts: Any
+) -> _Answer:
+    """Make a call, and take no more than `most` bytes of its answer. Raises httpx2.HTTPError."""
+    async with client.stream(method, path, **facts) as answer:
+        content = bytearray()
+        async for part in answer.aiter_bytes():
+            content += part
+            if len(content) > most:
+                raise TooLong(f"an answer of more than {most} bytes")
+        return _Answer(answer.status_code, bytes(content))
 
 
 class Toss:
@@ -103,19 +130,19 @@ class Toss:
         headers = {"Idempotency-Key": asked.idempotency_key}
         try:
             async with asyncio.timeout(self._confirm_deadline_s):
-                answer = await self._http.post("/v1/payments/confirm", json=body, headers=headers)
+                answer = await _ask(self._http, "POST", "/v1/payments/confirm", json=body, headers=headers)
         except _NO_LINE as error:
             return Later(NOT_SENT, type(error).__name__, ours=False, sent=False)
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unknown(NO_REPLY, type(error).__name__)
-        if answer.status_code == httpx2.codes.OK:
+        if answer.status == httpx2.codes.OK:
             # The answer is held to the same comparisons as any reading.
             outcome = conclude(self._payment(answer.content), asked, answered=None)
             same = isinstance(outcome, Captured) and (outcome.payment_key, outcome.back) == (asked.payment_key, ())
             if same or isinstance(outcome, Awaiting):
                 return outcome
             return Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
-        return classify(answer.status_code, _error(answer.content))
+        return classify(answer.status, _error(answer.content))
 
     async def cancel(self, cancel: Cancel) -> CancelReply:
         """Give money back. Never raises for what the network or the PG does: that is an outcome."""
@@ -124,17 +151,17 @@ class Toss:
         path = f"/v1/payments/{quote(cancel.payment_key, safe='')}/cancel"
         try:
             async with asyncio.timeout(self._confirm_deadline_s):
-                answer = await self._http.post(path, json=body, headers=headers)
+                answer = await _ask(self._http, "POST", path, json=body, headers=headers)
         except _NO_LINE as error:
             return Later(NOT_SENT, type(error).__name__, ours=False, sent=False)
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unknown(NO_REPLY, type(error).__name__)
-        if answer.status_code == httpx2.codes.OK:
+        if answer.status == httpx2.codes.OK:
             outcome = conclude_cancel(self._payment(answer.content), cancel, said=None)
             if isinstance(outcome, Refunded):
                 return outcome
             return Said("UNEXPECTED_ANSWER", "200, but not as asked", Means.TRANSIENT)
-        return classify_cancel(answer.status_code, _error(answer.content))
+        return classify_cancel(answer.status, _error(answer.content))
 
     async def read(self, asked: Asked) -> Reading:
         """Read a payment back, by its key or, where that names nothing, by its order id."""
@@ -165,16 +192,18 @@ class Toss:
         step = httpx2.Timeout(self._list_deadline_s, connect=CONNECT_S, pool=CONNECT_S)
         try:
             async with asyncio.timeout(self._list_deadline_s):
-                answer = await self._reading.get("/v1/transactions", params=query, timeout=step)
+                answer = await _ask(
+                    self._reading, "GET", "/v1/transactions", most=LIST_MAX_BYTES, params=query, timeout=step
+                )
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unreadable(type(error).__name__)
-        if answer.status_code == httpx2.codes.OK:
+        if answer.status == httpx2.codes.OK:
             found = page(answer.content)
             return Unreadable(found) if isinstance(found, str) else found
         told = _error(answer.content)
         if after and told.code == NO_SUCH_PAGE:
             return NoSuchPage()
-        return Unreadable(f"HTTP {answer.status_code} {told.code}")
+        return Unreadable(f"HTTP {answer.status} {told.code}")
 
     async def _read(
         self, path: str, body: Mapping[str, object] | None = None, headers: dict[str, str] | None = None
@@ -183,15 +212,15 @@ class Toss:
         try:
             async with asyncio.timeout(self._read_deadline_s):
                 method = "POST" if body else "GET"
-                answer = await self._reading.request(method, path, json=body, headers=headers)
+                answer = await _ask(self._reading, method, path, json=body, headers=headers)
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unreadable(type(error).__name__)
-        if answer.status_code == httpx2.codes.OK:
+        if answer.status == httpx2.codes.OK:
             return self._payment(answer.content)
         told = _error(answer.content)
-        if answer.status_code == httpx2.codes.NOT_FOUND and told.code in ABSENT:
+        if answer.status == httpx2.codes.NOT_FOUND and told.code in ABSENT:
             return Missing()
-        return Unreadable(f"HTTP {answer.status_code} {told.code}")
+        return Unreadable(f"HTTP {answer.status} {told.code}")
 
     def _payment(self, content: bytes) -> Found | Unreadable:
         found = payment_of(content)
