@@ -102,11 +102,12 @@ class Subscription:
         async def settle(tx: Tx) -> None:
             # One statement for all shards: their number is the same however few events a list has.
             shards = sorted(ahead)
+            seq, seq_of = each_its_own("shard", ahead)
             moved = await tx.run(
-                f"UPDATE bus_cursor SET seq = {each_its_own('shard', len(shards))}"
+                f"UPDATE bus_cursor SET seq = {seq}"
                 f" WHERE consumer = ? AND source = ? AND ({' OR '.join(['shard = ? AND seq = ?'] * len(shards))})",
                 [
-                    *(value for shard in shards for value in (shard, ahead[shard])),
+                    *seq_of,
                     self.consumer.name,
                     self.source.name,
                     *(value for shard in shards for value in (shard, self._cursors[shard])),

@@ -16,7 +16,7 @@ money. A read that locks its rows ends in `LOCK`, which is nothing on SQLite (it
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -141,9 +141,9 @@ def in_parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (values[at : at + size] for at in range(0, len(values), size))
 
 
-def each_its_own(column: str, count: int) -> str:
-    """The value of a row by its key, for an UPDATE of many rows. Parameters: a key and its value, for each."""
-    return f"CASE {column}{' WHEN ? THEN ?' * count} END"
+def each_its_own(column: str, values: Mapping[Any, Any]) -> tuple[str, list[Any]]:
+    """The value of each row by its key, for an UPDATE of many rows: the expression, and its parameters."""
+    return f"CASE {column}{' WHEN ? THEN ?' * len(values)} END", [each for pair in values.items() for each in pair]
 
 
 async def repeating(

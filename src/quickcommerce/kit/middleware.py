@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from litestar.enums import HttpMethod, ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Histogram
 
 from quickcommerce.kit.ids import Ids
@@ -57,7 +57,7 @@ class Telemetry:
         route = str(scope.get("path_template", "")) if status != NotFound.status else ""
         measure(scope["method"], route, status, started)
 
-    def trace(self, scope: HTTPScope | Scope) -> str:
+    def trace(self, scope: Scope) -> str:
         """The trace id that a request came with, or a new one."""
         given = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
         return (given and trace_of(given.decode("latin-1"))) or self._ids.token()

@@ -60,13 +60,12 @@ async def hold(tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
     """
     for part in in_parts(sorted(wanted.items()), TOGETHER):
         ids = [product_id for product_id, _ in part]
-        units = [each for product_id, (quantity, _) in part for each in (product_id, quantity)]
-        versions = [each for product_id, (_, version) in part for each in (product_id, version)]
-        own = each_its_own("product_id", len(ids))
+        units, units_of = each_its_own("product_id", {each: quantity for each, (quantity, _) in part})
+        version, versions_of = each_its_own("product_id", {each: used for each, (_, used) in part})
         changed = await tx.run(
-            f"UPDATE product SET reserved = reserved + {own} WHERE product_id IN ({marks(ids)})"
-            f" AND price_version = {own} AND on_hand - reserved - sold >= {own}",
-            [*units, *ids, *versions, *units],
+            f"UPDATE product SET reserved = reserved + {units} WHERE product_id IN ({marks(ids)})"
+            f" AND price_version = {version} AND on_hand - reserved - sold >= {units}",
+            [*units_of, *ids, *versions_of, *units_of],
         )
         if changed != len(ids):
             return False
@@ -77,13 +76,12 @@ async def unhold(tx: Tx, moved: Mapping[int, tuple[int, int]]) -> None:
     """Take units out of the reserve, (back to the shelf, sold) by product."""
     for part in in_parts(sorted(moved.items()), TOGETHER):
         ids = [product_id for product_id, _ in part]
-        units = [each for product_id, (released, sold) in part for each in (product_id, released + sold)]
-        gone = [each for product_id, (_, sold) in part for each in (product_id, sold)]
-        own = each_its_own("product_id", len(ids))
+        units, units_of = each_its_own("product_id", {each: released + sold for each, (released, sold) in part})
+        gone, gone_of = each_its_own("product_id", {each: sold for each, (_, sold) in part})
         changed = await tx.run(
-            f"UPDATE product SET reserved = reserved - {own}, sold = sold + {own}"
-            f" WHERE product_id IN ({marks(ids)}) AND reserved >= {own}",
-            [*units, *gone, *ids, *units],
+            f"UPDATE product SET reserved = reserved - {units}, sold = sold + {gone}"
+            f" WHERE product_id IN ({marks(ids)}) AND reserved >= {units}",
+            [*units_of, *gone_of, *ids, *units_of],
         )
         if changed != len(ids):
             raise AssertionError(f"a product holds less than is to be moved: {dict(part)}")
