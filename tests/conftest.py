@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +17,10 @@ from quickcommerce import routes
 from quickcommerce.kit import openapi
 from quickcommerce.kit.telemetry import add_trace, configure_logs
 from world import VirtualLoop
+
+# Byte code is kept, whatever the machine says: tests start hundreds of processes, and each would compile everything.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 VIRTUAL = ("flow", "http")
 """The folders whose tests live in virtual time."""
@@ -36,6 +42,7 @@ class _SpreadOutOneByOne(LoadScopeScheduling):  # type: ignore[misc] # see its i
         return SPREAD_OUT if nodeid.startswith(SPREAD_OUT) else nodeid
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
     """How `scripts/system` (`--dist loadscope`) spreads tests; None: as asked for."""
     return _SpreadOutOneByOne(config, log) if config.getvalue("dist") == "loadscope" else None
