@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import socket
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,9 +30,10 @@ class Mariadb:
         user = ["--user=root"] if os.geteuid() == 0 else []
         command = [found("mariadb-install-db"), "--no-defaults", f"--datadir={self._folder}", *user]
         made = await asyncio.create_subprocess_exec(
-            *command, "--auth-root-authentication-method=normal", "--skip-test-db", stdout=DEVNULL, stderr=DEVNULL
+            *command, "--auth-root-authentication-method=normal", "--skip-test-db", stdout=PIPE, stderr=STDOUT
         )
-        assert await made.wait() == 0, f"{command} failed"
+        said, _ = await made.communicate()
+        assert made.returncode == 0, f"{command} failed: {said.decode()}"
 
     async def start(self) -> None:
         """Start, and wait until it takes statements."""
