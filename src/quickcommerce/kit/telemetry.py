@@ -8,10 +8,10 @@ and is set again by whoever takes the event. Code that handles a list binds each
 import logging
 import re
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO, cast
 
 import ecs_logging
@@ -21,6 +21,8 @@ from prometheus_client import Counter
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SECRET = re.compile(r"token|secret|authorization|cookie|password|payment_key|card", re.IGNORECASE)
+_NAMES_CACHED = 1_024
+"""Names in log lines whose kind is remembered."""
 
 LOST = Counter("qc_log_failures_total", "Writes of log lines that failed; the lines are lost")
 
@@ -63,9 +65,19 @@ def add_trace(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> st
     return {"trace.id": trace, **entry} if trace else entry
 
 
+def _with_errors(logger: Any, name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Exceptions as text, where there are any: to look for them in every line would take 1.5 us of each."""
+    return structlog.processors.format_exc_info(logger, name, entry) if "exc_info" in entry else entry
+
+
+@lru_cache(maxsize=_NAMES_CACHED)
+def _is_secret(name: str) -> bool:
+    return _SECRET.search(name) is not None
+
+
 def _mask(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """No secret, token or card in any log line, whoever wrote it."""
-    return {key: "***" if _SECRET.search(key) else value for key, value in entry.items()}
+    return {key: "***" if _is_secret(key) else value for key, value in entry.items()}
 
 
 def _origin(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -76,25 +88,31 @@ def _origin(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> stru
 _ecs = ecs_logging.StructlogFormatter()
 
 
+@lru_cache(maxsize=_NAMES_CACHED)
+def _is_plain(name: str) -> bool:
+    return name != "exception" and ("." not in name or name == "trace.id")
+
+
 def _line(logger: Any, name: str, entry: structlog.typing.EventDict) -> str:
     """A line in the Elastic Common Schema.
 
-    An order costs a line, which takes 28 us by the schema's own library, and 13 us where this needs none of its rules:
+    An order costs two lines. One takes 20 us by the schema's own library, and 9 us where this needs none of its rules:
     names within names, errors, and values that are no JSON.
     """
-    plain = "exception" not in entry and all("." not in key or key == "trace.id" for key in entry)
-    if plain:
-        told: dict[str, Any] = {
-            "@timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    if all(map(_is_plain, entry)):
+        told = {
+            "@timestamp": f"{datetime.now(UTC).isoformat(timespec='milliseconds')[:-6]}Z",
             "log.level": name,
             "message": entry["event"],
             "ecs.version": ecs_logging.ECS_VERSION,
         }
-        rest = {key: value for key, value in entry.items() if key not in ("event", "trace.id")}
         if "trace.id" in entry:
             told["trace"] = {"id": entry["trace.id"]}
+        told |= entry
+        del told["event"]
+        told.pop("trace.id", None)
         with suppress(TypeError, ValueError):
-            return msgspec.json.encode(told | rest).decode()
+            return msgspec.json.encode(told).decode()
     return _ecs(logger, name, dict(entry))
 
 
@@ -105,18 +123,15 @@ class _Unfailing:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write, or count what could not be written."""
-        self._attempt(lambda: self._stream.write(text))
-
-    def flush(self) -> None:
-        """Flush, or count."""
-        self._attempt(self._stream.flush)
-
-    def _attempt(self, call: Callable[[], object]) -> None:
+        """Write at once, or count what could not be written."""
         try:
-            call()
+            self._stream.write(text)
+            self._stream.flush()
         except (OSError, ValueError):
             LOST.inc()
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
 
 def configure_logs(level: str, *, machine: bool) -> None:
@@ -129,7 +144,7 @@ def configure_logs(level: str, *, machine: bool) -> None:
     out = _Unfailing(sys.stderr)
     common: list[structlog.typing.Processor] = [
         add_trace,
-        structlog.processors.format_exc_info,
+        _with_errors,
         _mask,
     ]
     renderer: list[Any] = (
@@ -144,7 +159,7 @@ def configure_logs(level: str, *, machine: bool) -> None:
     structlog.configure(
         processors=[*common, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", out)),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", out)),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(out)
