@@ -56,6 +56,17 @@ async def test_every_event_arrives_once_and_in_order_for_its_key(wire: Post, bus
 
 
 @pytest.mark.parametrize("bus", BUSES)
+async def test_a_backlog_of_one_order_is_read_to_its_end_and_none_of_it_waits_for_news(wire: Post, bus: str) -> None:
+    messages = [message("order-1", n) for n in range(70)]
+    await wire.publish(messages)
+    group = wire.group()
+    reader = READERS[bus](wire.source.db, group.inbox, 256)
+    while await reader.step():
+        pass
+    await group.had_each_once_in_order(messages)
+
+
+@pytest.mark.parametrize("bus", BUSES)
 async def test_an_event_of_a_transaction_that_was_undone_never_arrives(wire: Post, bus: str) -> None:
     async def undone(tx: Tx) -> None:
         await outbox.append(tx, [message("order-1", 0)])

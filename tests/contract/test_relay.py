@@ -68,6 +68,16 @@ async def test_what_the_broker_confirmed_is_sent_once_and_gone_from_the_outbox(w
     assert len(broker.received) == len(MESSAGES)
 
 
+async def test_a_backlog_of_one_order_is_sent_in_pieces_and_none_of_it_waits_for_news(wire: Post) -> None:
+    """Lists take little of each shard. More of this one waits though its lists are shorter than they may be."""
+    messages = [message("order-1", n) for n in range(70)]
+    await wire.publish([*messages, message("order-2", 0)])
+    broker = Broker()
+    sending = relay(wire, broker.publish, list_max=256)
+    assert [await sending.step() for _ in range(3)] == [True, True, False]
+    broker.got_each_in_order([*messages, message("order-2", 0)])
+
+
 async def test_a_failed_send_stops_its_shard_and_no_other_and_is_sent_again(wire: Post) -> None:
     await wire.publish(MESSAGES)
     broker = Broker()

@@ -66,7 +66,8 @@ class Subscription:
         """Deliver the next list. Returns whether more is waiting."""
         if not self._cursors:
             self._cursors.update(await self.consumer.db.run(self._load))
-        messages = await self.source.read(lambda tx: outbox.after(tx, self._cursors, self.list_max))
+        each = outbox.share(self.list_max, SHARDS)
+        messages = await self.source.read(lambda tx: outbox.after(tx, self._cursors, self.list_max, each))
         LAG.labels(self.consumer.name).set(len(messages))
         if not messages:
             return False
@@ -79,7 +80,7 @@ class Subscription:
             self._cursors.clear()
             return True
         self._cursors.update(ahead)
-        return len(messages) == self.list_max
+        return len(messages) >= each
 
     async def cursors(self) -> dict[int, int]:
         """How far this group has come, by shard, as committed."""
