@@ -141,9 +141,10 @@ class Projection:
     async def _fold(self, messages: list[Message]) -> None:
         messages = [message for message in messages if message.type not in NOTICES]
         await self.index.write([_folded(message) for message in messages])
+        lines = log.bind()  # once: it takes a quarter of the time of a line
         for message in messages:
             with tracing(message.trace):
-                log.info("history.folded", order_id=message.subject, type=message.type)
+                lines.info("history.folded", order_id=message.subject, type=message.type)
 
 
 def _folded(message: Message) -> Document:

@@ -67,12 +67,13 @@ class Place:
             answers = await self._transact(requests, locked=False)
         except _Moved:
             answers = await self._transact(requests, locked=True)
+        lines = log.bind()  # once: it takes a quarter of the time of a line
         for request, answer in zip(requests, answers, strict=True):
             with tracing(request.trace):
                 if isinstance(answer, Placed):
-                    log.info("order.placed", order_id=answer.order_id, replayed=answer.replayed)
+                    lines.info("order.placed", order_id=answer.order_id, replayed=answer.replayed)
                 else:
-                    log.info("order.refused", code=answer.code)
+                    lines.info("order.refused", code=answer.code)
         return answers
 
     async def _transact(self, requests: list[Placing], *, locked: bool) -> list[Answer]:
