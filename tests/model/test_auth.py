@@ -245,3 +245,20 @@ def test_a_role_that_is_not_enough_is_told_which_would_be() -> None:
     Caller(7, Role.SELLER).need(Role.MASTER, Role.SELLER)
     with pytest.raises(Forbidden, match="ROLE_MASTER or ROLE_SELLER"):
         Caller(7, Role.USER).need(Role.MASTER, Role.SELLER)
+
+
+def _segment(jws: type[jwt.PyJWS], text: bytes) -> bytes | None:
+    try:
+        return jws._decode_base64url_segment(text, "any")
+    except jwt.DecodeError:
+        return None
+
+
+@given(st.binary(max_size=40).map(base64.urlsafe_b64encode).map(lambda text: text.rstrip(b"=")), st.data())
+def test_a_segment_of_a_token_is_what_the_library_says_it_is(good: bytes, data: st.DataObject) -> None:
+    """A spelling that only we took would be a token that only we believe."""
+    assert _segment(auth._Jws, good) == _segment(jwt.PyJWS, good) is not None
+    at = data.draw(st.integers(0, len(good)))
+    odd = good[:at] + data.draw(st.binary(max_size=2)) + good[at + data.draw(st.integers(0, 2)) :]
+    for text in (odd, odd + b"=", odd + b"==", odd + b"==="):
+        assert _segment(auth._Jws, text) == _segment(jwt.PyJWS, text)
