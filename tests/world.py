@@ -112,7 +112,7 @@ class World:
     log: dict[str, dict[EventId, Message]] = field(default_factory=dict)
     """The events that have left each outbox for a bus that is none itself."""
     look_every_s: float = 0.1
-    """How often it is looked whether something has come true."""
+    """How often it is looked whether something has come true, unless it may take minutes: then seldom."""
 
     @property
     def apps(self) -> list[App]:
@@ -172,11 +172,13 @@ class World:
 
     async def until(self, what: str, check: Any, *, within_s: float = 120) -> Any:
         """Wait (in virtual time) until `await check()` is true. Returns what it gave."""
-        for _ in range(int(within_s / self.look_every_s)):
+        # Looking is what takes time in a virtual hour.
+        every_s = max(self.look_every_s, within_s / 1_200)
+        for _ in range(int(within_s / every_s)):
             found = await check()
             if found:
                 return found
-            await asyncio.sleep(self.look_every_s)
+            await asyncio.sleep(every_s)
         raise AssertionError(f"not within {within_s} s: {what}")
 
     async def status(self, order_id: str) -> str:
