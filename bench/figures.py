@@ -52,6 +52,7 @@ class Chart:
     y_label: str
     curves: list[Curve]
     log_y: bool = False
+    log_x: bool = False
 
 
 @dataclass(frozen=True)

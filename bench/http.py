@@ -36,9 +36,11 @@ async def text(url: str) -> str:
     return answer.body.decode()
 
 
-def metric(page: str, name: str) -> float:
-    """A counter of a page of metrics, over all its labels."""
-    return sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE))
+def metric(page: str, name: str, **labels: str) -> float:
+    """A counter of a page of metrics, over all its labels but those that are given."""
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    found = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", page, re.MULTILINE)
+    return sum(float(value) for labelled, value in found if all(each in labelled for each in wanted))
 
 
 async def until_ready(urls: Sequence[str]) -> None:

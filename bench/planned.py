@@ -1,5 +1,6 @@
 """A shop under the original's load plan: what P4 and P5 measure."""
 
+import time
 from dataclasses import dataclass
 
 import msgspec
@@ -23,12 +24,13 @@ class Workload(msgspec.Struct, frozen=True):
 class Measured:
     """What came of it; `before` is the warm-up, which is counted too.
 
-    `cpu_s` are CPU seconds by process, from before the first order to after the last document.
+    `cpu_s` are CPU seconds by process, from before the first order to after the last document: `took_s` seconds.
     """
 
     before: Report
     report: Report
     cpu_s: dict[str, float]
+    took_s: float
     throttled_s: float
     rebalances: int
     evictions: int
@@ -53,7 +55,7 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
     """Run the plan. Raises Failed."""
     warm_up, plan = (_scaled(room, plan) for plan in (workload.warm_up, workload.plan))
     before = await opened.run(shop.urls, shop.pg_url, warm_up, room.folder)
-    cpu_s, throttled_s = shop.cpu(), shop.throttled_s()
+    cpu_s, throttled_s, start_s = shop.cpu(), shop.throttled_s(), time.monotonic()
     moved, put_out = await shop.rebalances()
     report = await opened.run(shop.urls, shop.pg_url, plan, room.folder)
     moved_after, put_out_after = await shop.rebalances()
@@ -61,6 +63,7 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
         before,
         report,
         {name: seconds - cpu_s[name] for name, seconds in shop.cpu().items()},
+        time.monotonic() - start_s,
         shop.throttled_s() - throttled_s,
         moved_after - moved,
         put_out_after - put_out,

@@ -8,12 +8,12 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
 from bench.figures import Chart
 from bench.results import Result
 
-COLOURS = "#0b6e4f #d1495b #30638e #edae49 #7b4b94 #5f5f5f".split()
+COLOURS = "#0b6e4f #d1495b #30638e #edae49 #7b4b94 #5f5f5f #17becf #8c564b #bcbd22 #e377c2".split()
 PERCENTILES = "percentile"
 TICKS = {1: "", 50: "50", 90: "90", 99: "99", 99.9: "99.9", 99.99: "99.99", 100: "max"}
 FEW = 8
@@ -53,6 +53,9 @@ def _draw(result: Result, charts: Sequence[Chart], folder: Path) -> Path:
             axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
         else:
             axes.set_ylim(bottom=0)
+        if first.log_x:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         if _by_percentile(first):
             axes.set_xticks(_spread(list(TICKS)), list(TICKS.values()))
         if labels:

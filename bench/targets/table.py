@@ -6,6 +6,7 @@ from bench.figures import Round
 from bench.guards import experiment as guards
 from bench.pool import experiment as pool
 from bench.room import Room
+from bench.scale import experiment as scale
 from bench.starved import experiment as p7
 from bench.targets import p2, p3, p4, p5, p6, p8, p9, p10, p11
 from bench.yardstick import experiment as p1
@@ -30,4 +31,4 @@ class Target(Protocol):
         """Measure it `room.runs` times, its variants in turn. Raises Failed, NoAnswerError."""
 
 
-TARGETS: tuple[Target, ...] = (p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, guards, pool)
+TARGETS: tuple[Target, ...] = (p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, guards, pool, scale)
