@@ -25,8 +25,8 @@ SERVERS = ("mariadb", "redis-1", "kafka", "elasticsearch")
 REST = "the rest of the servers"
 PG = "emulator (the PG, not ours)"
 DATABASE_CORES = 16.0
-SINGLE = {"mariadb": DATABASE_CORES, "relay": 1.0, "redis-1": 1.0}
-"""Parts of which a shop has one, with its cores. Of relays one works at a time: whoever is first leases all that is
+SINGLE = {"mariadb": DATABASE_CORES, "relay": 2.0, "redis-1": 1.0}
+"""Parts that a shop cannot have more of, with their cores. Of relays two work side by side: each leases half of what is
 free."""
 RUNNERS, LIST_MAX, WRITERS = 2, 256, 8
 """The shop's defaults: QC_DB_RUNNERS_MAX, QC_ORDER_LIST_MAX, QC_DB_WRITERS_MAX."""

@@ -82,7 +82,7 @@ def test_a_run_gives_each_part_its_share_and_what_the_model_makes_of_it() -> Non
     assert found["api", "its payment"].median == pytest.approx(1_000)
     assert found[REST, "an order"].median == pytest.approx(3_600)
     assert found["mariadb", "1,000,000 a minute"].median == pytest.approx(1_000_000 / 60 * 2_600e-6 / 0.6)
-    assert found["relay", "one shop, at most"].median == pytest.approx(0.59 / 2_600e-6)
+    assert found["relay", "one shop, at most"].median == pytest.approx(1.19 / 2_600e-6)
     assert found["shops", "1,000,000 a minute"].median == 74
     assert found["sweeper", "1,000,000 a minute"].median == 74
     assert (PG, "an order") in found

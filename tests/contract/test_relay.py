@@ -10,7 +10,7 @@ import pytest
 
 from quickcommerce.kit.db import Params, Row, Tx
 from quickcommerce.kit.ids import Ids
-from quickcommerce.kit.outbox import Message, Relay
+from quickcommerce.kit.outbox import SHARDS, Message, Relay
 from stores import Post, message
 
 LEASE_S = 30.0
@@ -68,14 +68,34 @@ async def test_what_the_broker_confirmed_is_sent_once_and_gone_from_the_outbox(w
     assert len(broker.received) == len(MESSAGES)
 
 
-async def test_a_backlog_of_one_order_is_sent_in_pieces_and_none_of_it_waits_for_news(wire: Post) -> None:
-    """Lists take little of each shard. More of this one waits though its lists are shorter than they may be."""
-    messages = [message("order-1", n) for n in range(70)]
-    await wire.publish([*messages, message("order-2", 0)])
+async def test_a_backlog_is_sent_to_its_end_and_none_of_it_waits_for_news(wire: Post) -> None:
+    """A relay takes some shards at a time, and little of each: what it left is why it comes again at once."""
+    messages = [message("order-1", n) for n in range(70)] + [message(f"order-{key}", 0) for key in range(2, 60)]
+    await wire.publish(messages)
     broker = Broker()
     sending = relay(wire, broker.publish, list_max=256)
-    assert [await sending.step() for _ in range(3)] == [True, True, False]
-    broker.got_each_in_order([*messages, message("order-2", 0)])
+    while await sending.step():
+        pass
+    broker.got_each_in_order(messages)
+
+
+async def test_two_relays_share_what_waits(wire: Post) -> None:
+    """While one sends, the other sends as well: a second relay is more than a spare."""
+    messages = [message(f"order-{key}", 0) for key in range(200)]
+    assert len({one.shard for one in messages}) == SHARDS
+    await wire.publish(messages)
+    one, other = Broker(), Broker()
+
+    async def slowly(messages: list[Message]) -> int:
+        while await relay(wire, other.publish, seed=2).step():
+            pass
+        return await one.publish(messages)
+
+    await relay(wire, slowly, list_max=256).step()
+    of_one, of_other = ({each.shard for each in broker.received} for broker in (one, other))
+    assert (len(of_one), len(of_other)) == (SHARDS // 2, SHARDS // 2)
+    assert not of_one & of_other
+    assert await wire.waiting() == 0
 
 
 async def test_a_failed_send_stops_its_shard_and_no_other_and_is_sent_again(wire: Post) -> None:

@@ -22,6 +22,8 @@ from quickcommerce.kit.problem import Unavailable
 SHARDS = 16
 """How many shards the key space has; a fixed number, since rows carry it."""
 _SHARE_MIN = 32
+LEASED_MAX = SHARDS // 2
+"""How many shards a relay leases at once. The others are for a second relay, or for its own next step."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -130,15 +132,18 @@ class Relay:
     list_max: int
 
     async def step(self) -> bool:
-        """Lease every free shard, publish its oldest rows, delete what was confirmed. Returns whether more waits.
+        """Lease free shards in which something waits, publish their oldest rows, delete what was confirmed.
 
-        Shards are published side by side. Raises Unavailable if the broker takes nothing of one; the leases are given
-        back first.
+        Returns whether more waits. Shards are published side by side. Raises Unavailable if the broker takes nothing
+        of one; the leases are given back first.
         """
-        if not await self.db.read(lambda tx: after(tx, dict.fromkeys(range(SHARDS), 0), 1)):
+        waiting = await self.db.read(self._waiting)
+        if not waiting:
             return False
+        # Any of them: two relays that begin at the same moment would both want the first.
+        wanted = self.ids.rng.sample(waiting, min(len(waiting), LEASED_MAX))
         token = self.ids.token()
-        shards = await self.db.run(lambda tx: self._lease(tx, token))
+        shards = await self.db.run(lambda tx: self._lease(tx, token, wanted))
         each = share(self.list_max, len(shards))
         begins = dict.fromkeys(shards, 0)
         messages = await self.db.read(lambda tx: after(tx, begins, self.list_max, each)) if shards else []
@@ -159,12 +164,21 @@ class Relay:
         await self.db.run(lambda tx: self._settle(tx, token, confirmed))
         if down:
             raise down[0]
-        return len(messages) >= each
+        return len(messages) >= each or len(waiting) > len(shards)
 
-    async def _lease(self, tx: Tx, token: str) -> list[int]:
+    async def _waiting(self, tx: Tx) -> list[int]:
+        """Free shards in which there is something."""
+        first = "SELECT seq FROM outbox WHERE outbox.shard = outbox_lease.shard ORDER BY seq LIMIT 1"
+        sql = f"SELECT shard FROM outbox_lease WHERE until_us <= ? AND ({first}) IS NOT NULL"
+        return [shard for (shard,) in await tx.all(sql, (self.clock(),))]
+
+    async def _lease(self, tx: Tx, token: str, wanted: list[int]) -> list[int]:
         now = self.clock()
         until = now + int(self.lease_s * SECOND_US)
-        await tx.run("UPDATE outbox_lease SET token = ?, until_us = ? WHERE until_us <= ?", (token, until, now))
+        await tx.run(
+            f"UPDATE outbox_lease SET token = ?, until_us = ? WHERE until_us <= ? AND shard IN ({marks(wanted)})",
+            [token, until, now, *wanted],
+        )
         return [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]
 
     async def _settle(self, tx: Tx, token: str, confirmed: list[int]) -> None:
