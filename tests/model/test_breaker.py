@@ -7,6 +7,7 @@ from quickcommerce.payment.breaker import (
     FIRM_TURN_S,
     FIRST_S,
     IN_A_ROW,
+    LAST_TURN_S,
     REST_MAX_S,
     REST_S,
     TURN_S,
@@ -172,6 +173,9 @@ def test_readings_have_turns_that_captures_do_not_take(now: Now) -> None:
         waits.append(wait_s)
     assert len(waits) == (FIRM_TURN_S - TURN_S) * 5
     assert TURN_S < waits[0] <= waits[-1] <= FIRM_TURN_S
+    last = pace.wait_s(LAST_TURN_S)
+    assert last is not None, "what follows from a reading has turns that readings do not take"
+    assert FIRM_TURN_S < last <= LAST_TURN_S
 
 
 def test_without_a_pace_there_is_always_a_turn(now: Now) -> None:

@@ -3,7 +3,8 @@
 A shop that keeps asking a PG which cannot answer makes its trouble longer, and its own. So where the last few calls of
 a kind failed, or half of more, no more of that kind are made for a while; then one goes first, and if it is answered
 others follow. What is not asked has not happened: a capture is tried again at its time, a reading says that nothing
-could be read. Readings and refunds go before captures: what is under way is known before more is begun.
+could be read. What is under way is known before more is begun: readings go before captures, and what follows from a
+reading before more readings.
 """
 
 import asyncio
@@ -52,7 +53,11 @@ FIRST_S: Final = 10.0
 TURN_S: Final = 1.0
 """How long a capture waits for its turn, at most. What it is refused is room for the others."""
 FIRM_TURN_S: Final = 3.0
-"""The same of a reading or a refund."""
+"""The same of a reading."""
+LAST_TURN_S: Final = 5.0
+"""The same of what is asked once a payment has been read: a refund, the closing of an account, a capture once more.
+Readings alone end nothing, and as many as there is room for would leave these no turn.
+"""
 
 OPEN = Gauge("qc_pg_breaker_open", "Whether calls of this kind are held back because the PG fails: 1 or 0", ["call"])
 HELD_BACK = Counter("qc_pg_held_back_total", "Calls not made, because the PG fails or had its share", ["call"])
@@ -180,11 +185,12 @@ class Sparing:
 
     async def confirm(self, asked: Asked) -> Reply:
         """See `Pg`. What is held back was not sent."""
-        return await self._ask(self._confirm, lambda: self._pg.confirm(asked), _unanswered, held, TURN_S)
+        within_s = LAST_TURN_S if asked.again else TURN_S
+        return await self._ask(self._confirm, lambda: self._pg.confirm(asked), _unanswered, held, within_s)
 
     async def cancel(self, cancel: Cancel) -> CancelReply:
         """See `Pg`. What is held back was not sent."""
-        return await self._ask(self._cancel, lambda: self._pg.cancel(cancel), _unanswered, held)
+        return await self._ask(self._cancel, lambda: self._pg.cancel(cancel), _unanswered, held, LAST_TURN_S)
 
     async def read(self, asked: Asked) -> Reading:
         """See `Pg`. What is held back could not be read."""
@@ -196,7 +202,7 @@ class Sparing:
 
     async def withdraw(self, asked: Asked) -> Reading:
         """See `Pg`. What is held back was not sent."""
-        return await self._ask(self._cancel, lambda: self._pg.withdraw(asked), _unanswered, _not_read)
+        return await self._ask(self._cancel, lambda: self._pg.withdraw(asked), _unanswered, _not_read, LAST_TURN_S)
 
     async def transactions(self, span: Span, after: str | None, limit: int) -> Page | NoSuchPage | Unreadable:
         """See `Pages`. Nobody waits for the list: its pages wait for their turn, however long the others' line is."""

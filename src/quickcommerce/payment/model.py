@@ -151,12 +151,15 @@ Reply = Outcome | Doubtful
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One attempt as it was sent. `payment_id` is what the PG calls orderId; `amount` is won."""
+    """One attempt as it was sent. `payment_id` is what the PG calls orderId; `amount` is won. `again`: an earlier
+    request may still be worked on at the PG, which was read and shows no money.
+    """
 
     payment_key: str
     payment_id: str
     amount: int
     idempotency_key: str
+    again: bool = False
 
 
 class Found(msgspec.Struct, frozen=True):
