@@ -12,8 +12,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from prometheus_client import Counter, Gauge
 
@@ -67,13 +66,11 @@ class Pg(capture.Pg, refunding.Pg, Pages, Protocol):
     """The payment provider, as captures, refunds and reconciliation ask it."""
 
 
-class Turn(Enum):
-    """Whether a call is made."""
+class Turn(NamedTuple):
+    """Whether a call is made. `first_s`: since when the one after a rest is under way, which others wait for."""
 
-    HELD_BACK = auto()
-    ASK = auto()
-    FIRST = auto()
-    """The one after a rest, which others wait for."""
+    asked: bool
+    first_s: float | None = None
 
 
 @dataclass
@@ -101,17 +98,17 @@ class Breaker:
     def turn(self) -> Turn:
         """Whether a call may be made now. One that may must be told of with `ended`."""
         if not self._rest_s:
-            return Turn.ASK
+            return Turn(asked=True)
         if self.rests_s:
-            return Turn.HELD_BACK
+            return Turn(asked=False)
         self._first_s = self.now_s()
-        return Turn.FIRST
+        return Turn(asked=True, first_s=self._first_s)
 
     def ended(self, turn: Turn, *, failed: bool | None) -> None:
         """What became of a call; None: it ended without an answer to learn from, as when its caller went away."""
-        began_s = self.now_s()
-        if turn is Turn.FIRST and self._first_s is not None:
-            began_s, self._first_s = self._first_s, None
+        if turn.first_s is not None and turn.first_s == self._first_s:
+            # Of those that hung, others have taken the place.
+            self._first_s = None
         if failed is None:
             return
         if not self._rest_s:
@@ -121,9 +118,9 @@ class Breaker:
             self._ended.clear()
             OPEN.labels(self.call).set(0)
             log.info("pg.answers_again", call=self.call)
-        elif turn is Turn.FIRST:
+        elif turn.first_s is not None:
             # From when it began: while it hung, it was a rest as well.
-            self._rest(min(2 * self._rest_s, REST_MAX_S), began_s)
+            self._rest(min(2 * self._rest_s, REST_MAX_S), turn.first_s)
 
     def _count(self, *, failed: bool) -> None:
         now = self.now_s()
@@ -136,7 +133,7 @@ class Breaker:
             self._rest(REST_S, now)
 
     def _rest(self, rest_s: float, from_s: float) -> None:
-        self._rest_s, self._until_s = rest_s, from_s + rest_s
+        self._rest_s, self._until_s = rest_s, max(self._until_s, from_s + rest_s)
         OPEN.labels(self.call).set(1)
 
 
@@ -220,7 +217,7 @@ class Sparing:
         turn = breaker.turn()
         failed: bool | None = None
         try:
-            if turn is Turn.HELD_BACK or not await self._pace.turn(within_s):
+            if not turn.asked or not await self._pace.turn(within_s):
                 HELD_BACK.labels(breaker.call).inc()
                 return held_back(breaker.rests_s)
             answer = await ask()
