@@ -6,6 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from quickcommerce.payment.breaker import IN_A_ROW, Sparing
 from quickcommerce.payment.model import Asked, Captured, Declined, Doubtful, Found, Later, Reply, Unreadable
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Refunded
 from quickcommerce.payment.toss import Toss
@@ -99,6 +100,28 @@ async def test_an_answer_that_says_nothing_leaves_the_outcome_open(content: byte
     assert isinstance(payment_of(content), Unreadable)
     assert await confirmed(content) == Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
     assert await confirmed(content, 500) == Doubtful("HTTP_500", "")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "rests"),
+    [
+        (403, "INVALID_REFUND_ACCOUNT_INFO", False),
+        (400, "NOT_MATCHES_REFUNDABLE_AMOUNT", False),
+        (400, "PROVIDER_ERROR", True),
+        (400, "A_NEW_CODE", True),
+        (503, "INVALID_REFUND_ACCOUNT_INFO", True),
+    ],
+)
+async def test_a_pg_that_will_not_close_an_account_does_its_work(status: int, code: str, *, rests: bool) -> None:
+    """A deposit has come first, say. Refunds go the same way, and must not be held back for it."""
+    toss = answered(json.dumps({"code": code, "message": "no"}).encode(), status)
+    pg = Sparing(toss, 0)
+    try:
+        for _ in range(IN_A_ROW):
+            assert isinstance(await pg.withdraw(ASKED), Unreadable)
+        assert isinstance(await pg.cancel(CANCEL), Later) == rests
+    finally:
+        await toss.close()
 
 
 @pytest.mark.parametrize("message", [b"null", b"7", rb'"\ud800"', b'"\xff"'])

@@ -235,8 +235,8 @@ def _not_read(_rests_s: float) -> Reading:
 def _unanswered(answer: Reply | CancelReply | Reading) -> bool:
     """Whether the PG did not do its work. That it refuses, knows nothing or is busy with the same call is an answer."""
     match answer:
-        case Unreadable():
-            return True
+        case Unreadable(refused=refused):
+            return not refused
         case Unknown(code=code) | Later(code=code):
             return code in (NO_REPLY, NOT_SENT)
         case Doubtful(code=code) | Said(code=code):

@@ -187,9 +187,10 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """The PG could not be read now."""
+    """The PG could not be read now. `refused`: it does its work, and says no to what it was asked."""
 
     reason: str
+    refused: bool = False
 
 
 Reading = Found | Missing | Unreadable

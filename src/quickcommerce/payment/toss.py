@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx2
 import msgspec
 
-from quickcommerce.payment.codes import ABSENT, TossError, classify, classify_cancel
+from quickcommerce.payment.codes import ABSENT, REFUSALS, TossError, classify, classify_cancel, trouble
 from quickcommerce.payment.deposit_model import Awaiting
 from quickcommerce.payment.model import (
     NO_REPLY,
@@ -220,7 +220,8 @@ class Toss:
         told = _error(answer.content)
         if answer.status == httpx2.codes.NOT_FOUND and told.code in ABSENT:
             return Missing()
-        return Unreadable(f"HTTP {answer.status} {told.code}")
+        refused = answer.status in REFUSALS and not trouble(told.code)
+        return Unreadable(f"HTTP {answer.status} {told.code}", refused)
 
     def _payment(self, content: bytes) -> Found | Unreadable:
         found = payment_of(content)
