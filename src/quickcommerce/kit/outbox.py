@@ -148,9 +148,13 @@ class Relay:
         return len(messages) == self.list_max
 
     async def _lease(self, tx: Tx, token: str) -> list[int]:
-        now = self.clock()
-        until = now + int(self.lease_s * SECOND_US)
-        await tx.run("UPDATE outbox_lease SET token = ?, until_us = ? WHERE until_us <= ?", (token, until, now))
+        now, lease_us = self.clock(), int(self.lease_s * SECOND_US)
+        # No lease is that long, however much two clocks differ: that clock has been set back since, and its relay died.
+        beyond_us = now + 2 * lease_us
+        await tx.run(
+            "UPDATE outbox_lease SET token = ?, until_us = ? WHERE until_us <= ? OR until_us > ?",
+            (token, now + lease_us, now, beyond_us),
+        )
         return [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]
 
     async def _settle(self, tx: Tx, token: str, confirmed: list[int]) -> None:
