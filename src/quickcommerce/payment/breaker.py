@@ -173,6 +173,7 @@ class Sparing:
 
         self._pg = pg
         self._pace = Pace(per_s, now_s)
+        self._patient = asyncio.Lock()
         # One for each: a PG whose captures fail can still be read, and that is how it becomes known what happened.
         self._confirm, self._cancel, self._read = (Breaker(call, now_s) for call in ("confirm", "cancel", "read"))
 
@@ -203,8 +204,18 @@ class Sparing:
 
     async def transactions(self, span: Span, after: str | None, limit: int) -> Page | NoSuchPage | Unreadable:
         """See `Pages`. Nobody waits for the list: its pages wait for their turn, however long the others' line is."""
-        await self._pace.turn(math.inf)
+        await self._turn_of_the_patient()
         return await self._pg.transactions(span, after, limit)
+
+    async def read_patiently(self, asked: Asked) -> Reading:
+        """The same as `read` for whom nobody waits: it has its turn, however long the others' line is."""
+        await self._turn_of_the_patient()
+        return await self._ask(self._read, lambda: self._pg.read(asked), _unanswered, _not_read, within_s=None)
+
+    async def _turn_of_the_patient(self) -> None:
+        """Wait for a turn, one at a time: whoever waits for nobody makes no line for the others."""
+        async with self._patient:
+            await self._pace.turn(math.inf)
 
     async def _ask(
         self,
@@ -212,12 +223,13 @@ class Sparing:
         ask: Callable[[], Awaitable[T]],
         unanswered: Callable[[T], bool],
         held_back: Callable[[float], T],
-        within_s: float = FIRM_TURN_S,
+        within_s: float | None = FIRM_TURN_S,
     ) -> T:
+        """Ask, unless it is held back. `within_s`: how long it waits for its turn; None: it has had it."""
         turn = breaker.turn()
         failed: bool | None = None
         try:
-            if not turn.asked or not await self._pace.turn(within_s):
+            if not turn.asked or not (within_s is None or await self._pace.turn(within_s)):
                 HELD_BACK.labels(breaker.call).inc()
                 return held_back(breaker.rests_s)
             answer = await ask()

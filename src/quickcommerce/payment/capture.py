@@ -131,15 +131,6 @@ class Captures:
             self._launch(payment, attempt, due=True)
         return 0 < len(jobs) == free
 
-    async def read_back(self, payment: Payment, attempt: Attempt) -> Outcome:
-        """Read an attempt of which its PG is said to have the money. Returns what that proves.
-
-        See `proven`. Raises Unavailable.
-        """
-        with tracing(payment.trace):
-            reading = await self.pg.read(attempt.asked(payment.amount))
-            return await self.proven(payment, attempt, reading)
-
     async def proven(self, payment: Payment, attempt: Attempt, reading: Reading) -> Outcome:
         """What a reading proves of an attempt. Only that it was captured is written down, whoever works on the payment
         meanwhile. Raises Unavailable.
