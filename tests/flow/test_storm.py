@@ -14,6 +14,7 @@ from flow.truth import rows
 from quickcommerce.kit.clock import SECOND_US
 from quickcommerce.payment import breaker
 from quickcommerce.payment.breaker import Sparing
+from quickcommerce.payment.pace import FIRM_TURN_S, TURN_S
 from stores import metric
 from world import World
 
@@ -169,7 +170,7 @@ async def test_what_is_under_way_is_known_before_more_is_begun(tmp_path: Path) -
 
 
 async def test_control_the_turns_of_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "TURN_S", breaker.FIRM_TURN_S)
+    monkeypatch.setattr(breaker, "TURN_S", FIRM_TURN_S)
     with pytest.raises(AssertionError, match="what was lost is known"):
         await crowded(tmp_path)
 
@@ -198,7 +199,7 @@ async def test_readings_leave_turns_for_what_follows_from_them(tmp_path: Path) -
 
 
 async def test_control_the_turns_after_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "LAST_TURN_S", breaker.TURN_S)
+    monkeypatch.setattr(breaker, "LAST_TURN_S", TURN_S)
     with pytest.raises(AssertionError, match="all are known"):
         await swallowed(tmp_path)
 

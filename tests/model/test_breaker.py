@@ -2,20 +2,9 @@
 
 import pytest
 
-from quickcommerce.payment.breaker import (
-    CALLS_MIN,
-    FIRM_TURN_S,
-    FIRST_S,
-    IN_A_ROW,
-    LAST_TURN_S,
-    REST_MAX_S,
-    REST_S,
-    TURN_S,
-    WINDOW_S,
-    Breaker,
-    Pace,
-)
+from quickcommerce.payment.breaker import CALLS_MIN, FIRST_S, IN_A_ROW, REST_MAX_S, REST_S, WINDOW_S, Breaker
 from quickcommerce.payment.codes import trouble
+from quickcommerce.payment.pace import FIRM_TURN_S, LAST_TURN_S, TURN_S, Pace
 
 
 class Now:

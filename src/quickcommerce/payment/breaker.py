@@ -32,6 +32,7 @@ from quickcommerce.payment.model import (
     Unknown,
     Unreadable,
 )  # fmt: skip
+from quickcommerce.payment.pace import FIRM_TURN_S, LAST_TURN_S, TURN_S, Pace
 from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Said
 from quickcommerce.payment.toss_transactions import NoSuchPage, Page
@@ -49,14 +50,6 @@ REST_MAX_S: Final = 20.0
 """How long no call is made at first, and at most: each first call that fails doubles it."""
 FIRST_S: Final = 10.0
 """How long others wait for a first call: one that hangs may have been swallowed by a PG that answers by now."""
-TURN_S: Final = 1.0
-"""How long a capture waits for its turn, at most. What it is refused is room for the others."""
-FIRM_TURN_S: Final = 3.0
-"""The same of a reading."""
-LAST_TURN_S: Final = 5.0
-"""The same of what is asked once a payment has been read: a refund, the closing of an account, a capture once more.
-Readings alone end nothing, and as many as there is room for would leave these no turn.
-"""
 
 OPEN = Gauge("qc_pg_breaker_open", "Whether calls of this kind are held back because the PG fails: 1 or 0", ["call"])
 HELD_BACK = Counter("qc_pg_held_back_total", "Calls not made, because the PG fails or had its share", ["call"])
@@ -135,33 +128,6 @@ class Breaker:
     def _rest(self, rest_s: float, from_s: float) -> None:
         self._rest_s, self._until_s = rest_s, max(self._until_s, from_s + rest_s)
         OPEN.labels(self.call).set(1)
-
-
-@dataclass
-class Pace:
-    """At most `per_s` calls a second, in the order in which they came; 0: any number."""
-
-    per_s: float
-    now_s: Callable[[], float]
-    _next_s: float = 0
-
-    def wait_s(self, within_s: float) -> float | None:
-        """Take a turn. Returns the seconds until it comes; None, and takes none, where that is over `within_s`."""
-        if not self.per_s:
-            return 0
-        now_s = self.now_s()
-        at_s = max(self._next_s, now_s)
-        if at_s - now_s > within_s:
-            return None
-        self._next_s = at_s + 1 / self.per_s
-        return at_s - now_s
-
-    async def turn(self, within_s: float) -> bool:
-        """Wait for a turn. False, at once, where there is none within so long."""
-        wait_s = self.wait_s(within_s)
-        if wait_s:
-            await asyncio.sleep(wait_s)
-        return wait_s is not None
 
 
 class Sparing:

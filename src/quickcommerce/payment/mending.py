@@ -152,8 +152,7 @@ class Mending:
     async def _recorded(self, payment: Payment) -> Verdict:
         if payment.status not in MONEY_TAKEN:
             return NONE
-        reading = await self.pg.read_patiently(_asked(payment))
-        match reading:
+        match reading := await self.pg.read_patiently(_asked(payment)):
             case Unreadable(reason):
                 return Verdict(End.WAITS, UNREAD + reason)
             case Missing():
@@ -193,8 +192,7 @@ class Mending:
         mine = next((each for each in held.refunds if each.refund_id == seen.refund_id), None)
         if mine is None or mine.transaction_key != seen.transaction_key:
             return NONE
-        reading = await self.pg.read_patiently(_asked(held.payment))
-        match reading:
+        match reading := await self.pg.read_patiently(_asked(held.payment)):
             case Unreadable(reason):
                 return Verdict(End.WAITS, UNREAD + reason)
             case Found() if seen.transaction_key in {each.transaction_key for each in reading.cancels}:
