@@ -55,6 +55,14 @@ async def test_what_is_due_later_than_anybody_waits_is_due_now_and_last(db: Data
     assert await due(db, 1) == ["now"], "they keep nobody waiting whose time has come"
 
 
+async def test_a_long_lease_that_another_process_has_just_taken_by_its_clock_is_left_to_it(db: Database) -> None:
+    lease_s = 134
+    await add(db, "theirs", Status.CAPTURING, NOW_US + (lease_s + 5) * SECOND_US)
+    await add(db, "set", Status.CAPTURING, NOW_US + (lease_s + 11) * SECOND_US)
+    found = await db.run(lambda tx: store.due(tx, NOW_US, 20, longest_us(lease_s)))
+    assert [each.payment_id for each in found] == ["set"]
+
+
 async def test_a_refund_that_was_put_off_at_a_time_to_come_is_due_now_and_one_that_waits_long_is_not(
     db: Database,
 ) -> None:
