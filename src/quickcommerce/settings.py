@@ -121,8 +121,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def capture_lease_s(self) -> float:
-        """How long a capture in progress keeps others away: its call and the reading after it, each behind its turn of
-        at most a second (`payment/breaker.py`), and time to write.
+        """How long a capture in progress keeps others away: its call and the reading after it, behind their turns of
+        one and three seconds (`payment/pace.py`).
         """
         return self.pg_confirm_deadline_s + self.pg_read_deadline_s + 4
 

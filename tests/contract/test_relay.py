@@ -161,6 +161,23 @@ async def test_a_relay_that_died_is_followed_by_another_once_its_lease_has_ended
     broker.got_each_in_order(MESSAGES)
 
 
+async def test_a_clock_that_is_set_back_keeps_no_shard_of_a_relay_that_died(wire: Post) -> None:
+    await wire.publish(MESSAGES)
+
+    async def die(_messages: list[Message]) -> int:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await relay(wire, die).step()
+    broker = Broker()
+    wire.clock.advance(-LEASE_S)
+    await relay(wire, broker.publish, seed=2).step()
+    assert broker.received == [], "clocks may differ a little, and each lease is somebody's"
+    wire.clock.advance(-3_600)
+    await relay(wire, broker.publish, seed=3).step()
+    broker.got_each_in_order(MESSAGES)
+
+
 async def test_while_one_relay_sends_another_takes_none_of_its_shards(wire: Post) -> None:
     await wire.publish(MESSAGES)
     broker, other = Broker(), Broker()

@@ -1,11 +1,13 @@
 """What the Toss client makes of answers that are not written quite as documented: money that is told is seen."""
 
+import asyncio
 import json
 from typing import Any
 
 import httpx2
 import pytest
 
+from quickcommerce.payment.breaker import IN_A_ROW, Sparing
 from quickcommerce.payment.model import Asked, Captured, Declined, Doubtful, Found, Later, Reply, Unreadable
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Refunded
 from quickcommerce.payment.toss import Toss
@@ -99,6 +101,46 @@ async def test_an_answer_that_says_nothing_leaves_the_outcome_open(content: byte
     assert isinstance(payment_of(content), Unreadable)
     assert await confirmed(content) == Doubtful("UNEXPECTED_ANSWER", "200, but not as asked")
     assert await confirmed(content, 500) == Doubtful("HTTP_500", "")
+
+
+async def test_a_reading_by_key_and_then_by_order_takes_no_longer_than_one() -> None:
+    """The time within which what is unknown is known counts one."""
+    deadline_s, asked = 0.3, list[str]()
+
+    async def slowly(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.path)
+        await asyncio.sleep(deadline_s * 0.7)
+        return httpx2.Response(404, content=b'{"code":"NOT_FOUND_PAYMENT","message":"no"}')
+
+    transport = httpx2.MockTransport(slowly)
+    toss = Toss("https://pg.test", "k", confirm_deadline_s=5, read_deadline_s=deadline_s, transport=transport)
+    try:
+        assert await toss.read(ASKED) == Unreadable("TimeoutError")
+    finally:
+        await toss.close()
+    assert asked == ["/v1/payments/key-1", "/v1/payments/orders/pay_1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "rests"),
+    [
+        (403, "INVALID_REFUND_ACCOUNT_INFO", False),
+        (400, "NOT_MATCHES_REFUNDABLE_AMOUNT", False),
+        (400, "PROVIDER_ERROR", True),
+        (400, "A_NEW_CODE", True),
+        (503, "INVALID_REFUND_ACCOUNT_INFO", True),
+    ],
+)
+async def test_a_pg_that_will_not_close_an_account_does_its_work(status: int, code: str, *, rests: bool) -> None:
+    """A deposit has come first, say. Refunds go the same way, and must not be held back for it."""
+    toss = answered(json.dumps({"code": code, "message": "no"}).encode(), status)
+    pg = Sparing(toss, 0)
+    try:
+        for _ in range(IN_A_ROW):
+            assert isinstance(await pg.withdraw(ASKED), Unreadable)
+        assert isinstance(await pg.cancel(CANCEL), Later) == rests
+    finally:
+        await toss.close()
 
 
 @pytest.mark.parametrize("message", [b"null", b"7", rb'"\ud800"', b'"\xff"'])

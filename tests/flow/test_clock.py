@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from flow.acts import MILK, kept, order, payment_of, to_pay
+from flow.acts import MILK, kept, order, paid, payment_of, refund, to_pay
 from flow.invariants import always, check
 from flow.process import process
 from flow.truth import rest
-from quickcommerce.payment import attempts
+from quickcommerce.payment import attempts, refund_steps
+from quickcommerce.payment.store import NEVER_US
 from world import World
 
 HOUR_S = 3600
@@ -82,6 +83,32 @@ async def test_control_costs_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     await unknown(tmp_path / "ahead", HOUR_S)
     with pytest.raises(AssertionError, match="comes again to where it was"):
         await unknown(tmp_path / "back", -HOUR_S)
+
+
+async def owed(folder: Path, kind: str) -> None:
+    async with process(folder) as w:
+        payment = await paid(w)
+        await w.faults(cancel=[{"kind": kind}], get=[{"kind": "drop-before", "repeat": 3}])
+        assert (await refund(w, payment)).json()["status"] == "PENDING"
+        w.clock.jump(-HOUR_S)
+
+        async def back() -> bool:
+            return bool((await payment_of(w, payment | {"user_id": 7}))["status"] == "REFUNDED")
+
+        await w.until("the money is back", back, within_s=90)
+        await rest(w)
+        await check(w)
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
+async def test_a_clock_that_was_set_back_keeps_no_money_back(kind: str, tmp_path: Path) -> None:
+    await owed(tmp_path, kind)
+
+
+async def test_control_keeps_no_money_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refund_steps, "doubt_us", lambda _: NEVER_US)
+    with pytest.raises(AssertionError, match="the money is back"):
+        await owed(tmp_path, "drop-after")
 
 
 async def test_a_clock_that_was_set_back_while_a_deposit_was_awaited_looks_at_it_in_time(tmp_path: Path) -> None:

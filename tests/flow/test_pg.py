@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import httpx2
 import pytest
 
 from flow.acts import MILK, calls, kept, order, payment_of, to_pay
 from flow.invariants import check
 from flow.process import process
+from quickcommerce.payment import breaker
+from quickcommerce.payment.breaker import IN_A_ROW, Sparing
 from quickcommerce.payment.model import Asked, Reply
 from stores import metric
 from world import World
@@ -101,6 +104,42 @@ async def test_a_repeat_is_the_same_request_to_the_pg_and_a_new_attempt_is_anoth
         first, *repeats, another = asked
         assert repeats == [first] * 3, "a request that may have arrived was sent again as a new one"
         assert another != first, "an answer that the PG keeps under its key would be given for ever"
+
+
+class NoLine(httpx2.AsyncBaseTransport):
+    """The way to a PG that cannot be reached for the requests of these numbers."""
+
+    def __init__(self, way: httpx2.AsyncBaseTransport, *lost: int) -> None:
+        self._way, self._lost = way, lost
+        self.keys: list[str] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.keys.append(request.headers["Idempotency-Key"])
+        if len(self.keys) in self._lost:
+            raise httpx2.ConnectError("nobody is there")
+        return await self._way.handle_async_request(request)
+
+
+@pytest.mark.parametrize("rests", [False, True], ids=["no-line", "held-back"])
+async def test_a_repeat_that_could_not_be_sent_leaves_the_request_before_it_open(
+    rests: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one may have arrived: under a new key the PG would take the next one for another."""
+    async with process(tmp_path) as w:
+        order_id, payment, key = await to_pay(w)
+        line = NoLine(w.app.flows.toss._http._transport, *([] if rests else [2, 3]))
+        w.app.flows.toss._http._transport = line
+        if rests:
+            # The next failure makes it rest, for longer than until the first repeat.
+            monkeypatch.setattr(breaker, "REST_S", 5.0)
+            pg = w.app.flows.payments.captures.pg
+            assert isinstance(pg, Sparing)
+            for _ in range(IN_A_ROW - 1):
+                pg._confirm.ended(pg._confirm.turn(), failed=True)
+        await w.faults(confirm=[{"kind": "drop-before"}])
+        assert (await w.confirm(payment, key)).status_code in (200, 202)
+        await ends_paid(w, order_id, payment)
+        assert len(set(line.keys)) == 1, "a request that may have arrived was sent again as a new one"
 
 
 async def test_a_pg_slower_than_our_deadline_charges_once(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from flow.acts import deliver, paid
 from flow.mismatches import GOODS, HEALS, INJECT, inject, reconcile, settle, told, whole
 from quickcommerce.kit.auth import Role
 from quickcommerce.payment import reconcile as reconcile_module
+from quickcommerce.payment.breaker import Sparing
 from quickcommerce.payment.mending import End
 from quickcommerce.payment.model import Asked, Unreadable
 from quickcommerce.payment.reconcile_model import Kind, Mismatch, compare
@@ -94,6 +95,20 @@ async def test_a_span_in_many_parts_finds_each_mismatch_once(tmp_path: Path, mon
             found = await reconcile(w, heal=heal)
             assert told(found.looked) == made
             assert len(found.looked) == len(made), "one of them stands in two parts"
+        assert Counter(each.verdict.end for each in found.looked) == {End.LEFT: 12, End.HEALED: 6, End.TOLD: 3}
+
+
+async def test_at_a_low_pace_all_that_was_found_is_looked_into_and_buyers_have_their_turns(tmp_path: Path) -> None:
+    async with world(tmp_path, loops=False, goods=GOODS, payment_window_s=HOURS_S) as w:
+        await inject(w, dict.fromkeys(INJECT, 3))
+        await settle()
+        pg = w.app.flows.captures.pg
+        assert isinstance(pg, Sparing)
+        pg._pace.per_s = 2
+        comparing = asyncio.create_task(reconcile(w))
+        await asyncio.sleep(5)
+        await paid(w)
+        found = await comparing
         assert Counter(each.verdict.end for each in found.looked) == {End.LEFT: 12, End.HEALED: 6, End.TOLD: 3}
 
 

@@ -29,6 +29,7 @@ from flow.truth import rest, rows
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US
 from quickcommerce.payment import reconcile_loop, reconcile_store
+from quickcommerce.payment.attention import LONG_S
 from quickcommerce.payment.mending import End
 from quickcommerce.payment.reconcile import SPAN_S
 from quickcommerce.payment.reconcile_loop import AGAIN_S, FIRST_S, LEFT_AGAIN_S, OVERLAP_S, Continuous
@@ -329,6 +330,20 @@ async def test_a_list_that_shows_what_a_reading_denies_is_not_believed(tmp_path:
         assert (found.seen.kind, found.verdict.end) == (Kind.CAPTURED_NOT_RECORDED, End.LEFT)
         [row] = await rows(w.app.stores.payment, "status captured", "payment")
         assert row == {"status": "DECLINED", "captured": 0}
+
+
+async def test_money_that_the_list_has_and_no_reading_finds_is_told_to_a_human(tmp_path: Path) -> None:
+    """It may only lag, so that it is looked at again; but not for ever without anybody knowing."""
+    async with process(tmp_path, goods=GOODS, payment_window_s=WINDOW_S, reconcile_every_s=EVERY_S) as w:
+        payment_id = await captured_not_recorded(w)
+        await w.faults(get=[{"kind": "error", "code": "NOT_FOUND_PAYMENT", "forever": True}])
+        await w.until("it is found", lambda: kept(w), within_s=SETTLE_S + EVERY_S + 30)
+        assert await human(w) == []
+        await asyncio.sleep(LONG_S)
+        assert [(each["why"], each["payment_id"]) for each in await human(w)] == [("mismatch", payment_id)]
+        await w.faults(get=[])
+        await asyncio.sleep(2 * EVERY_S)
+        assert (await kept(w), await human(w)) == ({}, [])
 
 
 async def test_a_reading_that_fails_is_no_verdict(tmp_path: Path) -> None:

@@ -27,6 +27,31 @@ async def test_a_refusal_of_a_repeat_says_nothing_of_the_first_request(code: str
         await check(w)
 
 
+async def test_a_key_that_is_not_found_beside_another_is_not_called_declined_before_the_pg_says_so(
+    tmp_path: Path,
+) -> None:
+    """The buyer has authenticated twice. One reading misses the key that is being captured, and finds the other."""
+    async with process(tmp_path) as w:
+        order_id, payment, key = await to_pay(w)
+        await w.authenticate(payment)
+        await w.faults(confirm=[{"kind": "slow", "ms": 75_000}], get=[{"kind": "error", "code": "NOT_FOUND_PAYMENT"}])
+        async with kept(w, MILK, 2):
+            assert (await w.confirm(payment, key)).status_code == 202
+            await w.until_status(order_id, "PAID", within_s=180)
+        assert await w.captures(payment["payment_id"]) == 1
+        await w.at_rest()
+        await check(w)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_control_a_key_that_the_pg_does_not_know_is_declined_beside_another(lost: int, tmp_path: Path) -> None:
+    async with process(tmp_path) as w:
+        order_id, payment, _ = await to_pay(w)
+        await w.faults(confirm=[{"kind": "drop-before"}] * lost)
+        assert (await w.confirm(payment, "tgen_invented")).status_code == 402
+        await w.until_status(order_id, "PLACED", within_s=5)
+
+
 async def test_money_that_was_taken_is_written_down_by_whoever_learns_of_it(tmp_path: Path) -> None:
     """A process is frozen past its lease while the PG captures; when it wakes, another holds the payment."""
     async with process(tmp_path) as w:

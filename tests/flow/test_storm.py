@@ -14,6 +14,7 @@ from flow.truth import rows
 from quickcommerce.kit.clock import SECOND_US
 from quickcommerce.payment import breaker
 from quickcommerce.payment.breaker import Sparing
+from quickcommerce.payment.pace import FIRM_TURN_S, TURN_S
 from stores import metric
 from world import World
 
@@ -169,9 +170,38 @@ async def test_what_is_under_way_is_known_before_more_is_begun(tmp_path: Path) -
 
 
 async def test_control_the_turns_of_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "TURN_S", breaker.FIRM_TURN_S)
+    monkeypatch.setattr(breaker, "TURN_S", FIRM_TURN_S)
     with pytest.raises(AssertionError, match="what was lost is known"):
         await crowded(tmp_path)
+
+
+async def swallowed(folder: Path, *, buyers: int = 60, per_s: float = 0.8) -> None:
+    """More captures are in doubt than there are turns to read them in, and the PG has none of their requests."""
+    async with process(folder, payment_window_s=7_200) as w:
+        bought = [await to_pay(w, [(MILK, 1)]) for _ in range(buyers)]
+        way = Swallowing(w.app.flows.toss._http._transport, does=False)
+        w.app.flows.toss._http._transport = way
+        await asyncio.gather(*(w.confirm(payment, key) for _, payment, key in bought))
+        way.well = True
+        pg = w.app.flows.payments.captures.pg
+        assert isinstance(pg, Sparing)
+        pg._pace.per_s = per_s
+        # Two calls each, and the time for which they hang.
+        await w.until("all are known", lambda: known(w), within_s=60 + 3 * buyers / per_s)
+        await w.at_rest()
+        paid = [await w.status(order_id) for order_id, _, _ in bought]
+        assert set(paid) == {"PAID"}, "their time at the PG ran out while they were read again and again"
+        await check(w)
+
+
+async def test_readings_leave_turns_for_what_follows_from_them(tmp_path: Path) -> None:
+    await swallowed(tmp_path)
+
+
+async def test_control_the_turns_after_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "LAST_TURN_S", TURN_S)
+    with pytest.raises(AssertionError, match="all are known"):
+        await swallowed(tmp_path)
 
 
 async def test_control_without_a_breaker_it_is_asked_more_than_there_are_payments(

@@ -1,11 +1,14 @@
 """Where the PG sends the buyer back to: paid, being checked, declined or refused, and never more than once."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlencode
 
 import pytest
 
+from quickcommerce.payment.model import Asked, Later, Reply
 from world import World
 
 from .browser import BROWSER, is_page, success, visit, way_to_pay
@@ -40,6 +43,29 @@ async def test_success_says_checking_while_it_is_not_known(tmp_path: Path) -> No
         assert "실패" not in text
         assert answer.headers["refresh"]
         assert "결제가 완료" in is_page(await success(w, payment, key))
+
+
+async def test_who_waits_while_the_order_ends_is_told_so_and_not_that_it_is_checked(tmp_path: Path) -> None:
+    """The PG cannot be reached, so nothing was asked of it, and the buyer cancels in another window."""
+
+    async def unreached(_: Asked) -> Reply:
+        return Later("NOT_SENT", "ConnectError", ours=False, sent=False)
+
+    async with shop(tmp_path) as w:
+        for by_page in (True, False):
+            payment = await opened(w)
+            key = await w.authenticate(payment)
+            with patch.object(w.app.flows.toss, "confirm", unreached):
+                paying = asyncio.create_task(success(w, payment, key) if by_page else w.confirm(payment, key))
+                await asyncio.sleep(0.5)
+                cancelled = await w.http.post(f"/v1/orders/{payment['order_id']}/cancel", headers=w.auth())
+                assert cancelled.status_code == 200
+                told = await paying
+            if by_page:
+                is_page(told, 409)
+            else:
+                assert refused(told) == "invalid-state"
+            assert (await w.confirm(payment, key)).status_code == 409
 
 
 async def test_success_says_what_the_pg_said_when_it_declined(tmp_path: Path) -> None:

@@ -2,20 +2,9 @@
 
 import pytest
 
-from quickcommerce.payment.breaker import (
-    CALLS_MIN,
-    FIRM_TURN_S,
-    FIRST_S,
-    IN_A_ROW,
-    REST_MAX_S,
-    REST_S,
-    TURN_S,
-    WINDOW_S,
-    Breaker,
-    Pace,
-    Turn,
-)
+from quickcommerce.payment.breaker import CALLS_MIN, FIRST_S, IN_A_ROW, REST_MAX_S, REST_S, WINDOW_S, Breaker
 from quickcommerce.payment.codes import trouble
+from quickcommerce.payment.pace import FIRM_TURN_S, LAST_TURN_S, TURN_S, Pace
 
 
 class Now:
@@ -41,7 +30,7 @@ def calls(breaker: Breaker, *, failed: bool, times: int = 1) -> None:
     """Make calls, one after the other."""
     for _ in range(times):
         turn = breaker.turn()
-        assert turn is not Turn.HELD_BACK
+        assert turn.asked
         breaker.ended(turn, failed=failed)
 
 
@@ -49,7 +38,7 @@ def rests(breaker: Breaker) -> bool:
     """Whether a call that comes now is held back."""
     turn = breaker.turn()
     breaker.ended(turn, failed=None)
-    return turn is Turn.HELD_BACK
+    return not turn.asked
 
 
 def test_a_few_calls_that_fail_hold_nobody_back(breaker: Breaker) -> None:
@@ -87,7 +76,7 @@ def test_after_a_rest_one_goes_first_and_the_others_follow_when_it_is_answered(b
     assert rests(breaker)
     now.at_s += REST_S
     first = breaker.turn()
-    assert first is Turn.FIRST
+    assert first.first_s == now.at_s
     assert rests(breaker), "one at a time"
     breaker.ended(first, failed=False)
     calls(breaker, failed=True, times=IN_A_ROW - 1)
@@ -99,7 +88,7 @@ def test_a_first_call_that_fails_makes_the_rest_longer_up_to_a_bound(breaker: Br
     waited = []
     for _ in range(6):
         began_s = now.at_s
-        while (turn := breaker.turn()) is Turn.HELD_BACK:
+        while not (turn := breaker.turn()).asked:
             now.at_s += 0.25
         waited.append(now.at_s - began_s)
         breaker.ended(turn, failed=True)
@@ -110,7 +99,7 @@ def test_a_first_call_whose_caller_goes_away_leaves_its_place_to_another(breaker
     calls(breaker, failed=True, times=IN_A_ROW)
     now.at_s += REST_S
     breaker.ended(breaker.turn(), failed=None)
-    assert breaker.turn() is Turn.FIRST
+    assert breaker.turn().first_s == now.at_s
 
 
 def test_what_was_under_way_before_the_rest_ends_it_only_with_an_answer(breaker: Breaker, now: Now) -> None:
@@ -134,12 +123,38 @@ def test_a_first_call_that_hangs_keeps_nobody_back_for_long(breaker: Breaker, no
     assert rests(breaker)
     now.at_s += FIRST_S
     second = breaker.turn()
-    assert second is Turn.FIRST
+    assert second.first_s == now.at_s
     assert rests(breaker), "one at a time"
     breaker.ended(second, failed=False)
     assert not rests(breaker)
     breaker.ended(hangs, failed=True)
     assert not rests(breaker), "what hung says nothing of now"
+
+
+def test_a_first_call_that_hung_leaves_the_place_of_the_next_one_alone(breaker: Breaker, now: Now) -> None:
+    calls(breaker, failed=True, times=IN_A_ROW)
+    now.at_s += REST_S
+    hangs = breaker.turn()
+    now.at_s += FIRST_S
+    second = breaker.turn()
+    now.at_s += FIRST_S / 2
+    breaker.ended(hangs, failed=True)
+    assert rests(breaker), "two of them at the same time"
+    now.at_s += FIRST_S
+    assert not rests(breaker)
+    breaker.ended(second, failed=True)
+    assert not rests(breaker), "while it hung, it was a rest as well"
+
+
+def test_what_hung_shortens_no_rest_that_began_after_it(breaker: Breaker, now: Now) -> None:
+    calls(breaker, failed=True, times=IN_A_ROW)
+    now.at_s += REST_S
+    hangs = breaker.turn()
+    now.at_s += FIRST_S
+    breaker.ended(breaker.turn(), failed=True)
+    assert rests(breaker)
+    breaker.ended(hangs, failed=True)
+    assert rests(breaker), "the PG said a moment ago that it cannot answer"
 
 
 def test_a_first_call_that_hung_was_a_rest_as_well(breaker: Breaker, now: Now) -> None:
@@ -172,6 +187,9 @@ def test_readings_have_turns_that_captures_do_not_take(now: Now) -> None:
         waits.append(wait_s)
     assert len(waits) == (FIRM_TURN_S - TURN_S) * 5
     assert TURN_S < waits[0] <= waits[-1] <= FIRM_TURN_S
+    last = pace.wait_s(LAST_TURN_S)
+    assert last is not None, "what follows from a reading has turns that readings do not take"
+    assert FIRM_TURN_S < last <= LAST_TURN_S
 
 
 def test_without_a_pace_there_is_always_a_turn(now: Now) -> None:

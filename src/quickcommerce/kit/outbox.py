@@ -49,6 +49,7 @@ def shard_of(key: str) -> int:
     return zlib.crc32(key.encode()) % SHARDS
 
 
+_FREE = "(until_us <= ? OR until_us > ?)"
 _COLUMNS = "shard, event_id, type, source, subject, time_us, trace, data"
 
 
@@ -166,18 +167,29 @@ class Relay:
             raise down[0]
         return len(messages) >= each or len(waiting) > len(shards)
 
+    @property
+    def _lease_us(self) -> int:
+        return int(self.lease_s * SECOND_US)
+
     async def _waiting(self, tx: Tx) -> list[int]:
         """Free shards in which there is something."""
         first = "SELECT seq FROM outbox WHERE outbox.shard = outbox_lease.shard ORDER BY seq LIMIT 1"
-        sql = f"SELECT shard FROM outbox_lease WHERE until_us <= ? AND ({first}) IS NOT NULL"
-        return [shard for (shard,) in await tx.all(sql, (self.clock(),))]
+        sql = f"SELECT shard FROM outbox_lease WHERE {_FREE} AND ({first}) IS NOT NULL"
+        return [shard for (shard,) in await tx.all(sql, self._free(self.clock()))]
+
+    def _free(self, now: int) -> tuple[int, int]:
+        """The values of `_FREE`.
+
+        No lease is twice as long, however much two clocks differ: where one seems to be, a clock has been set back
+        since, and its relay died.
+        """
+        return now, now + 2 * self._lease_us
 
     async def _lease(self, tx: Tx, token: str, wanted: list[int]) -> list[int]:
         now = self.clock()
-        until = now + int(self.lease_s * SECOND_US)
         await tx.run(
-            f"UPDATE outbox_lease SET token = ?, until_us = ? WHERE until_us <= ? AND shard IN ({marks(wanted)})",
-            [token, until, now, *wanted],
+            f"UPDATE outbox_lease SET token = ?, until_us = ? WHERE {_FREE} AND shard IN ({marks(wanted)})",
+            [token, now + self._lease_us, *self._free(now), *wanted],
         )
         return [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]
 

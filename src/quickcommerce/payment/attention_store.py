@@ -26,7 +26,9 @@ class Why(StrEnum):
     LATE = "late"
     """A refund has been owed for long. It is worked on by itself."""
     MISMATCH = "mismatch"
-    """PG, payments and orders do not agree, and nothing that is safe would mend it. `code` is the kind."""
+    """PG, payments and orders do not agree, and nothing that is safe would mend it, or has for long. `code` is the
+    kind.
+    """
 
 
 class Attention(msgspec.Struct, frozen=True):
@@ -47,7 +49,7 @@ class Attention(msgspec.Struct, frozen=True):
     since_us: int
 
 
-# One `?` in each of the first two parts: the latest moment that is long ago.
+# One `?` in each part: the latest moment that is long ago.
 _FOUND = f"""
 SELECT CASE WHEN a.outcome = '{Ended.MISCONFIGURED}' THEN '{Why.MISCONFIGURED}' ELSE '{Why.UNKNOWN}' END AS why,
   p.payment_id AS id, p.payment_id AS payment_id, NULL AS refund_id, p.order_id AS order_id, p.amount AS amount,
@@ -76,7 +78,7 @@ SELECT '{Why.MISMATCH}', m.mismatch_id, m.payment_id, NULLIF(m.refund_id, ''), N
   CASE WHEN m.pg_won > m.our_won THEN m.pg_won ELSE m.our_won END, COALESCE(p.status, 'NONE'), m.kind, m.detail,
   m.found_us
 FROM mismatch m LEFT JOIN payment p ON p.payment_id = m.payment_id
-WHERE m.state = '{State.LEFT}'
+WHERE m.state = '{State.LEFT}' OR m.found_us <= ?
 """
 
 
@@ -87,12 +89,12 @@ async def page(tx: Tx, long_ago_us: int, after: tuple[int, str], limit: int) -> 
     rows = await tx.all(
         f"SELECT {columns} FROM ({_FOUND}) AS found WHERE since_us > ? OR (since_us = ? AND id > ?)"
         " ORDER BY since_us, id LIMIT ?",
-        (long_ago_us, long_ago_us, at, at, last, limit),
+        (long_ago_us, long_ago_us, long_ago_us, at, at, last, limit),
     )
     return [msgspec.convert(dict(zip(Attention.__struct_fields__, row, strict=True)), Attention) for row in rows]
 
 
 async def count(tx: Tx, long_ago_us: int) -> int:
     """How many there are."""
-    row = await tx.one(f"SELECT COUNT(*) FROM ({_FOUND}) AS found", (long_ago_us, long_ago_us))
+    row = await tx.one(f"SELECT COUNT(*) FROM ({_FOUND}) AS found", (long_ago_us, long_ago_us, long_ago_us))
     return row[0] if row else 0

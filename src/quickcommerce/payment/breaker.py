@@ -3,7 +3,8 @@
 A shop that keeps asking a PG which cannot answer makes its trouble longer, and its own. So where the last few calls of
 a kind failed, or half of more, no more of that kind are made for a while; then one goes first, and if it is answered
 others follow. What is not asked has not happened: a capture is tried again at its time, a reading says that nothing
-could be read. Readings and refunds go before captures: what is under way is known before more is begun.
+could be read. What is under way is known before more is begun: readings go before captures, and what follows from a
+reading before more readings.
 """
 
 import asyncio
@@ -11,8 +12,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from prometheus_client import Counter, Gauge
 
@@ -32,6 +32,7 @@ from quickcommerce.payment.model import (
     Unknown,
     Unreadable,
 )  # fmt: skip
+from quickcommerce.payment.pace import FIRM_TURN_S, LAST_TURN_S, TURN_S, Pace
 from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, CancelReply, Said
 from quickcommerce.payment.toss_transactions import NoSuchPage, Page
@@ -49,10 +50,6 @@ REST_MAX_S: Final = 20.0
 """How long no call is made at first, and at most: each first call that fails doubles it."""
 FIRST_S: Final = 10.0
 """How long others wait for a first call: one that hangs may have been swallowed by a PG that answers by now."""
-TURN_S: Final = 1.0
-"""How long a capture waits for its turn, at most. What it is refused is room for the others."""
-FIRM_TURN_S: Final = 3.0
-"""The same of a reading or a refund."""
 
 OPEN = Gauge("qc_pg_breaker_open", "Whether calls of this kind are held back because the PG fails: 1 or 0", ["call"])
 HELD_BACK = Counter("qc_pg_held_back_total", "Calls not made, because the PG fails or had its share", ["call"])
@@ -62,13 +59,11 @@ class Pg(capture.Pg, refunding.Pg, Pages, Protocol):
     """The payment provider, as captures, refunds and reconciliation ask it."""
 
 
-class Turn(Enum):
-    """Whether a call is made."""
+class Turn(NamedTuple):
+    """Whether a call is made. `first_s`: since when the one after a rest is under way, which others wait for."""
 
-    HELD_BACK = auto()
-    ASK = auto()
-    FIRST = auto()
-    """The one after a rest, which others wait for."""
+    asked: bool
+    first_s: float | None = None
 
 
 @dataclass
@@ -96,17 +91,17 @@ class Breaker:
     def turn(self) -> Turn:
         """Whether a call may be made now. One that may must be told of with `ended`."""
         if not self._rest_s:
-            return Turn.ASK
+            return Turn(asked=True)
         if self.rests_s:
-            return Turn.HELD_BACK
+            return Turn(asked=False)
         self._first_s = self.now_s()
-        return Turn.FIRST
+        return Turn(asked=True, first_s=self._first_s)
 
     def ended(self, turn: Turn, *, failed: bool | None) -> None:
         """What became of a call; None: it ended without an answer to learn from, as when its caller went away."""
-        began_s = self.now_s()
-        if turn is Turn.FIRST and self._first_s is not None:
-            began_s, self._first_s = self._first_s, None
+        if turn.first_s is not None and turn.first_s == self._first_s:
+            # Of those that hung, others have taken the place.
+            self._first_s = None
         if failed is None:
             return
         if not self._rest_s:
@@ -116,9 +111,9 @@ class Breaker:
             self._ended.clear()
             OPEN.labels(self.call).set(0)
             log.info("pg.answers_again", call=self.call)
-        elif turn is Turn.FIRST:
+        elif turn.first_s is not None:
             # From when it began: while it hung, it was a rest as well.
-            self._rest(min(2 * self._rest_s, REST_MAX_S), began_s)
+            self._rest(min(2 * self._rest_s, REST_MAX_S), turn.first_s)
 
     def _count(self, *, failed: bool) -> None:
         now = self.now_s()
@@ -131,35 +126,8 @@ class Breaker:
             self._rest(REST_S, now)
 
     def _rest(self, rest_s: float, from_s: float) -> None:
-        self._rest_s, self._until_s = rest_s, from_s + rest_s
+        self._rest_s, self._until_s = rest_s, max(self._until_s, from_s + rest_s)
         OPEN.labels(self.call).set(1)
-
-
-@dataclass
-class Pace:
-    """At most `per_s` calls a second, in the order in which they came; 0: any number."""
-
-    per_s: float
-    now_s: Callable[[], float]
-    _next_s: float = 0
-
-    def wait_s(self, within_s: float) -> float | None:
-        """Take a turn. Returns the seconds until it comes; None, and takes none, where that is over `within_s`."""
-        if not self.per_s:
-            return 0
-        now_s = self.now_s()
-        at_s = max(self._next_s, now_s)
-        if at_s - now_s > within_s:
-            return None
-        self._next_s = at_s + 1 / self.per_s
-        return at_s - now_s
-
-    async def turn(self, within_s: float) -> bool:
-        """Wait for a turn. False, at once, where there is none within so long."""
-        wait_s = self.wait_s(within_s)
-        if wait_s:
-            await asyncio.sleep(wait_s)
-        return wait_s is not None
 
 
 class Sparing:
@@ -171,6 +139,7 @@ class Sparing:
 
         self._pg = pg
         self._pace = Pace(per_s, now_s)
+        self._patient = asyncio.Lock()
         # One for each: a PG whose captures fail can still be read, and that is how it becomes known what happened.
         self._confirm, self._cancel, self._read = (Breaker(call, now_s) for call in ("confirm", "cancel", "read"))
 
@@ -180,11 +149,12 @@ class Sparing:
 
     async def confirm(self, asked: Asked) -> Reply:
         """See `Pg`. What is held back was not sent."""
-        return await self._ask(self._confirm, lambda: self._pg.confirm(asked), _unanswered, held, TURN_S)
+        within_s = LAST_TURN_S if asked.again else TURN_S
+        return await self._ask(self._confirm, lambda: self._pg.confirm(asked), _unanswered, held, within_s)
 
     async def cancel(self, cancel: Cancel) -> CancelReply:
         """See `Pg`. What is held back was not sent."""
-        return await self._ask(self._cancel, lambda: self._pg.cancel(cancel), _unanswered, held)
+        return await self._ask(self._cancel, lambda: self._pg.cancel(cancel), _unanswered, held, LAST_TURN_S)
 
     async def read(self, asked: Asked) -> Reading:
         """See `Pg`. What is held back could not be read."""
@@ -196,12 +166,22 @@ class Sparing:
 
     async def withdraw(self, asked: Asked) -> Reading:
         """See `Pg`. What is held back was not sent."""
-        return await self._ask(self._cancel, lambda: self._pg.withdraw(asked), _unanswered, _not_read)
+        return await self._ask(self._cancel, lambda: self._pg.withdraw(asked), _unanswered, _not_read, LAST_TURN_S)
 
     async def transactions(self, span: Span, after: str | None, limit: int) -> Page | NoSuchPage | Unreadable:
         """See `Pages`. Nobody waits for the list: its pages wait for their turn, however long the others' line is."""
-        await self._pace.turn(math.inf)
+        await self._turn_of_the_patient()
         return await self._pg.transactions(span, after, limit)
+
+    async def read_patiently(self, asked: Asked) -> Reading:
+        """The same as `read` for whom nobody waits: it has its turn, however long the others' line is."""
+        await self._turn_of_the_patient()
+        return await self._ask(self._read, lambda: self._pg.read(asked), _unanswered, _not_read, within_s=None)
+
+    async def _turn_of_the_patient(self) -> None:
+        """Wait for a turn, one at a time: whoever waits for nobody makes no line for the others."""
+        async with self._patient:
+            await self._pace.turn(math.inf)
 
     async def _ask(
         self,
@@ -209,12 +189,13 @@ class Sparing:
         ask: Callable[[], Awaitable[T]],
         unanswered: Callable[[T], bool],
         held_back: Callable[[float], T],
-        within_s: float = FIRM_TURN_S,
+        within_s: float | None = FIRM_TURN_S,
     ) -> T:
+        """Ask, unless it is held back. `within_s`: how long it waits for its turn; None: it has had it."""
         turn = breaker.turn()
         failed: bool | None = None
         try:
-            if turn is Turn.HELD_BACK or not await self._pace.turn(within_s):
+            if not turn.asked or not (within_s is None or await self._pace.turn(within_s)):
                 HELD_BACK.labels(breaker.call).inc()
                 return held_back(breaker.rests_s)
             answer = await ask()
@@ -232,8 +213,8 @@ def _not_read(_rests_s: float) -> Reading:
 def _unanswered(answer: Reply | CancelReply | Reading) -> bool:
     """Whether the PG did not do its work. That it refuses, knows nothing or is busy with the same call is an answer."""
     match answer:
-        case Unreadable():
-            return True
+        case Unreadable(refused=refused):
+            return not refused
         case Unknown(code=code) | Later(code=code):
             return code in (NO_REPLY, NOT_SENT)
         case Doubtful(code=code) | Said(code=code):

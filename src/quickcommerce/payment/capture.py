@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 from prometheus_client import Counter
 
 from quickcommerce.kit.batch import GroupCommit
@@ -130,15 +131,6 @@ class Captures:
             self._launch(payment, attempt, due=True)
         return 0 < len(jobs) == free
 
-    async def read_back(self, payment: Payment, attempt: Attempt) -> Outcome:
-        """Read an attempt of which its PG is said to have the money. Returns what that proves.
-
-        See `proven`. Raises Unavailable.
-        """
-        with tracing(payment.trace):
-            reading = await self.pg.read(attempt.asked(payment.amount))
-            return await self.proven(payment, attempt, reading)
-
     async def proven(self, payment: Payment, attempt: Attempt, reading: Reading) -> Outcome:
         """What a reading proves of an attempt. Only that it was captured is written down, whoever works on the payment
         meanwhile. Raises Unavailable.
@@ -157,7 +149,7 @@ class Captures:
         with tracing(payment.trace):
             try:
                 fresh = payment.status is Status.CAPTURING and not payment.unknown_us
-                outcome = await self._ask(asked, doubt=False) if fresh else await self._look(payment, asked)
+                outcome = await self._ask(asked) if fresh else await self._look(payment, asked)
                 if isinstance(outcome, Awaiting) and not outcome.account and payment.status in UNDER_WAY:
                     outcome = await self._refuse(asked)
                 settled = await self.settling.submit(Result(payment, outcome))
@@ -185,7 +177,7 @@ class Captures:
         over = let_go(payment.unknown_us, self.clock(), self.unknown_hold_s * SECOND_US)
         if may_ask_again(reading, asked) and not over:
             # Not captured: the same request again, under the same Idempotency-Key, cannot capture twice.
-            return await self._ask(asked, doubt=True)
+            return await self._ask(msgspec.structs.replace(asked, again=True))
         return conclude(reading, asked, answered=None)
 
     async def _refuse(self, asked: Asked) -> Outcome:
@@ -197,14 +189,14 @@ class Captures:
             return Unknown(NO_REPLY, "the account is still open")
         return NO_ACCOUNTS if isinstance(closed, Declined) else closed
 
-    async def _ask(self, asked: Asked, *, doubt: bool) -> Outcome:
+    async def _ask(self, asked: Asked) -> Outcome:
         """Capture; where the reply leaves a doubt, read back at once.
 
-        `doubt`: an earlier request may still be worked on at the PG. Then a refusal of this one does not say that the
-        other takes no money; only the PG's own record of the payment does.
+        While an earlier request may still be worked on at the PG, a refusal of this one does not say that the other
+        takes no money; only the PG's own record of the payment does.
         """
         reply = await self.pg.confirm(asked)
-        if doubt and isinstance(reply, Declined):
+        if asked.again and isinstance(reply, Declined):
             reply = Doubtful(reply.code, reply.message)
         match reply:
             case Doubtful(taken=True):

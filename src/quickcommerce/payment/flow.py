@@ -18,7 +18,7 @@ from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
-from quickcommerce.kit.problem import AmountMismatch, NotFound, Unavailable
+from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, Unavailable
 from quickcommerce.kit.telemetry import log
 from quickcommerce.payment import deposit_store, store
 from quickcommerce.payment.attempts import Begun, Confirming, Joined, refusal
@@ -133,6 +133,9 @@ class Payments:
             tried = {attempt.payment_key: attempt for attempt in attempts}[payment_key]
             if tried.outcome is Ended.DECLINED:
                 raise refusal(tried)
+            if payment.status is Status.CLOSED:
+                # Nothing was taken, and the order has ended while the buyer waited: the answer of any later call.
+                raise InvalidState(f"the payment is {payment.status}")
             if payment.status is Status.RETRY and tried.outcome is Ended.MISCONFIGURED:
                 raise Unavailable("the payment provider does not accept us at the moment", retry_after_s=RETRY_AFTER_S)
             left_s = deadline - asyncio.get_running_loop().time()

@@ -68,8 +68,8 @@ class Orders(Protocol):
 class Pg(Protocol):
     """The payment provider."""
 
-    async def read(self, asked: Asked) -> Reading:
-        """Read a payment back."""
+    async def read_patiently(self, asked: Asked) -> Reading:
+        """Read a payment back, after others whom somebody waits for."""
         ...
 
 
@@ -117,7 +117,7 @@ class Mending:
 
     async def _nobodys(self, seen: Mismatch, why: str) -> Verdict:
         """Money that is not in our books by any way of ours. Where all of it is back, nothing is to be done."""
-        reading = await self.pg.read(Asked(seen.payment_key, seen.payment_id, seen.pg_won, ""))
+        reading = await self.pg.read_patiently(Asked(seen.payment_key, seen.payment_id, seen.pg_won, ""))
         match reading:
             case Unreadable(reason):
                 return Verdict(End.WAITS, UNREAD + reason)
@@ -139,7 +139,8 @@ class Mending:
             return Verdict(End.WAITS, "the capture is under way")
         if not heal:
             return CAN_HEAL
-        outcome = await self.captures.read_back(payment, attempt)
+        reading = await self.pg.read_patiently(attempt.asked(payment.amount))
+        outcome = await self.captures.proven(payment, attempt, reading)
         if isinstance(outcome, Captured):
             return Verdict(End.HEALED, "read back: it is captured")
         if isinstance(outcome, Awaiting):
@@ -151,8 +152,7 @@ class Mending:
     async def _recorded(self, payment: Payment) -> Verdict:
         if payment.status not in MONEY_TAKEN:
             return NONE
-        reading = await self.pg.read(_asked(payment))
-        match reading:
+        match reading := await self.pg.read_patiently(_asked(payment)):
             case Unreadable(reason):
                 return Verdict(End.WAITS, UNREAD + reason)
             case Missing():
@@ -172,7 +172,7 @@ class Mending:
             if heal:
                 await self.db.run(lambda tx: refund_store.hurry(tx, payment.payment_id, self.clock()))
             return Verdict(End.WAITS, "a refund of this payment is under way, and reads what went back")
-        reading = await self.pg.read(_asked(payment))
+        reading = await self.pg.read_patiently(_asked(payment))
         if not isinstance(reading, Found):
             reason = reading.reason if isinstance(reading, Unreadable) else "it is not found"
             return Verdict(End.WAITS, UNREAD + reason)
@@ -192,8 +192,7 @@ class Mending:
         mine = next((each for each in held.refunds if each.refund_id == seen.refund_id), None)
         if mine is None or mine.transaction_key != seen.transaction_key:
             return NONE
-        reading = await self.pg.read(_asked(held.payment))
-        match reading:
+        match reading := await self.pg.read_patiently(_asked(held.payment)):
             case Unreadable(reason):
                 return Verdict(End.WAITS, UNREAD + reason)
             case Found() if seen.transaction_key in {each.transaction_key for each in reading.cancels}:

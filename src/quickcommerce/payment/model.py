@@ -151,12 +151,15 @@ Reply = Outcome | Doubtful
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One attempt as it was sent. `payment_id` is what the PG calls orderId; `amount` is won."""
+    """One attempt as it was sent. `payment_id` is what the PG calls orderId; `amount` is won. `again`: an earlier
+    request may still be worked on at the PG, which was read and shows no money.
+    """
 
     payment_key: str
     payment_id: str
     amount: int
     idempotency_key: str
+    again: bool = False
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -184,9 +187,10 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """The PG could not be read now."""
+    """The PG could not be read now. `refused`: it does its work, and says no to what it was asked."""
 
     reason: str
+    refused: bool = False
 
 
 Reading = Found | Missing | Unreadable
@@ -245,8 +249,10 @@ def _unpaid(found: Found, asked: Asked, answered: Doubtful | None) -> Outcome:
         # It says that this is paid already, and does not show it. Answers are kept under their keys: ask anew.
         return Later(code, message, ours=False, sent=True)
     if found.payment_key != asked.payment_key:
-        # Found by its order id: another key of the same payment. The one asked for does not exist.
-        return Declined(code if answered else "NOT_FOUND_PAYMENT", "the PG knows no such payment key")
+        # Found by its order id: another key of the same payment, as where the one asked for is missing.
+        if answered and answered.absent:
+            return Declined(code, "the PG knows no such payment key")
+        return Later(code, message, ours=False, sent=True) if answered else Unknown(code, "not found when read")
     if found.status in ENDED_UNPAID:
         return Declined(found.code or found.status, found.message or f"the PG says {found.status}")
     return Later(code, message, ours=False, sent=True) if answered else Unknown(code, message)
@@ -270,6 +276,9 @@ def may_ask_again(reading: Reading, asked: Asked) -> bool:
     """Whether the PG can be read and shows no money for this attempt, so that the same request again makes sense."""
     if isinstance(reading, Missing):
         return True
-    if not isinstance(reading, Found) or reading.status not in OPEN - {ACCOUNT_OPEN}:
+    if not isinstance(reading, Found) or reading.payment_id != asked.payment_id:
         return False
-    return (reading.payment_key, reading.payment_id) == (asked.payment_key, asked.payment_id)
+    if reading.payment_key != asked.payment_key:
+        # The key asked for is not found, and what is found under another has no money either.
+        return reading.status in OPEN | ENDED_UNPAID
+    return reading.status in OPEN - {ACCOUNT_OPEN}

@@ -153,12 +153,16 @@ class Outcomes:
                 kind = events.PaymentFailed if final else events.PaymentDeclined
                 return _Change(new, Ended.DECLINED, kind(*_facts(new), code))
             case Later(ours=ours, sent=sent, rests_s=rests_s):
-                new = self._again(base, Status.RETRY, old.unknown_us or (now if sent else 0), old.updated_us)
+                # What was not sent is no answer to the request before it: that attempt stays open, under its own key.
+                open_still = old.status is Status.UNKNOWN and not (ours or sent)
+                status = Status.UNKNOWN if open_still else Status.RETRY
+                new = self._again(base, status, old.unknown_us or (now if sent else 0), old.updated_us)
                 if rests_s:
                     # Nobody is asked to wait longer than the PG rests, but not all come back at one moment.
                     wait_s = rests_s + self.rng.uniform(1, SPREAD_S)
                     new = msgspec.structs.replace(new, due_us=min(new.due_us, now + int(wait_s * SECOND_US)))
-                return _Change(new, Ended.MISCONFIGURED if ours else Ended.LATER)
+                ended = Ended.MISCONFIGURED if ours else Ended.LATER
+                return _Change(new, None if open_still else ended)
             case Unknown():
                 return _Change(self._again(base, Status.UNKNOWN, old.unknown_us or now, old.updated_us))
 

@@ -28,7 +28,7 @@ from quickcommerce.payment.refund_model import (
 )  # fmt: skip
 from quickcommerce.payment.refund_store import Refund, RefundAttempt, existing
 from quickcommerce.payment.store import NEVER_US
-from quickcommerce.payment.waits import BACKOFF
+from quickcommerce.payment.waits import BACKOFF, doubt_us
 
 WITHHELD = Backoff(base_s=60, cap_s=3_600)
 """1-2 minutes, 2-4, 4-8 and so on to 1-2 hours: somebody was told, and must mend something before it can work."""
@@ -63,7 +63,7 @@ class RefundSteps:
         """Take what is due (of one payment, or of any) under a new lease; the first request is written with it."""
 
         async def work(tx: Tx) -> list[Job]:
-            due = await refund_store.due(tx, self.clock(), limit, payment_id)
+            due = await refund_store.due(tx, self.clock(), limit, payment_id, doubt_us(self.lease_s))
             return [await self._lease(tx, refund, self.ids.token(), fresh=not refund.attempt) for refund in due]
 
         return await self.db.run(work)

@@ -93,20 +93,32 @@ async def existing(tx: Tx, refund_id: RefundId, *, locked: bool = False) -> Refu
     return refund
 
 
-async def due(tx: Tx, now_us: int, limit: int, payment_id: PaymentId | None = None) -> list[Refund]:
-    """Refunds (of one payment, or of any) to be worked on now, the longest due first, locked."""
+async def due(
+    tx: Tx, now_us: int, limit: int, payment_id: PaymentId | None = None, longest_us: int = NEVER_US
+) -> list[Refund]:
+    """Refunds (of one payment, or of any) to be worked on now, the longest due first, locked.
+
+    Also those that are due later than in `longest_us`, and were put off at a time that is yet to come: by a clock that
+    has been set back since.
+    """
+    late_us = now_us + longest_us
     mine, names = ("AND payment_id = ?", [payment_id]) if payment_id else ("", [])
     found = await tx.all(
-        f"SELECT refund_id FROM refund WHERE status = ? AND due_us <= ? {mine} ORDER BY due_us LIMIT ?",
-        [RefundStatus.PENDING, now_us, *names, limit],
+        "SELECT refund_id FROM refund WHERE status = ?"
+        f" AND (due_us <= ? OR (due_us > ? AND due_us < ? AND updated_us > ?)) {mine} ORDER BY due_us LIMIT ?",
+        [RefundStatus.PENDING, now_us, late_us, NEVER_US, now_us, *names, limit],
     )
     # Locked by their ids, as by everybody; and somebody may have taken one between the look and the lock.
     ids = sorted(refund_id for (refund_id,) in found)
     rows = await tx.all(
         f"SELECT {_COLUMNS} FROM refund WHERE refund_id IN ({marks(ids)}) ORDER BY refund_id {LOCK}", ids
     )
-    refunds = [refund for refund in map(_refund, rows) if refund.status is RefundStatus.PENDING]
-    return sorted((refund for refund in refunds if refund.due_us <= now_us), key=lambda refund: refund.due_us)
+
+    def still(refund: Refund) -> bool:
+        ahead = late_us < refund.due_us < NEVER_US and refund.updated_us > now_us
+        return refund.status is RefundStatus.PENDING and (refund.due_us <= now_us or ahead)
+
+    return sorted(filter(still, map(_refund, rows)), key=lambda refund: refund.due_us)
 
 
 async def move(tx: Tx, new: Refund, lease_token: str) -> bool:

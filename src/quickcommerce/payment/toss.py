@@ -6,7 +6,7 @@ What its error codes mean is in `codes.py`.
 import asyncio
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx2
 import msgspec
 
-from quickcommerce.payment.codes import ABSENT, TossError, classify, classify_cancel
+from quickcommerce.payment.codes import ABSENT, REFUSALS, TossError, classify, classify_cancel, trouble
 from quickcommerce.payment.deposit_model import Awaiting
 from quickcommerce.payment.model import (
     NO_REPLY,
@@ -164,15 +164,19 @@ class Toss:
         return classify_cancel(answer.status, _error(answer.content))
 
     async def read(self, asked: Asked) -> Reading:
-        """Read a payment back, by its key or, where that names nothing, by its order id."""
-        if not KEY.fullmatch(asked.payment_key):
-            return await self.read_order(asked)
-        by_key = await self._read(f"/v1/payments/{quote(asked.payment_key, safe='')}")
-        return by_key if not isinstance(by_key, Missing) else await self.read_order(asked)
+        """Read a payment back, by its key or, where that names nothing, by its order id: both within one deadline."""
+        return await self._in_time(self._read_either(asked))
+
+    async def _read_either(self, asked: Asked) -> Reading:
+        if KEY.fullmatch(asked.payment_key):
+            by_key = await self._read(f"/v1/payments/{quote(asked.payment_key, safe='')}")
+            if not isinstance(by_key, Missing):
+                return by_key
+        return await self.read_order(asked)
 
     async def read_order(self, asked: Asked) -> Reading:
         """Read what the PG has for the payment, under whichever key."""
-        return await self._read(f"/v1/payments/orders/{quote(asked.payment_id, safe='')}")
+        return await self._in_time(self._read(f"/v1/payments/orders/{quote(asked.payment_id, safe='')}"))
 
     async def withdraw(self, asked: Asked) -> Reading:
         """Close an account into which no deposit has come.
@@ -183,7 +187,7 @@ class Toss:
         """
         path = f"/v1/payments/{quote(asked.payment_key, safe='')}/cancel"
         body = {"cancelReason": "no deposit came in time", "refundableAmount": asked.amount}
-        return await self._read(path, body, {"Idempotency-Key": str(uuid4())})
+        return await self._in_time(self._read(path, body, {"Idempotency-Key": str(uuid4())}))
 
     async def transactions(self, span: Span, after: str | None, limit: int) -> Page | NoSuchPage | Unreadable:
         """At most `limit` of what moved in a span, widened to whole seconds, behind a transaction."""
@@ -205,22 +209,26 @@ class Toss:
             return NoSuchPage()
         return Unreadable(f"HTTP {answer.status} {told.code}")
 
+    async def _in_time(self, reading: Awaitable[Reading]) -> Reading:
+        """What is read before the deadline of readings."""
+        try:
+            async with asyncio.timeout(self._read_deadline_s):
+                return await reading
+        except (httpx2.HTTPError, TimeoutError) as error:
+            return Unreadable(type(error).__name__)
+
     async def _read(
         self, path: str, body: Mapping[str, object] | None = None, headers: dict[str, str] | None = None
     ) -> Reading:
-        """What a GET says, or a POST of a body."""
-        try:
-            async with asyncio.timeout(self._read_deadline_s):
-                method = "POST" if body else "GET"
-                answer = await _ask(self._reading, method, path, json=body, headers=headers)
-        except (httpx2.HTTPError, TimeoutError) as error:
-            return Unreadable(type(error).__name__)
+        """What a GET says, or a POST of a body. Raises httpx2.HTTPError."""
+        answer = await _ask(self._reading, "POST" if body else "GET", path, json=body, headers=headers)
         if answer.status == httpx2.codes.OK:
             return self._payment(answer.content)
         told = _error(answer.content)
         if answer.status == httpx2.codes.NOT_FOUND and told.code in ABSENT:
             return Missing()
-        return Unreadable(f"HTTP {answer.status} {told.code}")
+        refused = answer.status in REFUSALS and not trouble(told.code)
+        return Unreadable(f"HTTP {answer.status} {told.code}", refused)
 
     def _payment(self, content: bytes) -> Found | Unreadable:
         found = payment_of(content)

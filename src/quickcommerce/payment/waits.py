@@ -15,6 +15,13 @@ LET_GO = Backoff(base_s=45, cap_s=45)
 
 LOOK = Backoff(base_s=300, cap_s=300)
 """5-10 minutes: how often an account is looked at into which a deposit is awaited. A webhook is sooner."""
+SKEW_S = 10
+"""By so much may the clocks of processes differ: a lease that another has just taken is none of the future."""
+
+
+def doubt_us(lease_s: float) -> int:
+    """The longest that nobody looks what became of a request, under a lease or not, in microseconds."""
+    return int(max(lease_s + SKEW_S, BACKOFF.longest_s, LET_GO.longest_s) * SECOND_US)
 
 
 def longest_us(lease_s: float) -> Mapping[Status, int]:
@@ -22,8 +29,8 @@ def longest_us(lease_s: float) -> Mapping[Status, int]:
 
     What is due later than that was put there by a clock that has been set back since: by that clock it may be due.
     """
-    doubt = int(max(lease_s, BACKOFF.longest_s, LET_GO.longest_s) * SECOND_US)
-    deposit = int(max(lease_s, BACKOFF.longest_s, LOOK.longest_s) * SECOND_US)
+    doubt = doubt_us(lease_s)
+    deposit = max(doubt, int(LOOK.longest_s * SECOND_US))
     return {
         Status.CAPTURING: doubt, Status.UNKNOWN: doubt, Status.RETRY: doubt, Status.AWAITING_DEPOSIT: deposit
     }  # fmt: skip

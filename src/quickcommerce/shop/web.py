@@ -150,15 +150,15 @@ async def success(request: AnyRequest, state: State) -> Response[Any]:
     try:
         if web.is_head(request):
             payment = await pages.payments.judge(identity, payment_key, amount)
-            if payment.status not in MONEY_TAKEN | HELD:
-                # What GET would say is not known before it is done.
-                return Response("", status_code=202, media_type=HTML)
         else:
             payment, _ = await pages.payments.confirm(identity, payment_key, amount, None, current_trace())
     except (PaymentDeclined, AmountMismatch, InvalidState) as refused:
         if not wants_html(request):
             raise
         return await _refused(request, pages, await pages.payments.get(identity), refused)
+    if web.is_head(request) and payment.status not in MONEY_TAKEN | HELD:
+        # What GET would say is not known before it is done.
+        return Response("", status_code=202, media_type=HTML)
     order = await _order(pages, payment)
     said = money.of(order, payment)
     if said.kind in money.TOO_LATE and not wants_html(request):
