@@ -24,6 +24,8 @@ SHARDS = 16
 _SHARE_MIN = 32
 LEASED_MAX = SHARDS // 2
 """How many shards a relay leases at once. The others are for a second relay, or for its own next step."""
+_FREE = "(until_us <= ? OR until_us > ?)"
+"""A lease that has ended, or that ends later than any does now: the clock was set back after it was taken."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -146,22 +148,25 @@ class Relay:
         shards = await self.db.run(lambda tx: self._lease(tx, token, wanted))
         each = share(self.list_max, len(shards))
         begins = dict.fromkeys(shards, 0)
-        messages = await self.db.read(lambda tx: after(tx, begins, self.list_max, each)) if shards else []
-        by_shard: dict[int, list[Message]] = {}
-        for message in messages:
-            by_shard.setdefault(message.shard, []).append(message)
+        confirmed: list[int] = []
         down: list[Unavailable] = []
 
-        async def send(waiting: list[Message]) -> list[int]:
+        async def send(waiting: list[Message]) -> None:
             try:
-                return [message.seq for message in waiting[: await self.publish(waiting)]]
+                confirmed.extend(message.seq for message in waiting[: await self.publish(waiting)])
             except Unavailable as unavailable:
                 down.append(unavailable)
-                return []
 
-        sent = await asyncio.gather(*map(send, by_shard.values()))
-        confirmed = [seq for seqs in sent for seq in seqs]
-        await self.db.run(lambda tx: self._settle(tx, token, confirmed))
+        try:
+            messages = await self.db.read(lambda tx: after(tx, begins, self.list_max, each)) if shards else []
+            by_shard: dict[int, list[Message]] = {}
+            for message in messages:
+                by_shard.setdefault(message.shard, []).append(message)
+            await asyncio.gather(*map(send, by_shard.values()))
+        finally:
+            # Also where a stop breaks it off: another one need not wait until the leases end. What is still on its way
+            # may arrive twice, and overtakes nothing: of a key only one is on its way, and what is before it arrived.
+            await self.db.run(lambda tx: self._settle(tx, token, confirmed))
         if down:
             raise down[0]
         return len(messages) >= each or len(waiting) > len(shards)
@@ -169,15 +174,19 @@ class Relay:
     async def _waiting(self, tx: Tx) -> list[int]:
         """Free shards in which there is something."""
         first = "SELECT seq FROM outbox WHERE outbox.shard = outbox_lease.shard ORDER BY seq LIMIT 1"
-        sql = f"SELECT shard FROM outbox_lease WHERE until_us <= ? AND ({first}) IS NOT NULL"
-        return [shard for (shard,) in await tx.all(sql, (self.clock(),))]
+        sql = f"SELECT shard FROM outbox_lease WHERE {_FREE} AND ({first}) IS NOT NULL"
+        return [shard for (shard,) in await tx.all(sql, self._free(self.clock()))]
+
+    def _free(self, now_us: int) -> tuple[int, int]:
+        """The values of `_FREE`. Clocks of relays may differ by as long as a lease is."""
+        return now_us, now_us + 2 * int(self.lease_s * SECOND_US)
 
     async def _lease(self, tx: Tx, token: str, wanted: list[int]) -> list[int]:
         now = self.clock()
         until = now + int(self.lease_s * SECOND_US)
         await tx.run(
-            f"UPDATE outbox_lease SET token = ?, until_us = ? WHERE until_us <= ? AND shard IN ({marks(wanted)})",
-            [token, until, now, *wanted],
+            f"UPDATE outbox_lease SET token = ?, until_us = ? WHERE {_FREE} AND shard IN ({marks(wanted)})",
+            [token, until, *self._free(now), *wanted],
         )
         return [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]
 
