@@ -18,7 +18,7 @@ from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import Clock, system_clock
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import SystemRandom
-from quickcommerce.kit.life import Supervisor
+from quickcommerce.kit.life import Opening, Supervisor
 from quickcommerce.kit.middleware import Drain, Head, Telemetry
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.shortcut import Shortcut
@@ -48,6 +48,7 @@ class App:
     operations: Operations
     routes: Litestar
     draining: list[str]
+    opening: Opening
 
     @property
     def stores(self) -> Stores:
@@ -66,14 +67,15 @@ class App:
         return Shortcut(Drain(telemetry), telemetry, self.routes, order_web.SHORTCUTS)
 
     async def start(self) -> None:
-        """Start the emulator, if it is ours, and every loop."""
+        """Start the emulator, if it is ours, and every loop; those that need stores once these are fit."""
         if self.flows.emulator:
             await self.flows.emulator.start()
-        self.supervisor.start()
+        self.opening.start()
 
     async def stop(self) -> None:
         """Finish what is in hand, then let go of everything."""
         self.drain()
+        await self.opening.stop()
         await self.flows.placing.drain()
         await self.flows.issuing.drain()
         await self.flows.payments.opening.drain()
@@ -184,8 +186,9 @@ def build(
     )
     supervisor = Supervisor(roles.loops(role, settings, parts, watch, clock), rng=rng)
     draining: list[str] = []
+    opening = Opening(supervisor, BadSetting, rng=rng)
     operations = Operations(
-        reasons=lambda: [*draining, *supervisor.stalled()],
+        reasons=lambda: [*draining, *opening.stalled(), *supervisor.stalled()],
         probe=lambda: _probe(parts.stores),
         counts=lambda: _counts(parts),
         invariants=watch.look,
@@ -197,7 +200,7 @@ def build(
         consumers=parts.consumers,
     )
     served = routes.whole(settings, parts.flows, operations, clock) if role in SERVING else routes.health(operations)
-    app = App(settings, parts, supervisor, operations, served, draining)
+    app = App(settings, parts, supervisor, operations, served, draining, opening)
     served.on_startup.append(app.start)
     served.on_shutdown.append(app.stop)
     return app

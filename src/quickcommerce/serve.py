@@ -179,7 +179,11 @@ def _take_room() -> None:
 
 async def _serve(settings: Settings, role: ProcessRole, listener: socket.socket, *, sample: bool) -> None:
     app = build(settings, role=role)
-    await app.open()
+    if role == "all" or sample:
+        await app.open()
+    else:
+        # Whoever starts many processes starts them in no order.
+        await app.opening.by(app.open)
     if sample:
         await load_sample(app)
     config = uvicorn.Config(

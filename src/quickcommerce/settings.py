@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from quickcommerce.kit import limits
-from quickcommerce.kit.addresses import is_http, is_redis, server_of, without_password
+from quickcommerce.kit.addresses import is_elastic, is_http, is_redis, server_of, without_password
 from quickcommerce.kit.auth import secret_bytes
 
 Profile = Literal["local", "test", "dev", "prod"]
@@ -268,8 +268,8 @@ def _check_databases(settings: Settings) -> None:
     stores = {"QC_DATABASE_URL": settings.database_url, "QC_PAYMENT_DATABASE_URL": settings.payment_database_url}
     if not settings.searches_elastic:
         stores["QC_SEARCH_URL"] = settings.history_database_url
-    elif not is_http(settings.search_url):
-        raise BadSetting("QC_SEARCH_URL must be sqlite:///PATH or an http(s) address")
+    elif not is_elastic(settings.search_url):
+        raise BadSetting("QC_SEARCH_URL must be sqlite:///PATH or http(s)://[USER:PASSWORD@]HOST:PORT")
     servers = {variable: url for variable, url in stores.items() if url.startswith("mariadb:")}
     for variable, url in stores.items():
         if variable not in servers and (not url.startswith("sqlite:///") or url == "sqlite:///"):

@@ -179,6 +179,7 @@ async def while_events_are_written(
     publisher = Publisher(streams.servers())
     relay = Relay(wire.source.db, publisher.to(topic), system_clock, Ids(system_clock, random.Random(1)), 30, 256)
     reader = Reader(streams.servers(), topic, group.inbox, group=topic, list_max=50)
+    names = ("relay", "events")
     loops = [Loop("relay", relay.step, 0.1), Loop("events", reader.step, 0)]
     supervisor = Supervisor(loops, rng=random.Random(1))
     supervisor.start()
@@ -198,7 +199,9 @@ async def while_events_are_written(
         before = written
         try:
             await asyncio.sleep(outage_s)
-            await until(lambda: any(reason.startswith("relay: Kafka") for reason in supervisor.stalled()))
+            # Whoever sends and whoever takes, long before a client gives up a request of its own.
+            async with asyncio.timeout(40):
+                await until(lambda: {each.partition(": Kafka")[0] for each in supervisor.stalled()} == set(names))
             assert written > before + outage_s * 5, "writers waited for the broker"
         finally:
             await asyncio.to_thread(ask, broker, *start)

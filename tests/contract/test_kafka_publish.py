@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -98,6 +100,39 @@ async def test_control_sent_all_at_once_a_later_event_overtakes_the_one_that_fai
     with pytest.raises(AssertionError, match="overtook"):
         await a_failure_in_the_middle_lets_nothing_of_its_key_pass(publisher)
     await publisher.close()
+
+
+# A producer that cannot go on
+
+
+async def test_lists_side_by_side_replace_a_broken_producer_by_one_and_wait_for_none_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One more would be nobody's: its threads and connections would stay for as long as the process lives."""
+    lines: list[Any] = []
+
+    class Line:
+        def __init__(self, _config: object) -> None:
+            lines.append(self)
+            self.broken, self.closed = len(lines) == 1, False
+
+        async def send(self, _topic: str, _wave: object) -> dict[int, str]:
+            assert not self.closed
+            await asyncio.sleep(0.001)
+            return {}
+
+        def close(self) -> None:
+            time.sleep(0.05)
+            self.closed = True
+
+    monkeypatch.setattr(kafka, "_Line", Line)
+    publisher = Publisher("nowhere:9092")
+    await publisher.publish("orders", MESSAGES[:1])
+    lists = [MESSAGES[at::8] for at in range(8)]
+    assert await asyncio.gather(*(publisher.publish("orders", each) for each in lists)) == [len(each) for each in lists]
+    assert [line.closed for line in lines] == [True, False]
+    await publisher.close()
+    assert [line.closed for line in lines] == [True, True]
 
 
 # Nobody there

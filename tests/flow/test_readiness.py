@@ -11,6 +11,7 @@ from flow.probe import Probe
 from flow.process import process
 from quickcommerce.kit.life import Loop, Supervisor
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.settings import BadSetting
 
 UP, DOWN, DEFECT = None, Unavailable("the store is down"), ZeroDivisionError()
 
@@ -66,3 +67,28 @@ async def test_while_the_payment_store_is_down_the_loop_that_expires_says_so_all
         for _ in range(100):
             assert w.app.supervisor.stalled() == []
             await asyncio.sleep(0.1)
+
+
+async def test_a_process_that_started_before_its_databases_waits_says_so_and_opens_by_itself(tmp_path: Path) -> None:
+    """Whoever starts all of a shop at once knows no order; so do those who migrate it beside its processes."""
+    probe, behind = Probe(), True
+
+    async def opened() -> None:
+        await w.app.open()
+        if behind:
+            raise BadSetting("run qc migrate")
+
+    async with process(tmp_path, probe, loops=False) as w:
+        probe.down["shop"] = "the shop's store is down"
+        await w.app.opening.by(opened)
+        await w.app.start()
+        await asyncio.sleep(60)
+        assert "opening: the shop's store is down" in await w.app.operations.unready()
+        probe.down.clear()
+        await asyncio.sleep(6)
+        assert await w.app.operations.unready() == ["opening: run qc migrate"]
+        assert not any(loop.running for loop in w.app.supervisor.states())
+        behind = False
+        await asyncio.sleep(6)
+        assert await w.app.operations.unready() == []
+        assert all(loop.running for loop in w.app.supervisor.states())

@@ -46,6 +46,9 @@ mariadb://host/shop
 mariadb://u@/shop
 mariadb://u@h
 mariadb://u@h/a/b
+mariadb://u@h:0/shop
+mariadb://u@h/shop?ssl=true
+mariadb://u@h/shop#a
 mariadb://u:s3cret@h:x/shop
 mariadb://u:s3cret℀@h/shop
 """

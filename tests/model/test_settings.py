@@ -155,6 +155,7 @@ def test_doubt_about_a_payment_holds_its_goods_for_as_long_as_it_may_come() -> N
         ("QC_PAYMENT_DATABASE_URL", "sqlite:///"),
         ("QC_SEARCH_URL", "elastic://elastic:9200"),
         ("QC_SEARCH_URL", "http://"),
+        ("QC_SEARCH_URL", "http://elastic"),
         ("QC_SEARCH_URL", "https://elastic:99999999"),
         ("QC_SEARCH_INDEX", "QC_Orders"),
         ("QC_SEARCH_INDEX", "-orders"),

@@ -67,7 +67,7 @@ async def test_an_operator_empties_it_and_nothing_of_others(tmp_path: Path) -> N
 async def test_what_is_no_figure_is_not_believed(tmp_path: Path) -> None:
     async with redis(tmp_path) as server, gated(server.url) as gate:
         async with server.client() as client:
-            for at, text in enumerate(("", "-1", "many", "1e3", "7\x00")):
+            for at, text in enumerate(("", "-1", "many", "1e3", "7\x00", "9" * 5_000)):
                 await client.set(f"{PREFIX}{at}", text)
             await client.set(f"{PREFIX}9", "4")
         assert await gate.figures(range(10)) == {9: 4}

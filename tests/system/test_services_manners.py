@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from system.process import until
-from system.servers import LINE, SCRIPT, Services, environment, states, stopped_at_the_end
+from system.servers import LINE, SCRIPT, Services, at, environment, states, stopped_at_the_end
 
 pytestmark = pytest.mark.servers
 
@@ -114,6 +114,18 @@ def test_a_port_of_somebody_else_is_named_and_nothing_is_started(services: Servi
     assert failed.returncode == 1
     assert f"port {port} is taken" in failed.stderr
     assert states(services)["mariadb"] == "down"
+
+
+def test_a_folder_that_can_hold_nothing_or_is_spoiled_is_told_in_a_sentence(tmp_path: Path) -> None:
+    file, spoiled = tmp_path / "file", tmp_path / "spoiled"
+    file.touch()
+    spoiled.mkdir()
+    (spoiled / "port-base").write_text("many")
+    for folder, why in ((file, f"File exists: '{file}'"), (spoiled, "port-base holds no port")):
+        failed = at(folder)("status")
+        assert failed.returncode == 1
+        assert len(failed.stderr.splitlines()) == 1
+        assert why in failed.stderr
 
 
 @pytest.mark.parametrize("apt", [False, True])

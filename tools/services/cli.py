@@ -39,7 +39,7 @@ def main() -> int:
     find_administration()
     try:
         return _do(sys.argv[1:])
-    except (Failed, PermissionError) as failed:
+    except (Failed, OSError) as failed:
         say(f"scripts/services: {failed}")
         return 1
     except signals.Interrupted as interrupted:

@@ -65,7 +65,7 @@ def choose(environment: Mapping[str, str]) -> Place:
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "port-base"
     wanted = environment.get("SERVICES_PORT_BASE")
-    known = int(kept.read_text()) if kept.exists() else None
+    known = _known(kept)
     if wanted:
         if not wanted.isdecimal() or not BASE_MIN <= int(wanted) <= BASE_MAX:
             raise Failed(f"SERVICES_PORT_BASE is {wanted!r}; it must be a port from {BASE_MIN} to {BASE_MAX}")
@@ -79,6 +79,16 @@ def choose(environment: Mapping[str, str]) -> Place:
         fresh.write_text(f"{base}\n")
         fresh.replace(kept)
     return Place(folder, base)
+
+
+def _known(kept: Path) -> int | None:
+    """The base that was written down, if any. Raises Failed."""
+    if not kept.exists():
+        return None
+    text = kept.read_text("utf-8", errors="replace").strip()
+    if not text.isdecimal():
+        raise Failed(f"{kept} holds no port; stop what runs there, and delete it")
+    return int(text)
 
 
 def _free_base(folder: Path) -> int:

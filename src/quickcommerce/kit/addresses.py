@@ -14,6 +14,11 @@ def is_http(url: str) -> bool:
         return False
 
 
+def is_elastic(url: str) -> bool:
+    """Whether this is where an Elasticsearch could be. Its client knows no port of http."""
+    return is_http(url) and (url.startswith("https:") or urlsplit(url).port is not None)
+
+
 def is_redis(url: str) -> bool:
     """Whether this is where a Redis could be, or the Sentinels that know where it is."""
     try:
@@ -58,7 +63,9 @@ def server_of(url: str) -> Server:
         # What the parser says of a URL quotes it.
         parts = urlsplit(url)
         host, user, schema = parts.hostname, unquote(parts.username or ""), unquote(parts.path.removeprefix("/"))
-        if parts.scheme == "mariadb" and host and user and schema and "/" not in schema:
+        # Nothing reads options: whoever writes `?ssl=true` must not believe that it is so.
+        whole = parts.port != 0 and not parts.query and not parts.fragment
+        if parts.scheme == "mariadb" and host and user and schema and "/" not in schema and whole:
             found = Server(host, parts.port or 3306, user, unquote(parts.password or ""), schema)
     if found is None:
         raise ValueError("a MariaDB database is mariadb://USER:PASSWORD@HOST:PORT/SCHEMA")

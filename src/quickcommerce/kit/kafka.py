@@ -145,8 +145,10 @@ class Publisher:
         whatever times out or is refused, and is sent again later, none overtakes it.
         """
         if self._line is None or self._line.broken:
-            await self.close()
-            self._line = _Line(self._config)
+            # Other lists begin, and go on, while this waits: they must find the new one, and make no other.
+            broken, self._line = self._line, _Line(self._config)
+            if broken:
+                await asyncio.to_thread(broken.close)
         confirmed: set[int] = set()
         reasons: dict[int, str] = {}
         waiting = dict(enumerate(messages))

@@ -21,6 +21,9 @@ EVICTIONS = Counter("qc_bus_evictions_total", "Times that a member was put out o
 GATHER_S = 0.1
 """How long events gather before a list is handed over, if it does not fill sooner."""
 LOOK_S = 1.0
+SILENT_S = 5.0
+"""Nothing came for so long: then Kafka is asked whether it is there. One that hangs is missed by its client after a
+minute."""
 REVOKE_S = 30.0
 """How long the list in hand is waited for when its partitions go to another member."""
 _UNKNOWN = (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE)  # noqa: SLF001 - the client's public names
@@ -55,6 +58,7 @@ class Member:
         self._again = False
         """A commit failed: what is settled is committed again, though nothing new may come."""
         self._looked = 0.0
+        self._heard = time.monotonic()
         config = common(servers) | {
             "group.id": group,
             "group.protocol": "classic" if classic else "consumer",
@@ -142,7 +146,7 @@ class Member:
                     raise OldBroker(error.str()) if old else Gone(error.str())
         records = [record for record in found if record.error() is None]
         if records:
-            self.down = ""
+            self.down, self._heard = "", time.monotonic()
         return records
 
     def _look(self) -> None:
@@ -151,14 +155,22 @@ class Member:
             return
         self._looked = time.monotonic()
         with suppress(KafkaException):
-            # A topic that is missing is no error to a group: it only gives nobody anything to read.
-            if self.down or not self._owned:
-                error = self._client.list_topics(self._topic, timeout=LOOK_S).topics[self._topic].error
-                self.down = f"{self._topic}: {error.str()}" if error else ""
+            if self.down or not self._owned or time.monotonic() > self._heard + SILENT_S:
+                self._ask()
             if self._again and self._settled:
                 self._again = False
                 self._client.commit(offsets=self._places(self._settled), asynchronous=True)
             LAG.labels(self._consumer).set(self._lag())
+
+    def _ask(self) -> None:
+        """Is Kafka there, and the topic? One that is missing is no error to a group: it only gives nobody anything."""
+        try:
+            error = self._client.list_topics(self._topic, timeout=LOOK_S).topics[self._topic].error
+        except KafkaException as failure:
+            self.down = self.down or reason_of(failure)
+            raise
+        self._heard = time.monotonic()
+        self.down = f"{self._topic}: {error.str()}" if error else ""
 
     def _lag(self) -> int:
         unread = self._places(dict.fromkeys(self._owned - self._settled.keys(), 0))

@@ -156,3 +156,44 @@ class Supervisor:
             async with asyncio.timeout(seconds):
                 await loop.wake.wait()
         loop.wake.clear()
+
+
+class Opening:
+    """What loops need may not be there yet: then it is tried again while the process serves, and they start later."""
+
+    def __init__(self, supervisor: Supervisor, refusal: type[Exception], *, rng: random.Random) -> None:
+        """`refusal`: what is raised of what is there and not fit yet."""
+        self._supervisor, self._refusal = supervisor, refusal
+        self._keeper = Supervisor([Loop("opening", self._step, None)], rng=rng)
+        self._open: Callable[[], Awaitable[None]]
+        self._waits_for = ""
+
+    async def by(self, open_now: Callable[[], Awaitable[None]]) -> None:
+        """Open by this, now, or later by the same. Raises `refusal`: whoever starts a process is told at once."""
+        self._open = open_now
+        try:
+            await self._open()
+        except Unavailable as down:
+            self._waits_for = down.detail
+
+    def start(self) -> None:
+        """Start the loops, or what starts them later."""
+        (self._keeper if self._waits_for else self._supervisor).start()
+
+    async def stop(self) -> None:
+        """Do not try again."""
+        await self._keeper.stop(drain_s=0)
+
+    def stalled(self) -> list[str]:
+        """As `Supervisor.stalled`, from the first try on."""
+        return [f"opening: {self._waits_for}"] if self._waits_for else []
+
+    async def _step(self) -> bool:
+        try:
+            await self._open()
+        except (self._refusal, Unavailable) as unfit:
+            self._waits_for = str(unfit)
+            raise Unavailable(str(unfit)) from unfit
+        self._waits_for = ""
+        self._supervisor.start()
+        return False

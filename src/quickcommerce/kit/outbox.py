@@ -24,6 +24,8 @@ SHARDS = 16
 _SHARE_MIN = 32
 LEASED_MAX = SHARDS // 2
 """How many shards a relay leases at once. The others are for a second relay, or for its own next step."""
+_FREE = "(until_us <= ? OR until_us > ?)"
+"""A lease that has ended, or that ends later than any does now: the clock was set back after it was taken."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -49,7 +51,6 @@ def shard_of(key: str) -> int:
     return zlib.crc32(key.encode()) % SHARDS
 
 
-_FREE = "(until_us <= ? OR until_us > ?)"
 _COLUMNS = "shard, event_id, type, source, subject, time_us, trace, data"
 
 
@@ -147,22 +148,25 @@ class Relay:
         shards = await self.db.run(lambda tx: self._lease(tx, token, wanted))
         each = share(self.list_max, len(shards))
         begins = dict.fromkeys(shards, 0)
-        messages = await self.db.read(lambda tx: after(tx, begins, self.list_max, each)) if shards else []
-        by_shard: dict[int, list[Message]] = {}
-        for message in messages:
-            by_shard.setdefault(message.shard, []).append(message)
+        confirmed: list[int] = []
         down: list[Unavailable] = []
 
-        async def send(waiting: list[Message]) -> list[int]:
+        async def send(waiting: list[Message]) -> None:
             try:
-                return [message.seq for message in waiting[: await self.publish(waiting)]]
+                confirmed.extend(message.seq for message in waiting[: await self.publish(waiting)])
             except Unavailable as unavailable:
                 down.append(unavailable)
-                return []
 
-        sent = await asyncio.gather(*map(send, by_shard.values()))
-        confirmed = [seq for seqs in sent for seq in seqs]
-        await self.db.run(lambda tx: self._settle(tx, token, confirmed))
+        try:
+            messages = await self.db.read(lambda tx: after(tx, begins, self.list_max, each)) if shards else []
+            by_shard: dict[int, list[Message]] = {}
+            for message in messages:
+                by_shard.setdefault(message.shard, []).append(message)
+            await asyncio.gather(*map(send, by_shard.values()))
+        finally:
+            # Also where a stop breaks it off: another one need not wait until the leases end. What is still on its way
+            # may arrive twice, and overtakes nothing: of a key only one is on its way, and what is before it arrived.
+            await self.db.run(lambda tx: self._settle(tx, token, confirmed))
         if down:
             raise down[0]
         return len(messages) >= each or len(waiting) > len(shards)

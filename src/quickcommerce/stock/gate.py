@@ -30,6 +30,8 @@ REST_S = 1.0
 CONNECTIONS_MAX = 8
 """Lists of orders are handled a few at a time, and each makes one call after another."""
 PREFIX = "qc:gate:"
+DIGITS_MAX = 19
+"""A stock is a 64-bit integer."""
 
 CALLS = Counter("qc_gate_calls_total", "Calls to the gate by end; failed ones cost up to 0.1 s", ["end"])
 
@@ -49,8 +51,7 @@ class RedisGate:
             return {}
         nothing: list[bytes | str | None] = [None] * len(ids)
         values = await self._ask(lambda: self._redis.mget([PREFIX + str(product_id) for product_id in ids]), nothing)
-        # A figure that is none was not written by us.
-        return {each: int(value) for each, value in zip(ids, values, strict=True) if value and value.isdigit()}
+        return {each: int(value) for each, value in zip(ids, values, strict=True) if value and _is_figure(value)}
 
     async def tell(self, figures: Mapping[int, int]) -> None:
         """See `Gate.tell`. One round trip, whatever the number of products."""
@@ -116,6 +117,11 @@ class RedisGate:
         if not call.cancelled():
             # Whoever asked may not wait any more; then nobody else hears of it.
             call.exception()
+
+
+def _is_figure(value: bytes | str) -> bool:
+    """Whether we may have written this: Redis holds what it is given, and Python makes no number of 5,000 digits."""
+    return value.isdigit() and len(value) <= DIGITS_MAX
 
 
 def _connect(url: str) -> tuple[Redis, Sequence[Redis]]:

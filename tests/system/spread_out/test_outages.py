@@ -71,6 +71,24 @@ async def test_a_database_that_dies_under_load_loses_no_order_that_a_buyer_was_t
             await ended(shop, sale)
 
 
+async def test_processes_that_start_before_their_database_say_so_and_open_by_themselves(tmp_path: Path) -> None:
+    async with mariadb(tmp_path / "mariadb") as server:
+        await server.sql("CREATE DATABASE payment CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+        url = f"mariadb://root:@127.0.0.1:{server.port}"
+        urls: dict[str, Any] = {"database_url": f"{url}/shop", "payment_database_url": f"{url}/payment"}
+        async with split(tmp_path, each=1, goods=GOODS, **SHORT, **urls) as shop:
+            await server.kill()
+            await asyncio.gather(*(process.restart() for process in shop.every))
+            assert await none_ready(shop)
+            await server.start()
+            await until("every process is ready by itself", shop.ready)
+            assert {process.lives for process in shop.every} == {2}
+            sale = Sale(shop, pay_every=1)
+            async with sale.going_on():
+                await sale.more(10)
+            await ended(shop, sale)
+
+
 async def told(sale: Sale, before: int) -> bool:
     return sale.again.total() > before
 
