@@ -268,9 +268,13 @@ async def partitions_move_while_a_list_is_in_hand(wire: Post, monkeypatch: pytes
             await until(lambda: metric("qc_bus_rebalances_total", group=topic) >= 2)
             assert slow.stall
             asyncio.get_running_loop().call_later(2, slow.stall.set)
-            await until(lambda: len({one.id for one in slow.taken + other.taken}) == len(MESSAGES))
+            await until(lambda: metric("qc_bus_rebalances_total", group=topic) >= 3)
+            later = [message(f"order-{key}", 9) for key in range(20)]
+            await streams.publisher().publish(topic, later)
+            everything = len(MESSAGES) + len(later)
+            await until(lambda: len({one.id for one in slow.taken + other.taken}) == everything)
             await until(slow.stall.is_set)
-    twice = len(slow.taken + other.taken) - len(MESSAGES)
+    twice = len(slow.taken + other.taken) - everything
     assert twice == 0, f"{twice} events were delivered twice"
     assert other.taken
 
