@@ -107,13 +107,26 @@ class People:
         counts: dict[str, int] = await self.get("/v1/ops/counts", role=Role.MASTER)
         return counts
 
+    async def quiet(self) -> bool:
+        """Whether no event is under way."""
+        return (await self.counts())["outbox_pending"] == 0
+
     async def at_rest(self, *, within_s: float = 60) -> None:
         """Wait until no event is under way."""
+        await until("the outboxes are empty", self.quiet, within_s=within_s)
 
-        async def drained() -> bool:
-            return (await self.counts())["outbox_pending"] == 0
+    async def over(self) -> bool:
+        """Whether every order has come to its end, and everybody has heard of it, where nobody orders any more."""
+        # Of what the history has not heard it cannot tell: so all must be quiet first.
+        return await self.quiet() and not await self._held() and await self.quiet()
 
-        await until("the outboxes are empty", drained, within_s=within_s)
+    async def _held(self) -> bool:
+        """Whether the history knows of an order that has not ended."""
+        # One that is PAYING at the first look may be PLACED again at the second.
+        for status in ("PLACED", "PAYING", "PLACED"):
+            if (await self.get(f"/v1/history/orders?status={status}&limit=1", role=Role.MASTER))["total"]:
+                return True
+        return False
 
 
 class Shop(Process, People):

@@ -123,13 +123,6 @@ class Split(People):
         counts = await self.counts()
         return counts["outbox_pending"] == 0 and counts["documents"] == counts["orders"] == counts["payments"]
 
-    async def over(self) -> bool:
-        """Whether every order has come to its end, and everybody has heard of it."""
-        for status in ("PLACED", "PAYING"):
-            if (await self.get(f"/v1/history/orders?status={status}&limit=1", role=Role.MASTER))["total"]:
-                return False
-        return await self.quiet()
-
     async def truth(self) -> Truth:
         """Everything there is, from the databases, the index, and the ledger of the PG, which is stopped for it."""
         shop, payment = (partial(ask, str(self.settings[f"{name}database_url"])) for name in ("", "payment_"))

@@ -10,9 +10,8 @@ import httpx2
 import pytest
 
 from quickcommerce.catalog.model import Entry
-from quickcommerce.kit.auth import Role
 from system.process import until
-from system.shop import People, Shop, basket, running
+from system.shop import People, basket, running
 from system.truth import FINAL, settled
 
 AT_ONCE = 32
@@ -110,14 +109,6 @@ class Load:
         self._up.set()
 
 
-async def over(shop: Shop) -> bool:
-    """Whether every order has come to its end, and everybody has heard of it."""
-    for status in ("PLACED", "PAYING"):
-        if (await shop.get(f"/v1/history/orders?status={status}&limit=1", role=Role.MASTER))["total"]:
-            return False
-    return (await shop.counts())["outbox_pending"] == 0
-
-
 @pytest.mark.parametrize(
     ("buyers", "kills", "window_s", "mix"),
     [
@@ -135,7 +126,7 @@ async def test_kills_under_load_lose_no_order_oversell_nothing_and_charge_nobody
         await load.run()
         await shop.faults(confirm=[])
         await shop.http.post(f"{shop.pg_url}/emulator/clock", json={"advance_s": SESSION_S})
-        await until("every order has ended", lambda: over(shop), within_s=120)
+        await until("every order has ended", shop.over, within_s=120)
         assert (await shop.terminate()).code == 0
     assert load.kills == kills
     assert load.lost >= kills, "nobody was interrupted: the kills hit an idle shop"
