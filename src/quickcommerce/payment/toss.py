@@ -172,11 +172,14 @@ class Toss:
             by_key = await self._read(f"/v1/payments/{quote(asked.payment_key, safe='')}")
             if not isinstance(by_key, Missing):
                 return by_key
-        return await self.read_order(asked)
+        return await self._read_by_order(asked)
 
     async def read_order(self, asked: Asked) -> Reading:
         """Read what the PG has for the payment, under whichever key."""
-        return await self._in_time(self._read(f"/v1/payments/orders/{quote(asked.payment_id, safe='')}"))
+        return await self._in_time(self._read_by_order(asked))
+
+    async def _read_by_order(self, asked: Asked) -> Reading:
+        return await self._read(f"/v1/payments/orders/{quote(asked.payment_id, safe='')}")
 
     async def withdraw(self, asked: Asked) -> Reading:
         """Close an account into which no deposit has come.
