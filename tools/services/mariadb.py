@@ -34,19 +34,22 @@ def urls(place: Place) -> dict[str, str]:
 
 
 def _command(folder: Path, port: int) -> list[str]:
-    user, data = getpass.getuser(), folder / "data"
+    user, data, temporary = getpass.getuser(), folder / "data", folder / "tmp"
+    # Its own: in a shared one a server that starts deletes the temporary tables of the others, and they die of it.
+    temporary.mkdir(exist_ok=True)
     if not data.exists():
         fresh = folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         run(
             "making MariaDB's data folder", folder / "install.log",
-            "mariadb-install-db", "--no-defaults", f"--datadir={fresh}", f"--user={user}", "--skip-test-db",
-            "--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}",
+            "mariadb-install-db", "--no-defaults", f"--datadir={fresh}", f"--tmpdir={temporary}", f"--user={user}",
+            "--skip-test-db", "--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}",
         )  # fmt: skip
         fresh.rename(data)
     (folder / "setup.sql").write_text(_setup())
     return [
-        "mariadbd", "--no-defaults", f"--datadir={data}", f"--user={user}", f"--bind-address={HOST}", f"--port={port}",
+        "mariadbd", "--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}", f"--user={user}",
+        f"--bind-address={HOST}", f"--port={port}",
         # Relative to the data folder: a socket's path has at most 107 bytes.
         "--socket=mariadb.sock", f"--init-file={folder / 'setup.sql'}",
         # Two processes of each role, and as many again while they are replaced.

@@ -18,7 +18,7 @@ class Mariadb:
     """A server on a folder and a port of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._data = folder, folder / "data"
         self._process: Process | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -26,9 +26,8 @@ class Mariadb:
 
     async def install(self) -> None:
         """Make its folder."""
-        self._folder.mkdir()
-        user = ["--user=root"] if os.geteuid() == 0 else []
-        command = [found("mariadb-install-db"), "--no-defaults", f"--datadir={self._folder}", *user]
+        (self._folder / "tmp").mkdir(parents=True)
+        command = [found("mariadb-install-db"), *self._where()]
         made = await asyncio.create_subprocess_exec(
             *command, "--auth-root-authentication-method=normal", "--skip-test-db", stdout=PIPE, stderr=STDOUT
         )
@@ -37,10 +36,9 @@ class Mariadb:
 
     async def start(self) -> None:
         """Start, and wait until it takes statements."""
-        user = ["--user=root"] if os.geteuid() == 0 else []
         self._process = await asyncio.create_subprocess_exec(
-            found("mariadbd"), "--no-defaults", f"--datadir={self._folder}", f"--socket={self._folder}/s.sock",
-            f"--port={self.port}", "--bind-address=127.0.0.1", f"--log-error={self._folder}/log", *user,
+            found("mariadbd"), *self._where(), f"--socket={self._folder}/s.sock", f"--port={self.port}",
+            "--bind-address=127.0.0.1", f"--log-error={self._folder}/log",
         )  # fmt: skip
         async with asyncio.timeout(60):
             while True:
@@ -58,15 +56,27 @@ class Mariadb:
         """As an operator would."""
         await self._end(signal.SIGTERM)
 
-    def freeze(self) -> None:
-        """It does nothing any more, and closes nothing."""
+    async def freeze(self) -> None:
+        """It does nothing any more, and closes nothing.
+
+        The signal is on its way when it is sent: a thread on another CPU still answers, so each of them is waited for.
+        """
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self._process.pid}/task")
+        async with asyncio.timeout(10):
+            while any(_state(thread) != "T" for thread in threads.iterdir()):  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.001)
 
     def thaw(self) -> None:
         """It goes on."""
         assert self._process
         self._process.send_signal(signal.SIGCONT)
+
+    def _where(self) -> list[str]:
+        """Its own folders. In a shared one for temporary tables a server that starts deletes those of the others."""
+        user = ["--user=root"] if os.geteuid() == 0 else []
+        return ["--no-defaults", f"--datadir={self._data}", f"--tmpdir={self._folder}/tmp", *user]
 
     async def _end(self, how: signal.Signals) -> None:
         if self._process and self._process.returncode is None:
@@ -80,6 +90,14 @@ class Mariadb:
             await connection.cursor().execute(text)
         finally:
             connection.close()
+
+
+def _state(thread: Path) -> str:
+    """Of a thread, if it still is one; what stands before the last bracket is a name, which may hold anything."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "ended"
 
 
 def found(program: str) -> str:

@@ -17,7 +17,7 @@ from servers.mariadb.server import Mariadb, server
 
 @pytest.fixture
 async def one(tmp_path: Path) -> AsyncIterator[Mariadb]:
-    async with server(tmp_path / "data") as found:
+    async with server(tmp_path / "mariadb") as found:
         yield found
 
 
@@ -85,10 +85,10 @@ async def test_a_server_that_ends_under_load_and_comes_back_has_lost_nothing(one
 async def test_a_server_that_stands_still_is_told_in_time_and_goes_on_by_itself(one: Mariadb) -> None:
     shop = await opened(one)
     await asyncio.gather(*(shop.run(put(f"before {n}")) for n in range(8)))
-    one.freeze()
+    await one.freeze()
     try:
         answers = await asyncio.gather(*(shop.run(put(f"frozen {n}")) for n in range(20)), return_exceptions=True)
-        assert all(isinstance(answer, Unavailable) for answer in answers)
+        assert {type(answer) for answer in answers} == {Unavailable}
     finally:
         one.thaw()
     again = await asyncio.gather(*(shop.run(put(f"frozen {n}")) for n in range(20)))
