@@ -19,7 +19,7 @@ import schemas
 from quickcommerce.kit import migrate, outbox
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import SECOND_US
-from quickcommerce.kit.db import Database, Limits, Params, Tx, connect
+from quickcommerce.kit.db import Database, Limits, Tx, connect
 from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.inbox import DeadLetters, Inbox
 from quickcommerce.kit.mariadb import MariaDb
@@ -75,10 +75,10 @@ def _mariadb(path: Path, *, connections: int = 8) -> Store:
         go_on = asyncio.Event()
         ask = db._ask
 
-        async def held(role: str, connection: Any, sql: str, params: Params) -> Any:
+        async def held(role: str, connection: Any, sql: str) -> Any:
             if {"commit": (role, sql) == ("writer", "COMMIT"), "scan": role == "scanner"}[what]:
                 await go_on.wait()
-            return await ask(role, connection, sql, params)
+            return await ask(role, connection, sql)
 
         with patch.object(db, "_ask", held):
             try:

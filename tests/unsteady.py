@@ -12,7 +12,7 @@ from asyncmy.errors import OperationalError
 
 from quickcommerce.kit import db
 from quickcommerce.kit.addresses import Server, server_of
-from quickcommerce.kit.db import Database, Limits, Params
+from quickcommerce.kit.db import Database, Limits
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.mariadb_errors import DUPLICATE, UNDONE, meaning
 from quickcommerce.kit.mariadb_tx import Answer
@@ -77,16 +77,16 @@ class Unsteady(MariaDb):
         self._checks = False
         self._pools["writer"].forget()
 
-    async def _ask(self, role: str, connection: Any, sql: str, params: Params) -> Answer:
+    async def _ask(self, role: str, connection: Any, sql: str) -> Answer:
         code = self._faults.of(sql) if role == "writer" else 0
         undone = meaning(self.name, OperationalError(code, "injected")) if code in UNDONE else None
         with _abroad():
             if undone and sql == "COMMIT":
                 raise undone
-            answer = await super()._ask(role, connection, sql, params)
+            answer = await super()._ask(role, connection, sql)
             if code == DUPLICATE:
                 # It is sent twice: that the key is there already is the server's own word.
-                await super()._ask(role, connection, sql, params)
+                await super()._ask(role, connection, sql)
                 raise AssertionError(f"no key forbids a second {sql}")
         if undone:
             raise undone
@@ -96,7 +96,7 @@ class Unsteady(MariaDb):
         with _abroad():
             connection = await super()._open(role)
             if not self._checks:
-                await super()._ask(role, connection, "SET SESSION check_constraint_checks = 0", ())
+                await super()._ask(role, connection, "SET SESSION check_constraint_checks = 0")
             return connection
 
 

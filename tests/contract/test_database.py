@@ -10,6 +10,7 @@ import pytest
 from quickcommerce.kit import db
 from quickcommerce.kit.db import LOCK, Duplicate, Tx, WaitedInTransaction, marks
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.order.model import Status
 from stores import EMBEDDED, EVERY, Store, opened
 
 TABLE = "CREATE TABLE pair (name VARCHAR(40) PRIMARY KEY, n BIGINT NOT NULL, CHECK (n >= 0))"
@@ -194,6 +195,29 @@ async def test_an_empty_list_of_keys_finds_nothing(store: Store) -> None:
 async def test_text_bytes_and_large_numbers_come_back_as_they_were(store: Store) -> None:
     values = ("한우 등심 🥩 'x' ?", b"\x00\xff", 2**63 - 1, None)
     assert await store.db.run(lambda tx: tx.one("SELECT ?, ?, ?, ?", values)) == values
+
+
+TEXTS = (
+    "' OR '1'='1", "'; DROP TABLE thing; --", "\\", "\\'", "'\\", "\\\\'", '"', "\\x27", "%s %d %%", "? ?", "/*lock*/",
+    "\x00", "\n\r\t\x1a", "우유 🥛", "a\u0301", "\ufeff", "\uffff", "''", "\\0",
+)  # fmt: skip
+"""Texts that mean something in SQL, in a string of SQL, in Python's formats, or to us."""
+
+
+async def test_no_value_is_read_as_anything_but_itself(store: Store) -> None:
+    await store.db.run(lambda tx: tx.run("CREATE TABLE thing (n BIGINT PRIMARY KEY, name VARCHAR(99), data BLOB)"))
+    rows = [
+        *((n, text, text.encode()) for n, text in enumerate(TEXTS)),
+        (-1, None, None), (2**62, "", b""), (-(2**62), Status.PLACED, bytes(range(256))),
+    ]  # fmt: skip
+    await store.db.run(lambda tx: tx.insert("thing", "n, name, data", rows))
+    by_each = "SELECT n, name, data FROM thing WHERE n = ? AND (name = ? OR ? IS NULL) AND (data = ? OR ? IS NULL)"
+
+    async def found(tx: Tx) -> list[Any]:
+        return [await tx.one(by_each, (n, name, name, data, data)) for n, name, data in rows]
+
+    assert await store.db.read(found) == rows
+    assert await store.db.run(lambda tx: tx.one("SELECT COUNT(*) FROM thing")) == (len(rows),)
 
 
 async def test_a_reader_sees_one_moment_however_long_it_takes(store: Store) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from quickcommerce.kit import db
 from quickcommerce.kit.addresses import server_of
-from quickcommerce.kit.mariadb_tx import translated
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.settings import BadSetting, Settings, load
 
@@ -84,12 +83,6 @@ def test_an_install_without_the_extra_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.delitem(sys.modules, "quickcommerce.kit.mariadb", raising=False)
     with pytest.raises(Unavailable, match=r"asyncmy is not installed.* quickcommerce\[mariadb\]"):
         db.connect(A, rng=random.Random(1))
-
-
-def test_sql_is_given_to_the_driver_in_its_own_marks() -> None:
-    assert translated("SELECT ? FROM a WHERE b LIKE 'x%?' AND c = ? /*lock*/") == (
-        "SELECT %s FROM a WHERE b LIKE 'x%%?' AND c = %s FOR UPDATE"
-    )
 
 
 def test_where_the_tests_find_their_servers_is_no_setting_and_stops_no_shop() -> None:

@@ -145,10 +145,10 @@ def _lingering() -> None:
     """Between its last statement and its COMMIT a transaction waits, so that whoever looks for it there finds it."""
     ask = mariadb.MariaDb._ask
 
-    async def asked(self: mariadb.MariaDb, role: str, connection: Any, sql: str, params: Any) -> Any:
+    async def asked(self: mariadb.MariaDb, role: str, connection: Any, sql: str) -> Any:
         if sql == "COMMIT":
             await asyncio.sleep(LINGER_S)
-        return await ask(self, role, connection, sql, params)
+        return await ask(self, role, connection, sql)
 
     patch.object(mariadb.MariaDb, "_ask", asked).start()
 

@@ -35,6 +35,7 @@ from quickcommerce.kit.db import (
     to_its_end,
 )  # fmt: skip
 from quickcommerce.kit.mariadb_errors import meaning
+from quickcommerce.kit.mariadb_sql import statement
 from quickcommerce.kit.mariadb_tx import Answer, MariaDbTx, Outcome, driven
 from quickcommerce.kit.pool import Pool
 from quickcommerce.kit.problem import Unavailable
@@ -50,9 +51,9 @@ CLIENT_FLAGS = CLIENT.FOUND_ROWS
 
 _SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,SIMULTANEOUS_ASSIGNMENT"
 _SESSION = (
-    "SET SESSION autocommit = 0, tx_isolation = %s, tx_read_only = %s, sql_mode = %s, collation_connection = %s,"
-    " default_storage_engine = 'InnoDB', innodb_lock_wait_timeout = %s, lock_wait_timeout = %s,"
-    " idle_transaction_timeout = %s, net_read_timeout = %s, net_write_timeout = %s, max_statement_time = %s,"
+    "SET SESSION autocommit = 0, tx_isolation = ?, tx_read_only = ?, sql_mode = ?, collation_connection = ?,"
+    " default_storage_engine = 'InnoDB', innodb_lock_wait_timeout = ?, lock_wait_timeout = ?,"
+    " idle_transaction_timeout = ?, net_read_timeout = ?, net_write_timeout = ?, max_statement_time = ?,"
     " sql_notes = 0"
 )
 _DECODED: dict[Any, Any] = {**conversions, FIELD_TYPE.DECIMAL: int, FIELD_TYPE.NEWDECIMAL: int}
@@ -128,7 +129,7 @@ class MariaDb:
             result, failure = await driven(work(MariaDbTx(self._count, self._wake, after)), ask)
             if failure:
                 return None, failure
-            await ask("COMMIT", ())
+            await ask("COMMIT")
             committed = True
         except (Repeatable, Unavailable, errors.MySQLError) as failed:
             return None, failed
@@ -148,19 +149,19 @@ class MariaDb:
         """Roll back. Returns whether the connection is fit for the next; if not, those that are idle go with it."""
         if connection.connected:
             with suppress(Repeatable, Unavailable, errors.MySQLError):
-                await self._ask(pool.role, connection, "ROLLBACK", ())
+                await self._ask(pool.role, connection, "ROLLBACK")
                 return True
         _drop(connection)
         pool.forget()
         return False
 
-    async def _ask(self, role: str, connection: Connection, sql: str, params: Params) -> Answer:
+    async def _ask(self, role: str, connection: Connection, sql: str) -> Answer:
         """Send a statement: its rows, and how many it matched. One that has no answer in time costs the connection."""
         try:
             # The server ends a statement at this bound; a second later it is the server that does not answer.
             async with asyncio.timeout(self._statement_s[role] + 1):
                 cursor = connection.cursor()
-                await cursor.execute(sql, tuple(params))
+                await cursor.execute(sql)
                 rows = list(await cursor.fetchall()) if cursor.description else []
                 return rows, cast("int", cursor.rowcount)
         except TimeoutError:
@@ -189,8 +190,8 @@ class MariaDb:
         try:
             async with asyncio.timeout(CONNECT_S):
                 await connection.connect()
-            await self._ask(role, connection, _SESSION, self._session(role))
-            rows, _ = await self._ask(role, connection, "SELECT @@collation_database", ())
+            await self._ask(role, connection, statement(_SESSION, self._session(role)))
+            rows, _ = await self._ask(role, connection, "SELECT @@collation_database")
         except BaseException as error:
             _drop(connection)
             if isinstance(error, TimeoutError):

@@ -6,13 +6,10 @@ seen there, and is an error, as on SQLite.
 
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
-from quickcommerce.kit.db import LOCK, Params, Repeatable, Row, T, Tell, WaitedInTransaction
+from quickcommerce.kit.db import Params, Repeatable, Row, T, Tell, WaitedInTransaction
+from quickcommerce.kit.mariadb_sql import inserts, statement
 from quickcommerce.kit.problem import Unavailable
-
-INSERT_MAX_BYTES, INSERT_MAX_ROWS = 1 << 20, 1000
-"""Bounds of one INSERT: the server takes 16 MiB in one statement as it comes, and may be told to take less."""
 
 Answer = tuple[list[Row], int]
 """The rows of a statement, and how many it matched."""
@@ -20,19 +17,11 @@ Outcome = tuple[T | None, BaseException | None]
 """A result, or what was raised instead."""
 
 
-@lru_cache(maxsize=512)
-def translated(sql: str) -> str:
-    """SQL as the driver takes it: its own marks for question marks outside of quotes, percent signs doubled."""
-    parts = sql.replace("%", "%%").replace(LOCK, "FOR UPDATE").split("'")
-    return "'".join(part if at % 2 else part.replace("?", "%s") for at, part in enumerate(parts))
-
-
 @dataclass(frozen=True)
 class _Asked:
     """A statement on its way from a unit of work to the task that drives it."""
 
     sql: str
-    params: Params
 
     def __await__(self) -> Generator["_Asked", Answer, Answer]:
         return (yield self)
@@ -49,7 +38,7 @@ class MariaDbTx:
     async def all(self, sql: str, params: Params = ()) -> list[Row]:
         """See `Tx.all`."""
         self._count()
-        return (await _Asked(translated(sql), params))[0]
+        return (await _Asked(statement(sql, params)))[0]
 
     async def one(self, sql: str, params: Params = ()) -> Row | None:
         """See `Tx.one`."""
@@ -59,15 +48,13 @@ class MariaDbTx:
     async def run(self, sql: str, params: Params = ()) -> int:
         """See `Tx.run`."""
         self._count()
-        return (await _Asked(translated(sql), params))[1]
+        return (await _Asked(statement(sql, params)))[1]
 
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
         """See `Tx.insert`."""
-        row_marks = f"({', '.join(['%s'] * (columns.count(',') + 1))})"
-        for part in _parts(rows):
+        for sql in inserts(table, columns, rows):
             self._count()
-            values = ", ".join([row_marks] * len(part))
-            await _Asked(f"INSERT INTO {table} ({columns}) VALUES {values}", [value for row in part for value in row])
+            await _Asked(sql)
 
     def announce(self) -> None:
         """See `Tx.announce`."""
@@ -79,22 +66,7 @@ class MariaDbTx:
         self._after.append(tell)
 
 
-def _parts(rows: Iterable[Params]) -> Generator[list[Params]]:
-    """Rows cut into lists that each fit into one statement."""
-    part: list[Params] = []
-    size = 0
-    for row in rows:
-        needed = sum(len(value) + 8 if isinstance(value, str | bytes) else 8 for value in row)
-        if part and (size + needed > INSERT_MAX_BYTES or len(part) == INSERT_MAX_ROWS):
-            yield part
-            part, size = [], 0
-        part.append(row)
-        size += needed
-    if part:
-        yield part
-
-
-async def driven(work: Awaitable[T], ask: Callable[[str, Params], Awaitable[Answer]]) -> Outcome[T]:
+async def driven(work: Awaitable[T], ask: Callable[[str], Awaitable[Answer]]) -> Outcome[T]:
     """Run a unit of work to its end, its statements by `ask`. What it raises is returned beside its result.
 
     A statement that was undone with its whole transaction ends the work, whatever the work makes of it.
@@ -117,7 +89,7 @@ async def driven(work: Awaitable[T], ask: Callable[[str, Params], Awaitable[Answ
             )
         answer = failure = None
         try:
-            answer = await ask(asked.sql, asked.params)
+            answer = await ask(asked.sql)
         except Exception as failed:  # noqa: BLE001 - it is the work's
             failure = failed
             if isinstance(failed, Repeatable | Unavailable):

@@ -63,9 +63,8 @@ class Mariadb:
         """
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
-        threads = Path(f"/proc/{self._process.pid}/task")
         async with asyncio.timeout(10):
-            while any(_state(thread) != "T" for thread in threads.iterdir()):  # noqa: ASYNC110 - it has no event
+            while not _stopped(self._process.pid):  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.001)
 
     def thaw(self) -> None:
@@ -92,12 +91,12 @@ class Mariadb:
             connection.close()
 
 
-def _state(thread: Path) -> str:
-    """Of a thread, if it still is one; what stands before the last bracket is a name, which may hold anything."""
-    try:
-        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "ended"
+def _stopped(pid: int) -> bool:
+    """Whether no thread of a process runs. What stands before the last bracket is a name, which may hold anything."""
+    with contextlib.suppress(FileNotFoundError):
+        threads = Path(f"/proc/{pid}/task").iterdir()
+        return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+    return False  # a thread has just ended, so one of them ran
 
 
 def found(program: str) -> str:

@@ -16,6 +16,7 @@ from servers.mariadb.acts import put, rows
 from servers.mariadb.conftest import Opened
 from stores import metric, until
 
+FIRST = "/* first */ "
 ADD = "UPDATE pair SET n = n + 1 WHERE name = ?"
 
 
@@ -25,8 +26,8 @@ async def stopping(shop: MariaDb, at: str, go_on: Callable[[int], bool]) -> Asyn
     ask, sent = shop._ask, [0]
     opened = asyncio.Event()
 
-    async def held(role: str, connection: Any, sql: str, params: Any) -> Any:
-        answer = await ask(role, connection, sql, params)
+    async def held(role: str, connection: Any, sql: str) -> Any:
+        answer = await ask(role, connection, sql)
         if sql.startswith(at):
             sent[0] += 1
             if go_on(sent[0]):
@@ -48,12 +49,12 @@ async def crossing(shop: MariaDb) -> int:
         async def work(tx: Tx) -> None:
             nonlocal runs
             runs += 1
-            await tx.run(ADD + " AND n >= 0", (one,))
+            await tx.run(FIRST + ADD, (one,))
             await tx.run(ADD, (other,))
 
         return work
 
-    async with stopping(shop, "UPDATE pair SET n = n + 1 WHERE name = %s AND", lambda sent: sent >= 2):
+    async with stopping(shop, FIRST, lambda sent: sent >= 2):
         left, right = "order.left", "order.right"
         await asyncio.gather(shop.run(adding(left, right)), shop.run(adding(right, left)))
     return runs
@@ -78,11 +79,11 @@ async def test_a_row_that_another_process_holds_is_waited_for_and_asked_again(
     shop, other = opened(), opened()
     await shop.run(put("beef"))
     holding = await other._open("writer")
-    await other._ask("writer", holding, "UPDATE pair SET n = 5 WHERE name = 'beef.left'", ())
+    await other._ask("writer", holding, "UPDATE pair SET n = 5 WHERE name = 'beef.left'")
     before = metric("qc_db_transactions_total", db=schema, end="repeated")
     adding = asyncio.create_task(shop.run(lambda tx: tx.run(ADD, ("beef.left",))))
     await until(lambda: metric("qc_db_transactions_total", db=schema, end="repeated") > before)
-    await other._ask("writer", holding, "COMMIT", ())
+    await other._ask("writer", holding, "COMMIT")
     assert await adding == 1
     assert await shop.run(lambda tx: tx.one("SELECT n FROM pair WHERE name = 'beef.left'")) == (6,)
     holding.close()
@@ -135,12 +136,12 @@ async def test_what_the_server_undoes_at_any_statement_is_run_again_whole(opened
     for at in range(4):
         ask, sent = shop._ask, 0
 
-        async def undone(role: str, connection: Any, sql: str, params: Any, *, at: int = at, ask: Any = ask) -> Any:
+        async def undone(role: str, connection: Any, sql: str, *, at: int = at, ask: Any = ask) -> Any:
             nonlocal sent
             sent += 1
             if sent == at + 1:
                 raise meaning(shop.name, OperationalError(code, "injected"))
-            return await ask(role, connection, sql, params)
+            return await ask(role, connection, sql)
 
         shop._ask = undone  # type: ignore[method-assign]
         assert await shop.run(put(f"order {at}")) == f"order {at}"

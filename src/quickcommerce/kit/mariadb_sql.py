@@ -1,0 +1,74 @@
+"""Statements as MariaDB is sent them: in its dialect, their values written into their text.
+
+The driver can do that too, value by value: of an order's rows that took 45 us, a quarter of the api process's CPU, most
+of it spent on looking at each byte of its JSON. This takes 8 us.
+"""
+
+from collections.abc import Callable, Generator, Iterable
+from functools import lru_cache
+from typing import Any
+
+from quickcommerce.kit.db import LOCK, Params
+
+INSERT_MAX_CHARS, INSERT_MAX_ROWS = 1 << 20, 1000
+"""Bounds of one INSERT: the server takes 16 MiB in one statement as it comes, and may be told to take less."""
+
+
+def statement(sql: str, params: Params) -> str:
+    """SQL with its values in the places of its question marks.
+
+    Raises TypeError for a value of a type that has no literal, and where there are more values than marks, or fewer.
+    """
+    return _with_places(sql) % tuple(map(_literal, params))
+
+
+def inserts(table: str, columns: str, rows: Iterable[Params]) -> Generator[str]:
+    """INSERTs of many rows, each within the bounds."""
+    head = f"INSERT INTO {table} ({columns}) VALUES "
+    written: list[str] = []
+    size = 0
+    for row in rows:
+        values = f"({', '.join(map(_literal, row))})"
+        if written and (size + len(values) > INSERT_MAX_CHARS or len(written) == INSERT_MAX_ROWS):
+            yield head + ", ".join(written)
+            written, size = [], 0
+        written.append(values)
+        size += len(values)
+    if written:
+        yield head + ", ".join(written)
+
+
+@lru_cache(maxsize=512)
+def _with_places(sql: str) -> str:
+    """In the server's dialect, with places for Python's formatting instead of question marks outside of quotes."""
+    parts = sql.replace("%", "%%").replace(LOCK, "FOR UPDATE").split("'")
+    return "'".join(part if at % 2 else part.replace("?", "%s") for at, part in enumerate(parts))
+
+
+def _text(value: str) -> str:
+    """The two characters that mean something in a quoted text are doubled.
+
+    Source: the server's manual on string literals. It holds in UTF-8, where no other character has their bytes, and
+    with a `sql_mode` in which a backslash escapes; our sessions have both, whatever the server's configuration says.
+    """
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _literal(value: Any) -> str:
+    write = _LITERALS.get(type(value))
+    if write is None:
+        # An enumeration's member is a text too; a type that is met once is known from then on.
+        write = next((one for kind, one in _LITERALS.items() if isinstance(value, kind)), None)
+        if write is None:
+            raise TypeError(f"a {type(value).__name__} cannot be written into a statement")
+        _LITERALS[type(value)] = write
+    return write(value)
+
+
+_LITERALS: dict[type, Callable[[Any], str]] = {
+    int: int.__repr__,
+    float: float.__repr__,
+    str: _text,
+    bytes: lambda value: f"x'{value.hex()}'",
+    type(None): lambda _: "NULL",
+}
