@@ -19,7 +19,7 @@ def statement(sql: str, params: Params) -> str:
 
     Raises TypeError for a value of a type that has no literal, and where there are more values than marks, or fewer.
     """
-    return _with_places(sql) % tuple(map(_literal, params))
+    return _with_places(sql) % tuple([_LITERALS[type(value)](value) for value in params])
 
 
 def inserts(table: str, columns: str, rows: Iterable[Params]) -> Generator[str]:
@@ -28,7 +28,7 @@ def inserts(table: str, columns: str, rows: Iterable[Params]) -> Generator[str]:
     written: list[str] = []
     size = 0
     for row in rows:
-        values = f"({', '.join(map(_literal, row))})"
+        values = f"({', '.join([_LITERALS[type(value)](value) for value in row])})"
         if written and (size + len(values) > INSERT_MAX_CHARS or len(written) == INSERT_MAX_ROWS):
             yield head + ", ".join(written)
             written, size = [], 0
@@ -54,21 +54,24 @@ def _text(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _literal(value: Any) -> str:
-    write = _LITERALS.get(type(value))
-    if write is None:
-        # An enumeration's member is a text too; a type that is met once is known from then on.
-        write = next((one for kind, one in _LITERALS.items() if isinstance(value, kind)), None)
-        if write is None:
-            raise TypeError(f"a {type(value).__name__} cannot be written into a statement")
-        _LITERALS[type(value)] = write
-    return write(value)
+class _Literals(dict[type, Callable[[Any], str]]):
+    """How a value of each type is written."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        """Of a type like a known one, as an enumeration of texts is; it is known from then on."""
+        for known, write in self.items():
+            if issubclass(kind, known):
+                self[kind] = write
+                return write
+        raise TypeError(f"a {kind.__name__} cannot be written into a statement")
 
 
-_LITERALS: dict[type, Callable[[Any], str]] = {
-    int: int.__repr__,
-    float: float.__repr__,
-    str: _text,
-    bytes: lambda value: f"x'{value.hex()}'",
-    type(None): lambda _: "NULL",
-}
+_LITERALS = _Literals(
+    {
+        int: int.__repr__,
+        float: float.__repr__,
+        str: _text,
+        bytes: lambda value: f"x'{value.hex()}'",
+        type(None): lambda _: "NULL",
+    }
+)
