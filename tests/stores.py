@@ -75,10 +75,10 @@ def _mariadb(path: Path, *, connections: int = 8) -> Store:
         go_on = asyncio.Event()
         ask = db._ask
 
-        async def held(role: str, connection: Any, sql: str) -> Any:
-            if {"commit": (role, sql) == ("writer", "COMMIT"), "scan": role == "scanner"}[what]:
+        async def held(role: str, connection: Any, flight: Sequence[str]) -> Any:
+            if {"commit": role == "writer" and "COMMIT" in flight, "scan": role == "scanner"}[what]:
                 await go_on.wait()
-            return await ask(role, connection, sql)
+            return await ask(role, connection, flight)
 
         with patch.object(db, "_ask", held):
             try:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,26 +77,31 @@ class Unsteady(MariaDb):
         self._checks = False
         self._pools["writer"].forget()
 
-    async def _ask(self, role: str, connection: Any, sql: str) -> Answer:
-        code = self._faults.of(sql) if role == "writer" else 0
-        undone = meaning(self.name, OperationalError(code, "injected")) if code in UNDONE else None
-        with _abroad():
-            if undone and sql == "COMMIT":
-                raise undone
-            answer = await super()._ask(role, connection, sql)
-            if code == DUPLICATE:
-                # It is sent twice: that the key is there already is the server's own word.
-                await super()._ask(role, connection, sql)
-                raise AssertionError(f"no key forbids a second {sql}")
-        if undone:
+    async def _ask(self, role: str, connection: Any, flight: Sequence[str]) -> list[Answer]:
+        for at, sql in enumerate(flight):
+            code = self._faults.of(sql) if role == "writer" else 0
+            if not code:
+                continue
+            undone = meaning(self.name, OperationalError(code, "injected")) if code in UNDONE else None
+            # What is in front of it, and itself unless it is the commit that fails; what is behind it is never run.
+            run = flight[:at] if undone and sql == "COMMIT" else flight[: at + 1]
+            with _abroad():
+                if run:
+                    await super()._ask(role, connection, run)
+                if code == DUPLICATE:
+                    # It is sent twice: that the key is there already is the server's own word.
+                    await super()._ask(role, connection, [sql])
+                    raise AssertionError(f"no key forbids a second {sql}")
+            assert undone
             raise undone
-        return answer
+        with _abroad():
+            return await super()._ask(role, connection, flight)
 
     async def _open(self, role: str) -> Any:
         with _abroad():
             connection = await super()._open(role)
             if not self._checks:
-                await super()._ask(role, connection, "SET SESSION check_constraint_checks = 0")
+                await super()._ask(role, connection, ["SET SESSION check_constraint_checks = 0"])
             return connection
 
 

@@ -1,6 +1,7 @@
 """A unit of work that is driven step by step: what it asks, what it is told, and what ends it."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,19 +18,30 @@ class Asked:
 
     def __init__(self, *answers: Answer | Exception) -> None:
         self.answers = list(answers)
-        self.sent: list[str] = []
+        self.flights: list[list[str]] = []
 
-    async def __call__(self, sql: str) -> Answer:
+    async def __call__(self, flight: Sequence[str]) -> list[Answer]:
         await asyncio.sleep(0)
-        self.sent.append(sql)
-        answer = self.answers.pop(0) if self.answers else ([], 0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        self.flights.append(list(flight))
+        answers = []
+        for _ in flight:
+            answer = self.answers.pop(0) if self.answers else ([], 0)
+            if isinstance(answer, Exception):
+                raise answer
+            answers.append(answer)
+        return answers
+
+    @property
+    def sent(self) -> list[str]:
+        return [sql for flight in self.flights for sql in flight]
 
 
 async def drive(work: Work[Any], ask: Asked) -> tuple[Any, BaseException | None]:
-    return await driven(work(MariaDbTx(lambda: None, lambda: None, [])), ask)
+    tx = MariaDbTx(lambda: None, lambda: None, [])
+    outcome = await driven(work(tx), ask)
+    if rest := tx.waiting():
+        await ask(rest)
+    return outcome
 
 
 async def test_each_statement_is_asked_once_and_its_answer_goes_to_who_asked() -> None:
@@ -92,6 +104,75 @@ async def test_a_statement_that_failed_alone_may_be_answered_otherwise() -> None
         return "there is one"
 
     assert await drive(work, Asked(LookupError())) == ("there is none", None)
+
+
+async def test_an_insert_travels_with_the_next_statement_that_has_an_answer() -> None:
+    async def work(tx: Tx) -> Any:
+        await tx.insert("a", "n", [(1,)])
+        await tx.insert("b", "n", [(2,)])
+        changed = await tx.run("UPDATE c SET n = 3")
+        await tx.insert("d", "n", [(4,)])
+        return changed
+
+    ask = Asked(([], 1), ([], 1), ([], 5))
+    assert await drive(work, ask) == (5, None)
+    assert ask.flights == [
+        ["INSERT INTO a (n) VALUES (1)", "INSERT INTO b (n) VALUES (2)", "UPDATE c SET n = 3"],
+        ["INSERT INTO d (n) VALUES (4)"],
+    ]
+
+
+async def test_no_more_travels_at_once_than_a_server_takes() -> None:
+    async def work(tx: Tx) -> None:
+        await tx.insert("a", "b", ((b"x" * 400_000,) for _ in range(9)))
+
+    ask = Asked()
+    await drive(work, ask)
+    assert [len(flight) for flight in ask.flights] == [5, 4]
+
+
+async def test_parts_of_the_work_run_in_step_and_each_gets_its_own_answers() -> None:
+    async def part(tx: Tx, name: str, statements: int) -> list[Any]:
+        await tx.insert(name, "n", [(0,)])
+        return [await tx.one(f"SELECT {name}{n}") for n in range(statements)]
+
+    async def work(tx: Tx) -> Any:
+        return await tx.gather([part(tx, "a", 1), part(tx, "b", 3), part(tx, "c", 0), part(tx, "d", 2)])
+
+    def row(value: str) -> Answer:
+        return [(value,)], 1
+
+    done: Answer = ([], 1)
+    ask = Asked(done, row("a0"), done, row("b0"), done, done, row("d0"), row("b1"), row("d1"), row("b2"))
+    assert await drive(work, ask) == ([[("a0",)], [("b0",), ("b1",), ("b2",)], [], [("d0",), ("d1",)]], None)
+    selects = [[sql.removeprefix("SELECT ") for sql in flight if sql.startswith("SELECT")] for flight in ask.flights]
+    assert selects == [["a0", "b0", "d0"], ["b1", "d1"], ["b2"]]
+
+
+async def test_what_fails_among_parts_in_step_ends_all_of_them() -> None:
+    ended: list[str] = []
+
+    async def part(tx: Tx, name: str) -> None:
+        try:
+            await tx.one(f"SELECT {name}")
+            await tx.one(f"SELECT {name} again")
+        finally:
+            ended.append(name)
+
+    async def work(tx: Tx) -> Any:
+        return await tx.gather([part(tx, "a"), part(tx, "b")])
+
+    undone = Repeatable("1213")
+    assert await drive(work, Asked(([], 0), undone)) == (None, undone)
+    assert sorted(ended) == ["a", "b"]
+
+
+async def test_parts_in_step_may_await_nothing_but_their_transaction_either() -> None:
+    async def work(tx: Tx) -> Any:
+        return await tx.gather([tx.all("SELECT 1"), asyncio.sleep(0, [])])
+
+    _, raised = await drive(work, Asked())
+    assert isinstance(raised, WaitedInTransaction)
 
 
 async def test_a_large_insert_is_cut_by_its_rows_and_by_its_length() -> None:

@@ -5,7 +5,7 @@ and nobody tidies up.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import httpx2
@@ -127,6 +127,9 @@ class WatchedTx:
             self._reach(f"INSERT INTO {table}")
             await self._tx.insert(table, columns, rows)
             self._happened()
+
+    async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        return await self._tx.gather(parts)
 
     def announce(self) -> None:
         self._tx.announce()

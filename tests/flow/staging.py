@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Any
@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from flow.probe import Watched
-from quickcommerce.kit.db import Params, Row, Tx
+from quickcommerce.kit.db import Params, Row, T, Tx
 from quickcommerce.kit.sqlite import Sqlite
 from quickcommerce.order import store as order_store
 from quickcommerce.order.store import Row as Order
@@ -53,6 +53,9 @@ class Without:
 
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
         await self._tx.insert(table, columns, rows)
+
+    async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        return await self._tx.gather(parts)
 
     def announce(self) -> None:
         self._tx.announce()

@@ -145,10 +145,13 @@ def _lingering() -> None:
     """Between its last statement and its COMMIT a transaction waits, so that whoever looks for it there finds it."""
     ask = mariadb.MariaDb._ask
 
-    async def asked(self: mariadb.MariaDb, role: str, connection: Any, sql: str) -> Any:
-        if sql == "COMMIT":
-            await asyncio.sleep(LINGER_S)
-        return await ask(self, role, connection, sql)
+    async def asked(self: mariadb.MariaDb, role: str, connection: Any, flight: Any) -> Any:
+        *before, last = flight
+        if last != "COMMIT":
+            return await ask(self, role, connection, flight)
+        answers = await ask(self, role, connection, before) if before else []
+        await asyncio.sleep(LINGER_S)
+        return answers + await ask(self, role, connection, [last])
 
     patch.object(mariadb.MariaDb, "_ask", asked).start()
 

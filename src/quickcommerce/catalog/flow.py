@@ -9,7 +9,7 @@ import msgspec
 from quickcommerce.catalog import store
 from quickcommerce.catalog.model import Change, Entry, NewProduct, Offer, Product, Sale
 from quickcommerce.kit.clock import Clock
-from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.db import Database, Tx, both
 from quickcommerce.kit.problem import InvalidState, NotFound
 from quickcommerce.kit.text import fold
 
@@ -46,9 +46,10 @@ class Catalog:
         if locked:
             # Sales are locked before products, as by whoever uses up their quota.
             await self.sales.at(tx, product_ids, at_us, locked=True)
-        offers = await store.offers(tx, product_ids, locked=locked)
-        # After the price version was read: a sale that is announced in between makes that version an old one.
-        sales = await self.sales.at(tx, product_ids, at_us, locked=locked)
+        # Sales after the price version: one that is announced in between makes that version an old one.
+        offers, sales = await both(
+            tx, store.offers(tx, product_ids, locked=locked), self.sales.at(tx, product_ids, at_us, locked=locked)
+        )
         return offers | {product_id: offers[product_id].under(sale) for product_id, sale in sales.items()}
 
     async def get(self, product_id: int) -> Product:

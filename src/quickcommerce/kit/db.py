@@ -16,7 +16,7 @@ money. A read that locks its rows ends in `LOCK`, which is nothing on SQLite (it
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -29,6 +29,8 @@ from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
 
+A = TypeVar("A")
+B = TypeVar("B")
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Params = Sequence[Any]
@@ -44,6 +46,8 @@ _REPEAT_BACKOFF = Backoff(base_s=0.002, cap_s=0.2)
 
 TRANSACTIONS = Counter("qc_db_transactions_total", "Transactions by end", ["db", "end"])
 STATEMENTS = Counter("qc_db_statements_total", "Statements sent; a bulk insert is one", ["db"])
+
+ROUND_TRIPS = Counter("qc_db_round_trips_total", "Times that statements were sent over the network", ["db"])
 
 
 class Repeatable(Exception):
@@ -82,7 +86,14 @@ class Tx(Protocol):
         ...
 
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
-        """Insert rows in one statement; `columns` as written in SQL. No rows, no statement."""
+        """Insert rows in one statement; `columns` as written in SQL. No rows, no statement.
+
+        It may travel with the next statement that has an answer, or with the commit: its error comes from there then.
+        """
+        ...
+
+    async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """Run parts of the work side by side. What they ask at the same time is one round trip, in their order."""
         ...
 
     def announce(self) -> None:
@@ -98,6 +109,13 @@ class Tx(Protocol):
 
 
 Work = Callable[[Tx], Awaitable[T]]
+
+
+async def both(tx: Tx, one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """Two parts of the work side by side, as by `Tx.gather`."""
+    parts: list[Coroutine[Any, Any, Any]] = [one, other]
+    first, second = await tx.gather(parts)
+    return first, second
 
 
 class Database(Protocol):

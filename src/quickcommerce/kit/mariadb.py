@@ -8,6 +8,7 @@ Sessions are as the house needs them, whatever the server's configuration says: 
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -17,9 +18,11 @@ from asyncmy import errors
 from asyncmy.connection import Connection
 from asyncmy.constants import CLIENT, FIELD_TYPE
 from asyncmy.converters import conversions
+from asyncmy.cursors import Cursor
 
 from quickcommerce.kit.addresses import Server
 from quickcommerce.kit.db import (
+    ROUND_TRIPS,
     STATEMENTS,
     TRANSACTIONS,
     Limits,
@@ -79,6 +82,7 @@ class MariaDb:
         }
         self._ends = {end: TRANSACTIONS.labels(self.name, end) for end in ("committed", "undone")}
         self._count = STATEMENTS.labels(self.name).inc
+        self._flights = ROUND_TRIPS.labels(self.name).inc
         self._listeners: list[Tell] = []
 
     async def run(self, work: Work[T]) -> T:
@@ -126,10 +130,11 @@ class MariaDb:
         try:
             connection = await pool.connection()
             ask = partial(self._ask, pool.role, connection)
-            result, failure = await driven(work(MariaDbTx(self._count, self._wake, after)), ask)
+            tx = MariaDbTx(self._count, self._wake, after)
+            result, failure = await driven(work(tx), ask)
             if failure:
                 return None, failure
-            await ask("COMMIT")
+            await ask([*tx.waiting(), "COMMIT"])
             committed = True
         except (Repeatable, Unavailable, errors.MySQLError) as failed:
             return None, failed
@@ -149,21 +154,27 @@ class MariaDb:
         """Roll back. Returns whether the connection is fit for the next; if not, those that are idle go with it."""
         if connection.connected:
             with suppress(Repeatable, Unavailable, errors.MySQLError):
-                await self._ask(pool.role, connection, "ROLLBACK")
+                await self._ask(pool.role, connection, ["ROLLBACK"])
                 return True
         _drop(connection)
         pool.forget()
         return False
 
-    async def _ask(self, role: str, connection: Connection, sql: str) -> Answer:
-        """Send a statement: its rows, and how many it matched. One that has no answer in time costs the connection."""
+    async def _ask(self, role: str, connection: Connection, flight: Sequence[str]) -> list[Answer]:
+        """Send statements in one flight: of each its rows, and how many it matched. The first that fails ends it.
+
+        A flight that has no answer in time costs the connection.
+        """
+        self._flights()
         try:
-            # The server ends a statement at this bound; a second later it is the server that does not answer.
-            async with asyncio.timeout(self._statement_s[role] + 1):
+            # The server ends a statement at its bound; a second later it is the server that does not answer.
+            async with asyncio.timeout(self._statement_s[role] * len(flight) + 1):
                 cursor = connection.cursor()
-                await cursor.execute(sql)
-                rows = list(await cursor.fetchall()) if cursor.description else []
-                return rows, cast("int", cursor.rowcount)
+                await cursor.execute("; ".join(flight))
+                answers = [await _answer(cursor)]
+                while await cursor.nextset():
+                    answers.append(await _answer(cursor))
+                return answers
         except TimeoutError:
             _drop(connection)
             raise Unavailable(f"the database {self.name} does not answer") from None
@@ -185,13 +196,11 @@ class MariaDb:
             database=server.schema, charset="utf8mb4", autocommit=None, conv=_DECODED, client_flag=CLIENT_FLAGS,
             program_name="quickcommerce",
         )  # fmt: skip
-        # As the driver comes, one text may hold several statements; none of ours does.
-        connection._client_flag &= ~CLIENT.MULTI_STATEMENTS  # noqa: SLF001
         try:
             async with asyncio.timeout(CONNECT_S):
                 await connection.connect()
-            await self._ask(role, connection, statement(_SESSION, self._session(role)))
-            rows, _ = await self._ask(role, connection, "SELECT @@collation_database")
+            session = statement(_SESSION, self._session(role))
+            _, (rows, _) = await self._ask(role, connection, [session, "SELECT @@collation_database"])
         except BaseException as error:
             _drop(connection)
             if isinstance(error, TimeoutError):
@@ -221,6 +230,12 @@ class MariaDb:
 
     def _wake(self) -> None:
         tell_all(self.name, self._listeners)
+
+
+async def _answer(cursor: Cursor) -> Answer:
+    """The rows of the statement that a cursor has come to, and how many it matched."""
+    rows = list(await cursor.fetchall()) if cursor.description else []
+    return rows, cast("int", cursor.rowcount)
 
 
 def _drop(connection: Connection) -> None:

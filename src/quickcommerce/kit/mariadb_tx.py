@@ -4,41 +4,52 @@ A method of its `Tx` hands its statement to `driven` and gets the answer back. W
 seen there, and is an error, as on SQLite.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic
 
 from quickcommerce.kit.db import Params, Repeatable, Row, T, Tell, WaitedInTransaction
 from quickcommerce.kit.mariadb_sql import inserts, statement
 from quickcommerce.kit.problem import Unavailable
 
+FLIGHT_MAX_CHARS = 1 << 22
+"""Of inserts that wait to travel with the next statement. UTF-8 has up to four bytes for each, and the server takes
+16 MiB at once as it comes; here nearly all of them are one byte."""
+
 Answer = tuple[list[Row], int]
 """The rows of a statement, and how many it matched."""
+Ask = Callable[[Sequence[str]], Awaitable[list[Answer]]]
+"""Sends statements in one flight, and gives the answer of each. The first that fails is the last that was run."""
 Outcome = tuple[T | None, BaseException | None]
 """A result, or what was raised instead."""
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A statement on its way from a unit of work to the task that drives it."""
+    """Statements on their way from a unit of work to the task that drives it."""
 
-    sql: str
+    flight: list[str]
 
-    def __await__(self) -> Generator["_Asked", Answer, Answer]:
+    def __await__(self) -> Generator["_Asked", list[Answer], list[Answer]]:
         return (yield self)
 
 
 class MariaDbTx:
-    """`Tx` of a unit of work that is driven step by step."""
+    """`Tx` of a unit of work that is driven step by step.
+
+    A round trip costs both sides more than most statements do. So an INSERT, of which nobody asks the answer, waits for
+    the next statement and travels with it, and parts of the work that do not need each other's answers run in step.
+    """
 
     def __init__(self, count: Tell, wake: Tell, after: list[Tell]) -> None:
         self._count = count
         self._wake = wake
         self._after = after
+        self._waiting: list[str] = []
 
     async def all(self, sql: str, params: Params = ()) -> list[Row]:
         """See `Tx.all`."""
-        self._count()
-        return (await _Asked(statement(sql, params)))[0]
+        return (await self._asked(sql, params))[0]
 
     async def one(self, sql: str, params: Params = ()) -> Row | None:
         """See `Tx.one`."""
@@ -47,14 +58,24 @@ class MariaDbTx:
 
     async def run(self, sql: str, params: Params = ()) -> int:
         """See `Tx.run`."""
-        self._count()
-        return (await _Asked(statement(sql, params)))[1]
+        return (await self._asked(sql, params))[1]
 
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
         """See `Tx.insert`."""
         for sql in inserts(table, columns, rows):
             self._count()
-            await _Asked(sql)
+            if self._waiting and sum(map(len, self._waiting)) + len(sql) > FLIGHT_MAX_CHARS:
+                await _Asked(self.waiting())
+            self._waiting.append(sql)
+
+    async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """See `Tx.gather`."""
+        return await _Gathered(parts)
+
+    def waiting(self) -> list[str]:
+        """What is still to be sent, which is the caller's from now on."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     def announce(self) -> None:
         """See `Tx.announce`."""
@@ -65,19 +86,56 @@ class MariaDbTx:
         """See `Tx.after_commit`."""
         self._after.append(tell)
 
+    async def _asked(self, sql: str, params: Params) -> Answer:
+        self._count()
+        text = statement(sql, params)
+        return (await _Asked([*self.waiting(), text]))[-1]
 
-async def driven(work: Awaitable[T], ask: Callable[[str], Awaitable[Answer]]) -> Outcome[T]:
+
+class _Gathered(Generic[T]):
+    """Parts of a unit of work, driven in step: what each of them asks next is one flight."""
+
+    def __init__(self, parts: Sequence[Coroutine[Any, Any, T]]) -> None:
+        self._parts = parts
+
+    def __await__(self) -> Generator[Any, Any, list[T]]:
+        results: dict[int, T] = {}
+        running = dict(enumerate(self._parts))
+        answers: dict[int, list[Answer] | None] = dict.fromkeys(running)
+        try:
+            while running:
+                flights: dict[int, list[str]] = {}
+                for at, part in list(running.items()):
+                    try:
+                        asked = part.send(answers[at])
+                    except StopIteration as done:
+                        results[at] = done.value
+                        del running[at]
+                    else:
+                        # Whatever else it awaits is refused by whoever drives this.
+                        flights[at] = asked.flight if isinstance(asked, _Asked) else (yield asked)
+                if flights:
+                    told: list[Answer] = yield _Asked([sql for flight in flights.values() for sql in flight])
+                    for at, flight in flights.items():
+                        answers[at], told = told[: len(flight)], told[len(flight) :]
+        finally:
+            for part in running.values():
+                part.close()
+        return [results[at] for at in range(len(self._parts))]
+
+
+async def driven(work: Awaitable[T], ask: Ask) -> Outcome[T]:
     """Run a unit of work to its end, its statements by `ask`. What it raises is returned beside its result.
 
     A statement that was undone with its whole transaction ends the work, whatever the work makes of it.
     """
     steps = work.__await__()
-    answer: Answer | None = None
+    answers: list[Answer] | None = None
     failure: Exception | None = None
     undone: Exception | None = None
     while True:
         try:
-            asked = steps.throw(failure) if failure else steps.send(answer)
+            asked = steps.throw(failure) if failure else steps.send(answers)
         except StopIteration as done:
             return (None, undone) if undone else (done.value, None)
         except BaseException as raised:  # noqa: BLE001 - raised by whoever waits for the transaction
@@ -87,9 +145,9 @@ async def driven(work: Awaitable[T], ask: Callable[[str], Awaitable[Answer]]) ->
             return None, WaitedInTransaction(
                 "a transaction may await nothing but itself: no network, no sleep, no lock"
             )
-        answer = failure = None
+        answers = failure = None
         try:
-            answer = await ask(asked.sql)
+            answers = await ask(asked.flight)
         except Exception as failed:  # noqa: BLE001 - it is the work's
             failure = failed
             if isinstance(failed, Repeatable | Unavailable):

@@ -4,10 +4,10 @@ import asyncio
 import contextvars
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from quickcommerce.kit.db import (
     STATEMENTS,
@@ -67,6 +67,13 @@ class _SqliteTx:
             head, rows = rows[:count], rows[count:]
             values = ", ".join([f"({marks(head[0])})"] * count)
             self._execute(f"INSERT INTO {table} ({columns}) VALUES {values}", [value for row in head for value in row])
+
+    async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        try:
+            return [await part for part in parts]
+        finally:
+            for part in parts:
+                part.close()  # behind one that raised they have not begun
 
     def announce(self) -> None:
         if self._wake not in self._after:

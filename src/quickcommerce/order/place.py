@@ -9,7 +9,7 @@ import msgspec
 from quickcommerce import events
 from quickcommerce.kit import idempotency, outbox
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.db import Database, Tx, both
 from quickcommerce.kit.idempotency import Claim
 from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.problem import IdempotencyInProgress, Problem
@@ -40,6 +40,9 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 Answer = Placed | Problem
+
+_Shelf = tuple[Mapping[int, Offer], dict[int, int]]
+"""Offers, and how much may be sold, by product."""
 
 
 class _Moved(Exception):
@@ -88,15 +91,16 @@ class Place:
         return await self.db.run(work)
 
     async def _place(self, tx: Tx, requests: list[Placing], *, locked: bool, again: bool) -> list[Answer]:
-        answers, followers = await self._known(tx, requests, again=again)
-        todo = [at for at in range(len(requests)) if at not in answers and at not in followers]
         # One moment for the whole list: a price is that of the time which the order itself tells.
         now = self.clock()
+        kept, shelf = await self._found(tx, requests, now, locked=locked)
+        answers, followers = await self._known(tx, requests, kept, again=again)
+        todo = [at for at in range(len(requests)) if at not in answers and at not in followers]
         claims = {at: claim for at in todo if (claim := requests[at].claim)}
         if locked:
             # The keys before the rows that are locked to decide, or two lists could wait for each other.
             await idempotency.keep(tx, [(claim, requests[at].order_id) for at, claim in claims.items()], now)
-        priced = await self._decide(tx, requests, todo, answers, now, locked=locked)
+        priced = await self._decide(tx, requests, todo, answers, now, shelf)
         rows = {at: self._row(requests[at], basket, now) for at, (basket, _) in priced.items()}
         orders = {at: row.public() for at, row in rows.items()}
         bodies = {at: msgspec.json.encode(order) for at, order in orders.items()}
@@ -112,9 +116,26 @@ class Place:
             answers[at] = _follow(requests[at], requests[leader], answers[leader])
         return [answers[at] for at in range(len(requests))]
 
-    async def _known(self, tx: Tx, requests: list[Placing], *, again: bool) -> tuple[dict[int, Answer], dict[int, int]]:
+    async def _found(
+        self, tx: Tx, requests: list[Placing], now: int, *, locked: bool
+    ) -> tuple[dict[str, idempotency.Kept], _Shelf | None]:
+        """The keys that were used, and in the same round trip the goods, unless their rows are to be locked."""
+        find = idempotency.find(tx, [request.claim for request in requests if request.claim])
+        if locked:
+            return await find, None
+        return await both(tx, find, self._shelf(tx, requests, now, locked=False))
+
+    async def _shelf(self, tx: Tx, requests: Iterable[Placing], now: int, *, locked: bool) -> _Shelf:
+        """What the goods that are wanted cost, and how much of them may be sold."""
+        products = sorted({want.product_id for request in requests for want in request.basket.lines})
+        offers = self.prices.offers(tx, products, now, locked=locked)
+        available = self.reservations.available(tx, products)
+        return await both(tx, offers, available) if not locked else (await offers, await available)
+
+    async def _known(
+        self, tx: Tx, requests: list[Placing], kept: Mapping[str, idempotency.Kept], *, again: bool
+    ) -> tuple[dict[int, Answer], dict[int, int]]:
         """What is answered already: keys that were used, and, on a second run, orders that the first one stored."""
-        kept = await idempotency.find(tx, [request.claim for request in requests if request.claim])
         own = [request.order_id for request in requests] if again else []
         bodies = await store.placed(tx, [*(OrderId(one.resource) for one in kept.values()), *own])
         answers: dict[int, Answer] = {}
@@ -132,17 +153,22 @@ class Place:
         return answers, followers
 
     async def _decide(
-        self, tx: Tx, requests: list[Placing], todo: list[int], answers: dict[int, Answer], now: int, *, locked: bool
+        self,
+        tx: Tx,
+        requests: list[Placing],
+        todo: list[int],
+        answers: dict[int, Answer],
+        now: int,
+        shelf: _Shelf | None,
     ) -> dict[int, tuple[Priced, Mapping[int, Offer]]]:
-        """Decide the baskets in the order of their arrival; refusals go to `answers`."""
+        """Decide the baskets in the order of their arrival; refusals go to `answers`. Without a shelf, lock it."""
         wants = [want for at in todo for want in requests[at].basket.lines]
         if not wants:
             return {}
         coupon_ids = sorted({want.coupon_id for want in wants if want.coupon_id is not None})
-        coupons = await self.coupons.of(tx, coupon_ids, now, locked=locked) if coupon_ids else {}
-        products = sorted({want.product_id for want in wants})
-        offers = await self.prices.offers(tx, products, now, locked=locked)
-        available = pricing.on_offer(await self.reservations.available(tx, products), offers)
+        coupons = await self.coupons.of(tx, coupon_ids, now, locked=shelf is None) if coupon_ids else {}
+        offers, there = shelf or await self._shelf(tx, [requests[at] for at in todo], now, locked=True)
+        available = pricing.on_offer(there, offers)
         priced: dict[int, tuple[Priced, Mapping[int, Offer]]] = {}
         spent: set[int] = set()
         for at in todo:

@@ -1,6 +1,6 @@
 """The stock counters and entries of store A as rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from quickcommerce.kit.db import LOCK, Tx, each_its_own, in_parts, marks
@@ -58,7 +58,8 @@ async def hold(tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
 
     Returns whether all of them are. At most `TOGETHER` products are one statement: each was a round trip before.
     """
-    for part in in_parts(sorted(wanted.items()), TOGETHER):
+
+    async def held(part: Sequence[tuple[int, tuple[int, int]]]) -> bool:
         ids = [product_id for product_id, _ in part]
         units, units_of = each_its_own("product_id", {each: quantity for each, (quantity, _) in part})
         version, versions_of = each_its_own("product_id", {each: used for each, (_, used) in part})
@@ -67,14 +68,15 @@ async def hold(tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
             f" AND price_version = {version} AND on_hand - reserved - sold >= {units}",
             [*units_of, *ids, *versions_of, *units_of],
         )
-        if changed != len(ids):
-            return False
-    return True
+        return changed == len(ids)
+
+    return all(await tx.gather([held(part) for part in in_parts(sorted(wanted.items()), TOGETHER)]))
 
 
 async def unhold(tx: Tx, moved: Mapping[int, tuple[int, int]]) -> None:
     """Take units out of the reserve, (back to the shelf, sold) by product."""
-    for part in in_parts(sorted(moved.items()), TOGETHER):
+
+    async def gone_from(part: Sequence[tuple[int, tuple[int, int]]]) -> None:
         ids = [product_id for product_id, _ in part]
         units, units_of = each_its_own("product_id", {each: released + sold for each, (released, sold) in part})
         gone, gone_of = each_its_own("product_id", {each: sold for each, (_, sold) in part})
@@ -85,6 +87,8 @@ async def unhold(tx: Tx, moved: Mapping[int, tuple[int, int]]) -> None:
         )
         if changed != len(ids):
             raise AssertionError(f"a product holds less than is to be moved: {dict(part)}")
+
+    await tx.gather([gone_from(part) for part in in_parts(sorted(moved.items()), TOGETHER)])
 
 
 async def hold_again(tx: Tx, product_id: int, quantity: int) -> None:

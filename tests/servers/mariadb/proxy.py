@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-COMMIT = b"\x03COMMIT"
+COMMIT = b"COMMIT"
+"""How what is sent ends with which a transaction ends: alone, or behind the inserts that travel with it."""
+ERROR, MORE = 0xFF, 8
+"""How a reply begins that is an error, and what is set in the status of one behind which another comes."""
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Proxy:
             while data := await from_client.read(1 << 16):
                 await self.flowing.wait()
                 where = ""
-                if data[4 : 4 + len(COMMIT)] == COMMIT:
+                if data.endswith(COMMIT):
                     where = self.cut_at(self.commits)
                     self.commits += 1
                 if where == "before":
@@ -57,7 +60,7 @@ class Proxy:
                     back.cancel()
                     await asyncio.wait([back])
                     to_server.write(data)
-                    await from_server.read(1 << 16)
+                    await _replied(from_server)
                     self.cuts += 1
                     break
                 to_server.write(data)
@@ -77,6 +80,15 @@ class Proxy:
         except ConnectionError:
             pass
         to_client.transport.abort()
+
+
+async def _replied(from_server: asyncio.StreamReader) -> None:
+    """Read to the end of the replies to statements that have no rows. Their counts are of one byte each here."""
+    while True:
+        length = int.from_bytes((await from_server.readexactly(4))[:3], "little")
+        reply = await from_server.readexactly(length)
+        if reply[0] == ERROR or not reply[3] & MORE:
+            return
 
 
 @asynccontextmanager

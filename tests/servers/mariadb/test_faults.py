@@ -196,7 +196,7 @@ class _holding:  # noqa: N801 - read as a word of the sentence
 
     async def __aenter__(self) -> None:
         self._connection = await self._frozen._open("writer")
-        await self._frozen._ask("writer", self._connection, "UPDATE pair SET n = 9 WHERE name = 'beef.left'")
+        await self._frozen._ask("writer", self._connection, ["UPDATE pair SET n = 9 WHERE name = 'beef.left'"])
 
     async def __aexit__(self, *_: object) -> None:
         self._connection.close()

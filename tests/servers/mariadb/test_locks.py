@@ -1,7 +1,7 @@
 """Transactions that want each other's rows: each ends, and nothing is lost between a look and a write."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,9 +26,9 @@ async def stopping(shop: MariaDb, at: str, go_on: Callable[[int], bool]) -> Asyn
     ask, sent = shop._ask, [0]
     opened = asyncio.Event()
 
-    async def held(role: str, connection: Any, sql: str) -> Any:
-        answer = await ask(role, connection, sql)
-        if sql.startswith(at):
+    async def held(role: str, connection: Any, flight: Sequence[str]) -> Any:
+        answer = await ask(role, connection, flight)
+        if any(sql.startswith(at) for sql in flight):
             sent[0] += 1
             if go_on(sent[0]):
                 opened.set()
@@ -79,11 +79,11 @@ async def test_a_row_that_another_process_holds_is_waited_for_and_asked_again(
     shop, other = opened(), opened()
     await shop.run(put("beef"))
     holding = await other._open("writer")
-    await other._ask("writer", holding, "UPDATE pair SET n = 5 WHERE name = 'beef.left'")
+    await other._ask("writer", holding, ["UPDATE pair SET n = 5 WHERE name = 'beef.left'"])
     before = metric("qc_db_transactions_total", db=schema, end="repeated")
     adding = asyncio.create_task(shop.run(lambda tx: tx.run(ADD, ("beef.left",))))
     await until(lambda: metric("qc_db_transactions_total", db=schema, end="repeated") > before)
-    await other._ask("writer", holding, "COMMIT")
+    await other._ask("writer", holding, ["COMMIT"])
     assert await adding == 1
     assert await shop.run(lambda tx: tx.one("SELECT n FROM pair WHERE name = 'beef.left'")) == (6,)
     holding.close()
@@ -136,12 +136,14 @@ async def test_what_the_server_undoes_at_any_statement_is_run_again_whole(opened
     for at in range(4):
         ask, sent = shop._ask, 0
 
-        async def undone(role: str, connection: Any, sql: str, *, at: int = at, ask: Any = ask) -> Any:
+        async def undone(role: str, connection: Any, flight: Any, *, at: int = at, ask: Any = ask) -> Any:
             nonlocal sent
-            sent += 1
-            if sent == at + 1:
+            before, sent = sent, sent + len(flight)
+            if before <= at < sent:
+                if run := flight[: at - before]:
+                    await ask(role, connection, run)
                 raise meaning(shop.name, OperationalError(code, "injected"))
-            return await ask(role, connection, sql)
+            return await ask(role, connection, flight)
 
         shop._ask = undone  # type: ignore[method-assign]
         assert await shop.run(put(f"order {at}")) == f"order {at}"
@@ -180,9 +182,18 @@ async def test_control_without_found_rows_a_change_to_the_same_value_looks_like_
     assert await opened().run(lambda tx: tx.run(same)) == 0
 
 
-async def test_one_text_holds_one_statement(opened: Opened) -> None:
-    with pytest.raises(Exception, match="syntax"):
-        await opened().run(lambda tx: tx.all("SELECT 1; DELETE FROM pair"))
+async def test_of_statements_that_travel_together_the_first_that_fails_is_the_last_that_is_run(opened: Opened) -> None:
+    shop = opened()
+    await shop.run(put("order"))
+
+    async def work(tx: Tx) -> None:
+        await tx.insert("pair", "name, n", [("before", 1)])
+        await tx.insert("pair", "name, n", [("order.left", 1)])
+        await tx.insert("pair", "name, n", [("behind", 1)])
+
+    with pytest.raises(Duplicate):
+        await shop.run(work)
+    assert await shop.read(lambda tx: tx.all("SELECT name FROM pair")) == [("order.left",), ("order.right",)]
 
 
 async def test_a_list_larger_than_the_server_takes_at_once_is_stored_whole(opened: Opened) -> None:

@@ -1,7 +1,7 @@
 """Schemas on MariaDB: a change commits by itself, so a crash may stand between any two statements."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,15 @@ async def crashing(db: MariaDb, wanted: list[migrate.Migration]) -> int:
     ask = db._ask
     sent: set[str] = set()
 
-    async def dying(role: str, connection: Any, sql: str) -> Any:
-        answer = await ask(role, connection, sql)
-        if not sql.startswith(("SET", "SELECT", "ROLLBACK")) and sql not in sent:
-            sent.add(sql)
-            connection.close()
-            raise Crash
-        return answer
+    async def dying(role: str, connection: Any, flight: Sequence[str]) -> Any:
+        answers = []
+        for sql in flight:
+            answers += await ask(role, connection, [sql])
+            if not sql.startswith(("SET", "SELECT", "ROLLBACK")) and sql not in sent:
+                sent.add(sql)
+                connection.close()
+                raise Crash
+        return answers
 
     db._ask = dying  # type: ignore[method-assign]
     while True:
@@ -141,16 +143,18 @@ async def examined(database: MariaDb, work: Any) -> int:
     """How many rows the statements of a unit of work may look at, as the server plans it; each by an index."""
     ask, most = database._ask, 0
 
-    async def explained(role: str, connection: Any, sql: str) -> Any:
+    async def explained(role: str, connection: Any, flight: Sequence[str]) -> Any:
         nonlocal most
-        if sql.startswith(("SELECT", "UPDATE", "DELETE")):
-            plan, _ = await ask(role, connection, f"EXPLAIN {sql}")
+        for sql in flight:
+            if not sql.startswith(("SELECT", "UPDATE", "DELETE")):
+                continue
+            [(plan, _)] = await ask(role, connection, [f"EXPLAIN {sql}"])
             for _, _, table, kind, _, key, _, _, rows, extra in plan:
                 derived = not table or table.startswith(("<", "s"))
                 assert derived or kind != "ALL" or "No tables" in str(extra), f"{sql} reads all of {table}"
                 assert derived or key, f"{sql} uses no index of {table}"
                 most = max(most, int(rows or 0) if not derived else 0)
-        return await ask(role, connection, sql)
+        return await ask(role, connection, flight)
 
     database._ask = explained  # type: ignore[method-assign]
     try:
