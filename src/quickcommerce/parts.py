@@ -28,7 +28,8 @@ from quickcommerce.order.changes import Changes
 from quickcommerce.order.crowd import Crowd
 from quickcommerce.order.flow import Orders
 from quickcommerce.order.notes import Notes
-from quickcommerce.order.place import Place, Placed, Placing
+from quickcommerce.order.place import Place
+from quickcommerce.order.placing import Placed, Placing
 from quickcommerce.order.settlement import Settlement
 from quickcommerce.payment.attempts import Attempts
 from quickcommerce.payment.breaker import Sparing

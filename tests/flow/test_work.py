@@ -19,7 +19,7 @@ from quickcommerce.kit.idempotency import Claim
 from quickcommerce.kit.outbox import LEASED_MAX, SHARDS, Message, Relay
 from quickcommerce.order.crowd import Crowd
 from quickcommerce.order.model import Basket, Want
-from quickcommerce.order.place import Placed, Placing
+from quickcommerce.order.placing import Placed, Placing
 from world import World
 
 LISTS = [1, 2, 64]

@@ -12,8 +12,9 @@ from typing import Protocol
 from prometheus_client import Gauge
 
 from quickcommerce.kit import outbox
-from quickcommerce.kit.db import Database, Tx, each_its_own
+from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.outbox import SHARDS, Message
+from quickcommerce.kit.sql import each_its_own
 from quickcommerce.kit.telemetry import log
 
 LAG = Gauge(

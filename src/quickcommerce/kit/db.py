@@ -16,7 +16,7 @@ money. A read that locks its rows ends in `LOCK`, which is nothing on SQLite (it
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -152,16 +152,6 @@ class Database(Protocol):
 def marks(values: Sequence[Any]) -> str:
     """`?, ?, ?`: one mark for each value, for an IN list. An empty list gives NULL, which is IN nothing."""
     return ", ".join("?" * len(values)) or "NULL"
-
-
-def in_parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Cut what is too much for one statement."""
-    return (values[at : at + size] for at in range(0, len(values), size))
-
-
-def each_its_own(column: str, values: Mapping[Any, Any]) -> tuple[str, list[Any]]:
-    """The value of each row by its key, for an UPDATE of many rows: the expression, and its parameters."""
-    return f"CASE {column}{' WHEN ? THEN ?' * len(values)} END", [each for pair in values.items() for each in pair]
 
 
 async def repeating(

@@ -244,6 +244,5 @@ async def prune(tx: Tx, older_than_us: int, limit: int) -> int:
     rows = await tx.all(
         "SELECT consumer, event_id FROM inbox WHERE at_us < ? ORDER BY at_us LIMIT ?", (older_than_us, limit)
     )
-    for consumer, event_id in rows:
-        await tx.run("DELETE FROM inbox WHERE consumer = ? AND event_id = ?", (consumer, event_id))
+    await tx.gather([tx.run("DELETE FROM inbox WHERE consumer = ? AND event_id = ?", row) for row in rows])
     return len(rows)

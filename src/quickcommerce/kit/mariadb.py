@@ -163,16 +163,19 @@ class MariaDb:
     async def _ask(self, role: str, connection: Connection, flight: Sequence[str]) -> list[Answer]:
         """Send statements in one flight: of each its rows, and how many it matched. The first that fails ends it.
 
-        A flight that has no answer in time costs the connection.
+        One that has no answer in time costs the connection.
         """
         self._flights()
+        # The server ends a statement at its bound; a second later it is the server that does not answer.
+        within_s, now_s = self._statement_s[role] + 1, asyncio.get_running_loop().time
         try:
-            # The server ends a statement at its bound; a second later it is the server that does not answer.
-            async with asyncio.timeout(self._statement_s[role] * len(flight) + 1):
+            async with asyncio.timeout(within_s) as bound:
                 cursor = connection.cursor()
                 await cursor.execute("; ".join(flight))
                 answers = [await _answer(cursor)]
-                while await cursor.nextset():
+                while len(answers) < len(flight):
+                    bound.reschedule(now_s() + within_s)
+                    await cursor.nextset()
                     answers.append(await _answer(cursor))
                 return answers
         except TimeoutError:

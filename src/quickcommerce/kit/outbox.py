@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.db import Database, Tx, marks
+from quickcommerce.kit.db import Database, Tx, both, marks
 from quickcommerce.kit.ids import EventId, Ids
 from quickcommerce.kit.problem import Unavailable
 
@@ -190,11 +190,12 @@ class Relay:
 
     async def _lease(self, tx: Tx, token: str, wanted: list[int]) -> list[int]:
         now = self.clock()
-        await tx.run(
+        lease = tx.run(
             f"UPDATE outbox_lease SET token = ?, until_us = ? WHERE {_FREE} AND shard IN ({marks(wanted)})",
             [token, now + self._lease_us, *self._free(now), *wanted],
         )
-        return [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]
+        _, leased = await both(tx, lease, tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,)))
+        return [shard for (shard,) in leased]
 
     async def _settle(self, tx: Tx, token: str, confirmed: list[int]) -> None:
         mine = [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]

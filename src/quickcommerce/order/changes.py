@@ -69,8 +69,7 @@ class Changes:
         rows = await store.load(tx, [move.order_id for move in moves], locked=True)
         ordered = sorted(moves, key=lambda move: move.order_id)
         changed = [(move, rows[move.order_id], self._moved(move, rows[move.order_id])) for move in ordered]
-        for _, old, new in changed:
-            await store.move(tx, old, new)
+        await tx.gather([store.move(tx, old, new) for _, old, new in changed])
         await timeline_store.record(
             tx,
             [

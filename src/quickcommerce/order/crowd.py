@@ -18,7 +18,7 @@ from quickcommerce.kit.db import Database
 from quickcommerce.kit.problem import OutOfStock
 from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.order import pricing, refusals
-from quickcommerce.order.place import Answer, Placed, Placing
+from quickcommerce.order.placing import Answer, Placed, Placing
 
 LOOK_EVERY_S = 1.0
 """So often a list is decided by the database, whatever the gate says."""

@@ -10,36 +10,14 @@ from quickcommerce import events
 from quickcommerce.kit import idempotency, outbox
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx, both
-from quickcommerce.kit.idempotency import Claim
 from quickcommerce.kit.ids import Ids, OrderId
-from quickcommerce.kit.problem import IdempotencyInProgress, Problem
 from quickcommerce.kit.telemetry import log, together, tracing
 from quickcommerce.order import pricing, refusals, store, timeline_store
 from quickcommerce.order.changes import Changes, Move, message
-from quickcommerce.order.model import Basket, Status
+from quickcommerce.order.model import Status
+from quickcommerce.order.placing import Answer, Placed, Placing, follow
 from quickcommerce.order.ports import Coupons, Prices, Reservations, Sales
 from quickcommerce.order.pricing import Offer, Priced, Refusal
-
-
-class Placing(msgspec.Struct, frozen=True):
-    """A basket on its way to be an order. Its id is made before any effect, so a lost commit can be asked for."""
-
-    order_id: OrderId
-    user_id: int
-    basket: Basket
-    claim: Claim | None
-    trace: str
-
-
-class Placed(msgspec.Struct, frozen=True):
-    """The order's id and its JSON as first answered, without checkout_url."""
-
-    order_id: OrderId
-    body: bytes
-    replayed: bool
-
-
-Answer = Placed | Problem
 
 _Shelf = tuple[Mapping[int, Offer], dict[int, int]]
 """Offers, and how much may be sold, by product."""
@@ -113,7 +91,7 @@ class Place:
         bodies |= await self._pay_nothing(tx, {at: row for at, row in rows.items() if row.payable == 0})
         answers |= {at: Placed(requests[at].order_id, body, replayed=False) for at, body in bodies.items()}
         for at, leader in followers.items():
-            answers[at] = _follow(requests[at], requests[leader], answers[leader])
+            answers[at] = follow(requests[at], requests[leader], answers[leader])
         return [answers[at] for at in range(len(requests))]
 
     async def _found(
@@ -249,13 +227,3 @@ class Place:
         )
         told = ((row, events.OrderPlaced(order, row.names_en, "buyer")) for row, order, _ in placed)
         await outbox.append(tx, [message(self.ids, row, event, row.trace) for row, event in told])
-
-
-def _follow(request: Placing, leader: Placing, answer: Answer) -> Answer:
-    """The answer for a request whose key stands earlier in the same list."""
-    if request.claim and leader.claim and request.claim.fingerprint != leader.claim.fingerprint:
-        if isinstance(answer, Problem):
-            # The leader stored nothing, so the key is free again; this request only came too early.
-            return IdempotencyInProgress("the first call with this key was still running", retry_after_s=1)
-        return idempotency.reused(request.claim, idempotency.Kept(leader.claim.fingerprint, "")) or answer
-    return Placed(answer.order_id, answer.body, replayed=True) if isinstance(answer, Placed) else answer

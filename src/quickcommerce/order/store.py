@@ -8,7 +8,7 @@ import msgspec
 
 from quickcommerce.events import CURRENCY, Line, Order, title
 from quickcommerce.kit.clock import rfc3339
-from quickcommerce.kit.db import LOCK, Params, Tx, marks
+from quickcommerce.kit.db import LOCK, Params, Tx, both, marks
 from quickcommerce.kit.db import Row as DbRow
 from quickcommerce.kit.ids import OrderId
 from quickcommerce.order.model import HOLDING, Status
@@ -121,7 +121,7 @@ async def load(tx: Tx, order_ids: Iterable[OrderId], *, locked: bool = False) ->
     if not ids:
         return {}
     where = f"order_id IN ({marks(ids)}) ORDER BY order_id {LOCK if locked else ''}"
-    return await _with_lines(tx, await tx.all(f"SELECT {_FIELDS} FROM orders WHERE {where}", ids))
+    return _joined(*await both(tx, tx.all(f"SELECT {_FIELDS} FROM orders WHERE {where}", ids), _lines(tx, ids)))
 
 
 async def page(tx: Tx, user_id: int, before: tuple[int, str] | None, limit: int) -> list[Row]:
@@ -144,20 +144,29 @@ async def after(tx: Tx, order_id: str, limit: int) -> list[Row]:
 
 
 async def _with_lines(tx: Tx, rows: list[DbRow]) -> dict[OrderId, Row]:
+    return _joined(rows, await _lines(tx, [row[0] for row in rows]))
+
+
+async def _lines(tx: Tx, ids: Sequence[OrderId]) -> list[DbRow]:
+    """The lines of these orders, those of each in their order."""
+    if not ids:
+        return []
+    return await tx.all(
+        "SELECT order_id, name_en, time_sale_id, product_id, name, quantity, unit_price, discount, amount, coupon_id"
+        f" FROM order_line WHERE order_id IN ({marks(ids)}) ORDER BY order_id, line",
+        ids,
+    )
+
+
+def _joined(rows: list[DbRow], of_orders: list[DbRow]) -> dict[OrderId, Row]:
     ids = [row[0] for row in rows]
     lines: dict[OrderId, list[Line]] = {order_id: [] for order_id in ids}
     names_en: dict[OrderId, list[str]] = {order_id: [] for order_id in ids}
     sales: dict[OrderId, list[str | None]] = {order_id: [] for order_id in ids}
-    if ids:
-        for order_id, name_en, sale, *line in await tx.all(
-            "SELECT order_id, name_en, time_sale_id,"
-            " product_id, name, quantity, unit_price, discount, amount, coupon_id"
-            f" FROM order_line WHERE order_id IN ({marks(ids)}) ORDER BY order_id, line",
-            ids,
-        ):
-            lines[order_id].append(Line(*line))
-            names_en[order_id].append(name_en)
-            sales[order_id].append(sale)
+    for order_id, name_en, sale, *line in of_orders:
+        lines[order_id].append(Line(*line))
+        names_en[order_id].append(name_en)
+        sales[order_id].append(sale)
     return {row[0]: _row([*row, lines[row[0]], names_en[row[0]], sales[row[0]]]) for row in rows}
 
 
@@ -193,14 +202,13 @@ async def claim_due(tx: Tx, token: str, now_us: int, until_us: int, limit: int) 
         " ORDER BY expires_us LIMIT ?",
         (now_us, now_us, limit),
     )
-    claimed = []
-    for (order_id,) in sorted(rows):
-        claimed += [order_id] * await tx.run(
-            f"UPDATE orders SET lease_token = ?, lease_until_us = ? WHERE order_id = ? AND status IN {_HOLDING}"
-            " AND lease_until_us <= ?",
-            (token, until_us, order_id, now_us),
-        )
-    return claimed
+    order_ids = sorted(order_id for (order_id,) in rows)
+    claim = (
+        f"UPDATE orders SET lease_token = ?, lease_until_us = ? WHERE order_id = ? AND status IN {_HOLDING}"
+        " AND lease_until_us <= ?"
+    )
+    claimed = await tx.gather([tx.run(claim, (token, until_us, order_id, now_us)) for order_id in order_ids])
+    return [order_id for order_id, matched in zip(order_ids, claimed, strict=True) if matched]
 
 
 async def defer(tx: Tx, token: str, order_ids: Sequence[OrderId], until_us: int) -> None:

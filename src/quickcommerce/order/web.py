@@ -33,7 +33,7 @@ from quickcommerce.order.book import OrderBook
 from quickcommerce.order.checkout import Checkout
 from quickcommerce.order.flow import Orders
 from quickcommerce.order.model import HOLDING, Basket
-from quickcommerce.order.place import Placed, Placing
+from quickcommerce.order.placing import Placed, Placing
 
 ORDERS = "/v1/orders"
 

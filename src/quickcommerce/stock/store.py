@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
-from quickcommerce.kit.db import LOCK, Tx, each_its_own, in_parts, marks
+from quickcommerce.kit.db import LOCK, Tx, marks
+from quickcommerce.kit.sql import each_its_own, in_parts
 from quickcommerce.stock.model import Shelved
 
 TOGETHER = 32

@@ -10,7 +10,7 @@ from quickcommerce.app import App
 from quickcommerce.catalog.model import Entry
 from quickcommerce.kit.idempotency import Claim
 from quickcommerce.order.model import Basket, Want
-from quickcommerce.order.place import Placed, Placing
+from quickcommerce.order.placing import Placed, Placing
 from servers.mariadb.shop import built
 
 GOODS = [Entry(product_id, f"goods {product_id}", 1_000, 1_000_000) for product_id in range(1, 201)]
