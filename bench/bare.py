@@ -17,7 +17,7 @@ from bench.figures import Count
 from bench.processes import QC, Running
 from bench.room import Room
 from bench.servers import Server
-from bench.shapes import EVERYWHERE, Goods
+from bench.shapes import EVERYWHERE, Goods, Shop
 from bench.yardstick.guard import PREFIX
 
 NOBODY = "http://127.0.0.1:9"
@@ -105,9 +105,14 @@ class Bare:
         """Units that the rows of products say are held."""
         return await self.number("SELECT SUM(reserved) FROM product")
 
-    def ours(self, vcpu: float | None = None) -> AbstractAsyncContextManager[Running]:
+    def shop(self, *api: Running) -> Shop:
+        """These processes, as buyers and whoever measures them know a shop."""
+        urls = tuple(each.url for each in api)
+        return Shop(urls[0], urls, NOBODY, api, (), self.servers)
+
+    def ours(self, vcpu: float | None = None, number: int = 1) -> AbstractAsyncContextManager[Running]:
         """The shop's api role, with its gate."""
-        return self.running("ours", (QC, "run", "--role", "api", "--port", "0"), vcpu=vcpu)
+        return self.running(f"api-{number}", (QC, "run", "--role", "api", "--port", "0"), vcpu=vcpu)
 
     def yardstick(self, guard: str = "script", vcpu: float | None = None) -> AbstractAsyncContextManager[Running]:
         """The yardstick with one of its guards."""

@@ -1,12 +1,15 @@
 """P2: how many orders half a CPU takes."""
 
+from bench.bare import bare
 from bench.figures import Figure, Round
 from bench.room import Room, workload
-from bench.saturate import Workload, measured
-from bench.shapes import spread
+from bench.saturate import Workload, measured_alone
 
 name = "P2"
-what = "POST /v1/orders with everything on, MariaDB and Redis, one api process of 0.5 vCPU, 256 connections (wrk)"
+what = (
+    "POST /v1/orders with everything on, one api process of 0.5 vCPU on MariaDB and Redis and nothing beside it,"
+    " 256 connections (wrk)"
+)
 target = "at least 3,000 orders/s, no error, p99 at most 150 ms"
 
 VCPU = 0.5
@@ -18,8 +21,10 @@ async def run(room: Room) -> list[Round]:
     rounds = []
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
-        async with spread(room, load.goods, vcpu=VCPU) as shop:
-            seen = await measured(room, shop, load)
+        async with bare(room) as on:
+            await on.stock(load.goods)
+            async with on.ours(VCPU) as process:
+                seen = await measured_alone(on, on.shop(process), load, on.units_reserved)
         figures = [
             Figure("orders", seen.answers.accepted_per_s, "/s", least=3_000),
             Figure("errors", seen.answers.errors, "", most=0),

@@ -1,13 +1,20 @@
 """P8: several api processes."""
 
+from contextlib import AsyncExitStack
+
+from msgspec.structs import replace
+
+from bench.bare import bare
 from bench.figures import Chart, Count, Curve, Figure, Round
 from bench.front import one_port
 from bench.room import Room, workload
-from bench.saturate import Measured, Workload, measured
-from bench.shapes import spread
+from bench.saturate import Measured, Workload, measured_alone
 
 name = "P8"
-what = "1, 2 and 4 api processes of 0.25 vCPU each behind one port (haproxy), MariaDB and Redis, 128 connections (wrk)"
+what = (
+    "1, 2 and 4 api processes of 0.25 vCPU each behind one port (haproxy), on MariaDB and Redis and with nothing beside"
+    " them, 128 connections for each (wrk)"
+)
 target = "at least 0.8 of linear while the database has CPU left; what ends it is named"
 
 VCPU = 0.25
@@ -29,8 +36,9 @@ async def run(room: Room) -> list[Round]:
         rates: list[float] = []
         for size in SIZES:
             room.tell(f"{name} run {number} of {room.runs}, api processes: {size}")
-            async with spread(room, load.goods, vcpu=VCPU, api=size) as shop, one_port(shop, room.folder) as behind:
-                seen = await measured(room, behind, load)
+            # As many connections for each: the lists of each process are as long, however many there are.
+            each = replace(load.load, connections=size * load.load.connections)
+            seen = await _behind_one_port(room, replace(load, load=each), size)
             rates.append(seen.answers.accepted_per_s)
             figures += _figures(seen, size, rates[-1] / size / max(rates[0], 1e-9))
             notes.append(f"{size} api: at its limit was {limit(seen, size, limited=room.place is not None)}.")
@@ -40,6 +48,15 @@ async def run(room: Room) -> list[Round]:
         charts.append(_scaling(rates))
         rounds.append(Round(figures, counts, faults, charts, notes))
     return rounds
+
+
+async def _behind_one_port(room: Room, load: Workload, size: int) -> Measured:
+    """So many api processes with nothing beside them: what limits them is theirs, or the database's."""
+    async with bare(room) as on, AsyncExitStack() as stack:
+        await on.stock(load.goods)
+        api = [await stack.enter_async_context(on.ours(VCPU, number)) for number in range(1, size + 1)]
+        behind = await stack.enter_async_context(one_port(on.shop(*api), on.folder))
+        return await measured_alone(on, behind, load, on.units_reserved)
 
 
 def limit(seen: Measured, size: int, *, limited: bool) -> str:

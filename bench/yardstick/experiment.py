@@ -1,13 +1,13 @@
 """P1: the order route of the shop beside the yardstick's, one process each, on the same MariaDB and Redis, in turn."""
 
-import asyncio
 from dataclasses import replace
+from functools import partial
 
 from bench import closed
 from bench.bare import Bare, bare
 from bench.figures import Chart, Count, Curve, Figure, Round
 from bench.room import Room, workload
-from bench.saturate import Workload, scaled
+from bench.saturate import Workload, measured_alone
 from bench.shapes import Goods
 from bench.yardstick import same
 
@@ -59,34 +59,23 @@ async def _compared(room: Room) -> tuple[Count, list[str]]:
 async def _measured(on: Bare, variant: str, load: Workload) -> tuple[float, list[Figure], list[Count], Curve]:
     """The rate of one variant, with its figures, its counts, and its rate over time."""
     await on.stock(load.goods)
-    assert load.warm_up  # noqa: S101 - the files say so
-    loads = [scaled(on.room, each) for each in (load.warm_up, load.load)]
-    # Preparing takes longer than sending: it comes first, so that the warm-up is followed by the load at once.
-    bases = [await asyncio.to_thread(closed.prepare, each, load.goods.ids, on.folder) for each in loads]
-    async with on.ours() if variant == "ours" else on.yardstick() as shop:
-        warmed = await closed.send(shop.url, loads[0], bases[0])
-        before = {"Python": shop.cpu_s, **on.cpu_s()}
-        told = await closed.send(shop.url, loads[1], bases[1])
-        spent = {name: seconds - before[name] for name, seconds in {"Python": shop.cpu_s, **on.cpu_s()}.items()}
-        rss_mb = shop.rss_mb
-    accepted = warmed.accepted + told.accepted
-    units = accepted * load.load.units
-    held = await on.units_reserved() if variant == "ours" else await on.units_taken(load.goods)
-    counts = [
-        *await on.counts(accepted, load.load.units),
-        Count("units held", units, held),
-        Count("orders refused or lost", 0, warmed.errors + told.errors + told.sent - told.accepted),
-    ]
+    ours = variant == "ours"
+    held = on.units_reserved if ours else partial(on.units_taken, load.goods)
+    async with on.ours() if ours else on.yardstick() as process:
+        seen = await measured_alone(on, on.shop(process), load, held)
+    rate = seen.answers.accepted_per_s
     figures = [
-        Figure("orders", told.accepted_per_s, "/s", least=LEAST_PER_S if variant == "ours" else None),
-        Figure("p50", told.percentile_ms(50), "ms"),
-        Figure("p99", told.percentile_ms(99), "ms"),
-        *(Figure(f"CPU of {each} per order", s * 1e6 / max(told.accepted, 1), "us") for each, s in spent.items()),
-        Figure("memory", rss_mb, "MB"),
+        Figure("orders", rate, "/s", least=LEAST_PER_S if ours else None),
+        Figure("p50", seen.answers.percentile_ms(50), "ms"),
+        Figure("p99", seen.answers.percentile_ms(99), "ms"),
+        Figure("CPU of Python per order", seen.api_us_per_order, "us"),
+        Figure("CPU of MariaDB per order", seen.us_per_order("mariadb"), "us"),
+        Figure("CPU of Redis per order", seen.us_per_order("redis-1"), "us"),
+        Figure("memory", seen.rss_mb, "MB"),
     ]
     return (
-        told.accepted_per_s,
+        rate,
         [replace(each, variant=variant) for each in figures],
-        [replace(each, name=f"{variant}: {each.name}") for each in counts],
-        Curve(variant, [at * closed.BUCKET_S for at in range(len(told.per_s))], told.per_s),
+        [replace(each, name=f"{variant}: {each.name}") for each in seen.counts],
+        Curve(variant, [at * closed.BUCKET_S for at in range(len(seen.answers.per_s))], seen.answers.per_s),
     )
