@@ -19,7 +19,6 @@ import uvloop
 
 from quickcommerce.app import App, build
 from quickcommerce.catalog.file import read_file
-from quickcommerce.kit.onewrite import OneWrite
 from quickcommerce.kit.problem import InvalidRequest, Unavailable
 from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.kit.web import PROBLEM_JSON
@@ -61,10 +60,7 @@ class Protocol(CuttableProtocol):
     def on_headers_complete(self) -> None:
         """A head has ended."""
         self._progress = True
-        earlier = self.cycle
         super().on_headers_complete()
-        if self.cycle is not earlier:
-            self.cycle.transport = OneWrite(self.transport, self.cycle)
         if self._method:
             # The application runs only after this, and refuses the method as it does any that an address does not take.
             self.scope["method"] = self._method.decode()

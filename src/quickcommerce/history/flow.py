@@ -19,7 +19,7 @@ from quickcommerce.kit.db import Database
 from quickcommerce.kit.inbox import DeadLetters, try_alone
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import Unavailable
-from quickcommerce.kit.telemetry import log, together, tracing
+from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.kit.text import fold
 
 NOTICES = frozenset(notice.__name__ for notice in events.SHOP_NOTICES)
@@ -142,10 +142,9 @@ class Projection:
         messages = [message for message in messages if message.type not in NOTICES]
         await self.index.write([_folded(message) for message in messages])
         lines = log.bind()  # once: it takes a quarter of the time of a line
-        with together():
-            for message in messages:
-                with tracing(message.trace):
-                    lines.info("history.folded", order_id=message.subject, type=message.type)
+        for message in messages:
+            with tracing(message.trace):
+                lines.info("history.folded", order_id=message.subject, type=message.type)
 
 
 def _folded(message: Message) -> Document:

@@ -7,11 +7,8 @@ and is set again by whoever takes the event. Code that handles a list binds each
 
 import logging
 import re
-import select
 import sys
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -119,39 +116,6 @@ def _line(logger: Any, name: str, entry: structlog.typing.EventDict) -> str:
     return _ecs(logger, name, dict(entry))
 
 
-class _Held(threading.local):
-    """What a block of `together` has logged in this thread, by stream; None outside of one."""
-
-    lines: "dict[_Unfailing, list[str]] | None" = None
-
-
-_held = _Held()
-
-
-@contextmanager
-def together() -> Iterator[None]:
-    """Write what this block logs at its end: each write is a system call, 8 us of an order. It must not await."""
-    held = _held.lines = {}
-    try:
-        yield
-    finally:
-        _held.lines = None
-        for stream, lines in held.items():
-            for part in _parts(lines):
-                stream.write(part)
-
-
-def _parts(lines: Iterable[str]) -> Iterator[str]:
-    """As many at a time as a pipe takes whole, however many processes write to it; a longer one alone."""
-    part = ""
-    for line in lines:
-        if part and len(part) + len(line) > select.PIPE_BUF:
-            yield part
-            part = ""
-        part += line
-    yield part
-
-
 class _Unfailing:
     """A stream for log lines. A disk that is full or a reader that is gone costs the line, never what it tells of."""
 
@@ -159,10 +123,7 @@ class _Unfailing:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write at once, or at the end of a block of `together`; count what could not be written."""
-        if _held.lines is not None:
-            _held.lines.setdefault(self, []).append(text)
-            return
+        """Write at once, or count what could not be written."""
         try:
             self._stream.write(text)
             self._stream.flush()
