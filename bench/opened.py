@@ -1,5 +1,6 @@
 """The open loop: buyers come on time whether or not the shop keeps up. `qc bench orders`, and what it reports."""
 
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,8 @@ class Told(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """The result of `qc bench orders`; `failure` says why it is none, `drain_s` is None where the rest was not done."""
 
+    sent_from: datetime
+    answered_by: datetime
     answers: Told
     orders_per_s: float
     latencies: dict[str, Latency]

@@ -1,7 +1,11 @@
 """A shop under the original's load plan: what P4 and P5 measure."""
 
+import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import itemgetter
 
 import msgspec
 
@@ -10,6 +14,10 @@ from bench.figures import Count
 from bench.opened import Plan, Report
 from bench.room import Room
 from bench.shapes import Goods, Shop
+
+LOOK_EVERY_S = 0.25
+_Look = tuple[datetime, dict[str, float]]
+"""When, and the CPU seconds that each process had used by then."""
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -25,12 +33,14 @@ class Measured:
     """What came of it; `before` is the warm-up, which is counted too.
 
     `cpu_s` are CPU seconds by process, from before the first order to after the last document: `took_s` seconds.
+    `sending_cpu_s` are those until the last answer, without the looks at the counts that follow.
     """
 
     before: Report
     report: Report
     cpu_s: dict[str, float]
     took_s: float
+    sending_cpu_s: dict[str, float]
     throttled_s: float
     rebalances: int
     evictions: int
@@ -38,7 +48,7 @@ class Measured:
     @property
     def api_us_per_order(self) -> float:
         """CPU microseconds of the processes that answer, per accepted order; its share of payments is in it."""
-        used_s = sum(seconds for name, seconds in self.cpu_s.items() if name.startswith(("api-", "shop")))
+        used_s = sum(seconds for name, seconds in self.sending_cpu_s.items() if name.startswith(("api-", "shop")))
         return used_s * 1e6 / max(self.report.answers.accepted, 1)
 
     @property
@@ -57,17 +67,37 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
     before = await opened.run(shop.urls, shop.pg_url, warm_up, room.folder)
     cpu_s, throttled_s, start_s = shop.cpu(), shop.throttled_s(), time.monotonic()
     moved, put_out = await shop.rebalances()
-    report = await opened.run(shop.urls, shop.pg_url, plan, room.folder)
+    looks: list[_Look] = []
+    looking = asyncio.create_task(_look(shop, looks))
+    try:
+        report = await opened.run(shop.urls, shop.pg_url, plan, room.folder)
+    finally:
+        looking.cancel()
     moved_after, put_out_after = await shop.rebalances()
     return Measured(
         before,
         report,
         {name: seconds - cpu_s[name] for name, seconds in shop.cpu().items()},
         time.monotonic() - start_s,
+        _between(looks, report.sent_from, report.answered_by),
         shop.throttled_s() - throttled_s,
         moved_after - moved,
         put_out_after - put_out,
     )
+
+
+async def _look(shop: Shop, looks: list[_Look]) -> None:
+    """Note what every process has used, again and again."""
+    while True:
+        looks.append((datetime.now(UTC), shop.cpu()))
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _between(looks: Sequence[_Look], begin: datetime, end: datetime) -> dict[str, float]:
+    """What was used from the last look before the begin to the first after the end."""
+    first = max((look for look in looks if look[0] <= begin), default=looks[0], key=itemgetter(0))
+    last = min((look for look in looks if look[0] >= end), default=looks[-1], key=itemgetter(0))
+    return {name: seconds - first[1][name] for name, seconds in last[1].items()}
 
 
 def _scaled(room: Room, plan: Plan) -> Plan:

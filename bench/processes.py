@@ -61,11 +61,11 @@ def rss_mb(pid: int) -> float:
     return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
-def machine_cpu_s() -> tuple[float, float]:
-    """CPU seconds of the whole machine so far: all, and those in which nothing ran."""
+def machine_cpu_s() -> tuple[float, float, float]:
+    """CPU seconds of the whole machine so far: all, those in which nothing ran, and those its host gave to others."""
     words = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     ticks = [int(word) for word in words]
-    return sum(ticks) / TICKS_PER_S, (ticks[3] + ticks[4]) / TICKS_PER_S
+    return sum(ticks) / TICKS_PER_S, (ticks[3] + ticks[4]) / TICKS_PER_S, ticks[7] / TICKS_PER_S
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:

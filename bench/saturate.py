@@ -28,12 +28,13 @@ class Workload(msgspec.Struct, frozen=True):
 @dataclass(frozen=True)
 class Measured:
     """What came of it. `cpu_s` are CPU seconds by process while orders were sent, `idle` is the share of the machine's
-    CPU that nobody used meanwhile; `throttled_s` see `Shop`.
+    CPU that nobody used meanwhile, `stolen` what the host of a virtual one gave to others; `throttled_s` see `Shop`.
     """
 
     answers: Answers
     cpu_s: dict[str, float]
     idle: float
+    stolen: float
     throttled_s: float
     rss_mb: float
     counts: list[Count]
@@ -109,10 +110,13 @@ async def _sent(room: Room, folder: Path, shop: Shop, workload: Workload) -> tup
         every.append(await closed.send(shop.url, load, base))
     cpu_s = {name: seconds - cpu_s[name] for name, seconds in shop.cpu().items()}
     throttled_s = shop.throttled_s() - throttled_s
-    all_s, idle_s = (now - then for now, then in zip(processes.machine_cpu_s(), machine, strict=True))
+    over = zip(processes.machine_cpu_s(), machine, strict=True)
+    all_s, idle_s, stolen_s = (now - then for now, then in over)
     rss_mb = max(running.rss_mb for running in shop.api)
     units = sum(answers.accepted * load.units for answers, load in zip(every, loads, strict=True))
-    return Measured(every[-1], cpu_s, idle_s / all_s, throttled_s, rss_mb, [], 0.0), _Sent(every, units)
+    return Measured(every[-1], cpu_s, idle_s / all_s, stolen_s / all_s, throttled_s, rss_mb, [], 0.0), _Sent(
+        every, units
+    )
 
 
 def scaled(room: Room, load: Load) -> Load:

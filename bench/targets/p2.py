@@ -32,6 +32,7 @@ async def run(room: Room) -> list[Round]:
             Figure("p99", seen.answers.percentile_ms(99), "ms", most=150),
             Figure("CPU of the api process", seen.api_us_per_order, "us/order"),
             Figure("throttled", seen.throttled_s, "s"),
+            Figure("CPU that the host gave to others", 100 * seen.stolen, "%"),
         ]
         rounds.append(Round(figures, seen.counts, seen.faults, seen.charts("0.5 vCPU")))
     return rounds

@@ -25,6 +25,7 @@ async def run(room: Room) -> list[Round]:
             Figure("p99", seen.answers.percentile_ms(99), "ms"),
             Figure("drained after", seen.drain_s or 0.0, "s"),
             Figure("CPU of the process", seen.api_us_per_order, "us/order"),
+            Figure("CPU that the host gave to others", 100 * seen.stolen, "%"),
         ]
         rounds.append(Round(figures, seen.counts, seen.faults, seen.charts("embedded")))
     return rounds

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from bench.figures import Round
+from bench.floor import experiment as floor
 from bench.guards import experiment as guards
 from bench.pool import experiment as pool
 from bench.room import Room
@@ -31,4 +32,4 @@ class Target(Protocol):
         """Measure it `room.runs` times, its variants in turn. Raises Failed, NoAnswerError."""
 
 
-TARGETS: tuple[Target, ...] = (p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, guards, pool, scale)
+TARGETS: tuple[Target, ...] = (p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, guards, pool, scale, floor)

@@ -72,6 +72,7 @@ async def _measured(on: Bare, variant: str, load: Workload) -> tuple[float, list
         Figure("CPU of MariaDB per order", seen.us_per_order("mariadb"), "us"),
         Figure("CPU of Redis per order", seen.us_per_order("redis-1"), "us"),
         Figure("memory", seen.rss_mb, "MB"),
+        Figure("CPU that the host gave to others", 100 * seen.stolen, "%"),
     ]
     return (
         rate,

@@ -2,9 +2,9 @@
 
 import socket
 import sys
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 
 
 class _Server(uvicorn.Server):
@@ -16,6 +16,6 @@ class _Server(uvicorn.Server):
             sys.stdout.flush()
 
 
-def serve(app: FastAPI, port: int) -> None:
-    """Serve until stopped; port 0 is any that is free."""
+def serve(app: Any, port: int) -> None:
+    """Serve an ASGI application until stopped; port 0 is any that is free."""
     _Server(uvicorn.Config(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")).run()

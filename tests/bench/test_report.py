@@ -97,5 +97,5 @@ def test_numbers_have_three_digits_that_count(value: float, shown: str) -> None:
 )
 def test_what_ends_the_scaling_is_named(cpu_s: dict[str, float], idle: float, named: str) -> None:
     answers = Answers(1, 1, {201: 1}, 0, 1.0, 1.0, [], [])
-    seen = Measured(answers, cpu_s, idle, 0.0, 0.0, [], 0.0)
+    seen = Measured(answers, cpu_s, idle, 0.0, 0.0, 0.0, [], 0.0)
     assert limit(seen, 2, limited=True) == named

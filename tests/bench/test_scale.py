@@ -17,21 +17,22 @@ from bench.scale.model import Lists
 from bench.targets.table import TARGETS
 from quickcommerce import settings
 
+AT = datetime(2026, 1, 31, tzinfo=UTC)
 IDLE = dict.fromkeys((*experiment.ROLES, *experiment.SERVERS, PG, REST), 0.01)
 
 
 def planned_run(*, paid: int, cpu_s: float, took_s: float = 40.0, exact: bool = True) -> planned.Measured:
     processes = (*(f"{role}-1" for role in experiment.ROLES), *experiment.SERVERS, "emulator", "redis-2", "sentinel-1")
     told = Told(accepted=1_000, out_of_stock=0, captured=paid, checking=0, errors={})
-    shown = Report(told, 100.0, {}, [], [], 0.0, 1.0, [], None)
-    before = Report(told, 100.0, {}, [], [], 0.0, 1.0, [], None if exact else "the counts do not add up")
-    return planned.Measured(before, shown, dict.fromkeys(processes, cpu_s), took_s, 0.0, 0, 0)
+    shown = Report(AT, AT, told, 100.0, {}, [], [], 0.0, 1.0, [], None)
+    before = Report(AT, AT, told, 100.0, {}, [], [], 0.0, 1.0, [], None if exact else "the counts do not add up")
+    return planned.Measured(before, shown, dict.fromkeys(processes, cpu_s), took_s, {}, 0.0, 0, 0)
 
 
 def queue(answer_s: float, lists: float, accepted: int, span_s: float) -> Queue:
     answers = Answers(accepted, accepted, {201: accepted}, 0, span_s, 1.0, [], [])
     counts = [Count("orders stored", accepted, accepted)]
-    return Queue(saturate.Measured(answers, {}, 0.0, 0.0, 0.0, counts, 1.0), answer_s, lists)
+    return Queue(saturate.Measured(answers, {}, 0.0, 0.0, 0.0, 0.0, counts, 1.0), answer_s, lists)
 
 
 def seen(*, exact: bool = True) -> Seen:

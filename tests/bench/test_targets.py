@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 from bench import planned, saturate
 from bench.counts import as_count
 from bench.http import metric
@@ -38,3 +40,10 @@ qc_y_total 4.0
 def test_requests_belong_to_the_second_of_their_start_and_answers_to_that_of_their_end() -> None:
     seconds = over_time([0.0, 0.9, 2.1], [10_000, 300_000, 20_000])
     assert seconds == [Second(0, 2, 1, 10.0, 300.0), Second(1, 0, 1, 0.0, 0.0), Second(2, 1, 1, 20.0, 20.0)]
+
+
+def test_what_is_used_behind_the_last_answer_is_not_counted_to_the_orders() -> None:
+    looks = [(datetime(2026, 1, 31, 0, 0, second, tzinfo=UTC), {"api-1": float(second)}) for second in range(60)]
+    begin, end = (datetime(2026, 1, 31, 0, 0, *at, tzinfo=UTC) for at in ((5, 500_000), (21, 100_000)))
+    assert planned._between(looks, begin, end) == {"api-1": 17.0}
+    assert planned._between(looks[10:15], begin, end) == {"api-1": 4.0}

@@ -45,6 +45,8 @@ def report(tally: Tally, *, counts: Counts = AFTER, drain_s: float | None = 1.0)
         plan=PLAN,
         started_at=datetime(2026, 1, 31, tzinfo=UTC),
         products=200,
+        sent_from=datetime(2026, 1, 31, 0, 0, 1, tzinfo=UTC),
+        answered_by=datetime(2026, 1, 31, 0, 0, 17, tzinfo=UTC),
         tally=tally,
         client_cpu_s=1.5,
         drain_s=drain_s,

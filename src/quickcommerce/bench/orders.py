@@ -39,10 +39,10 @@ async def run_orders(plan: OrdersPlan, *, console: Console) -> Report:
             console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
         requests = prepare(plan, baskets(plan, sorted(prices)), first_user=operator + 1, now_s=now_s, ttl_s=ttl_s)
         tally = Tally()
-        cpu_s = time.process_time()
+        cpu_s, sent_from = time.process_time(), datetime.now(UTC)
         async with progress.shown(console, tally, plan.buyers):
             await Buyers(plan, wire, prices, tally).run(requests)
-        cpu_s = time.process_time() - cpu_s
+        cpu_s, answered_by = time.process_time() - cpu_s, datetime.now(UTC)
         told = Told(plan.buyers, tally.answered, tally.accepted, tally.units, tally.wrong_bodies, tally.paid)
         stored, drain_s = await _drain(plan, reads, told, before, tally.first_placed_at)
     if drain_s is not None:
@@ -51,6 +51,8 @@ async def run_orders(plan: OrdersPlan, *, console: Console) -> Report:
         plan=plan,
         started_at=datetime.fromtimestamp(now_s, UTC),
         products=len(prices),
+        sent_from=sent_from,
+        answered_by=answered_by,
         tally=tally,
         client_cpu_s=cpu_s,
         drain_s=drain_s,

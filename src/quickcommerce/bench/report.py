@@ -17,11 +17,16 @@ from quickcommerce.bench.tally import Tally
 
 @dataclass(frozen=True)
 class Report:
-    """One run. `drain_s` is None when the loop was not drained in time; `client_cpu_s` is the bench's own CPU time."""
+    """One run, whose buyers asked from `sent_from` until `answered_by`.
+
+    `drain_s` is None when the loop was not drained in time; `client_cpu_s` is the bench's own CPU time.
+    """
 
     plan: OrdersPlan
     started_at: datetime
     products: int
+    sent_from: datetime
+    answered_by: datetime
     tally: Tally
     client_cpu_s: float
     drain_s: float | None
@@ -64,6 +69,8 @@ class Report:
         result = {
             "plan": plan,
             "started_at": self.started_at,
+            "sent_from": self.sent_from,
+            "answered_by": self.answered_by,
             "products": self.products,
             "answers": {
                 "sent": tally.sent,
