@@ -161,6 +161,17 @@ async def test_an_obligation_that_the_pg_refuses_is_not_asked_for_all_the_time(t
         assert 10 <= len(asked) <= 35, "1-2 minutes at first, then up to 1-2 hours"
 
 
+async def test_who_was_refused_behind_an_error_has_the_money_soon_after_the_pg_is_well(tmp_path: Path) -> None:
+    async with process(tmp_path) as w:
+        payment = await paid(w)
+        with answers(w, GATEWAY, FINAL):
+            assert (await refund(w, payment, key="tap", amount=1_000)).json()["status"] == "PENDING"
+            await done(w, within_s=90)
+        assert await back(w, payment) == [1_000]
+        await w.at_rest()
+        await check(w)
+
+
 async def test_a_refund_that_was_promised_and_fails_is_told_to_its_buyer(tmp_path: Path) -> None:
     async with process(tmp_path) as w:
         payment = await paid(w)

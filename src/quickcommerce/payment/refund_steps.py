@@ -31,7 +31,8 @@ from quickcommerce.payment.store import NEVER_US
 from quickcommerce.payment.waits import BACKOFF, doubt_us
 
 WITHHELD = Backoff(base_s=60, cap_s=3_600)
-"""1-2 minutes, 2-4, 4-8 and so on to 1-2 hours: somebody was told, and must mend something before it can work."""
+"""What the shop owes by itself, refused: 1-2 minutes, 2-4, 4-8 and so on to 1-2 hours. Somebody was told, and must mend
+something before it can work."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -160,7 +161,8 @@ class RefundSteps:
             case Refused():
                 return ended(RefundStatus.FAILED), Tried.FAILED
             case Withheld():
-                return again(WITHHELD), Tried.REFUSED
+                # What somebody asked for waits only until no earlier request can belie the refusal.
+                return again(BACKOFF if old.asked_by else WITHHELD), Tried.REFUSED
             case Foreign(beside=beside):
                 # A request for what was left before that can be worked on no more: it names another sum as left.
                 return msgspec.structs.replace(base, due_us=now), None if beside else Tried.LATER

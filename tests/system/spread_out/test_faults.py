@@ -68,17 +68,26 @@ class Shop:
     async def known(self, slow_s: float = 0) -> None:
         """The PG is calm from now on: soon no capture and no refund is under way or unknown."""
         await self.split.faults(**CALM)
-        sql = (
-            "SELECT payment_id FROM payment WHERE status IN ('CAPTURING', 'UNKNOWN', 'RETRY')"
-            " UNION ALL SELECT refund_id FROM refund WHERE status = 'PENDING'"
-            " UNION ALL SELECT payment_id FROM webhook WHERE state = 'waiting'"
-        )
+        tables = {
+            "payment": "status IN ('CAPTURING', 'UNKNOWN', 'RETRY')",
+            "refund": "status = 'PENDING'",
+            "webhook": "state = 'waiting'",
+        }
+        left: list[tuple[str, dict[str, Any]]] = []
 
         async def nothing_unknown() -> bool:
             await asyncio.sleep(LOOKS_S)
-            return not await self.rows("payment_", sql)
+            left.clear()
+            for table, unknown in tables.items():
+                rows = await self.rows("payment_", f"SELECT * FROM {table} WHERE {unknown}")
+                left.extend((table, row) for row in rows)
+            return not left
 
-        await until("nothing is unknown", nothing_unknown, within_s=slow_s + KNOWN_S)
+        try:
+            await until("nothing is unknown", nothing_unknown, within_s=slow_s + KNOWN_S)
+        except AssertionError as failure:
+            failure.add_note("\n".join(map(str, left[:20])))
+            raise
 
     async def ledger(self) -> Any:
         """The PG's truth."""
