@@ -107,7 +107,10 @@ class Place:
         products = sorted({want.product_id for request in requests for want in request.basket.lines})
         offers = self.prices.offers(tx, products, now, locked=locked)
         available = self.reservations.available(tx, products)
-        return await both(tx, offers, available) if not locked else (await offers, await available)
+        if locked:
+            # One after the other: side by side, what is there would be read before its rows are locked.
+            return await offers, await available
+        return await both(tx, offers, available)
 
     async def _known(
         self, tx: Tx, requests: list[Placing], kept: Mapping[str, idempotency.Kept], *, again: bool
