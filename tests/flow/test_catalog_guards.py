@@ -6,6 +6,7 @@ reply is lost.
 """
 
 import asyncio
+import gc
 import random
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,31 @@ async def test_control_price_version_of_a_sale(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(store, "reprice", nowhere)
     with pytest.raises(AssertionError, match="25900 won are asked for, inside a sale"):
         await decided_again(tmp_path)
+
+
+async def test_an_order_is_placed_though_the_read_that_locks_its_goods_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with process(tmp_path, loops=False) as w:
+        catalog = w.app.flows.catalog
+        seen = await w.app.stores.shop.read(lambda tx: catalog.offers(tx, [BEEF], w.clock(), locked=False))
+        await announce(w, BEEF)
+        fresh, left = Catalog.offers, [seen]
+
+        async def undone_once(*facts: Any, locked: bool) -> Any:
+            if not locked and left:
+                return left.pop()
+            if locked and not lost:
+                lost.append(True)
+                raise db.Lost("the line broke")
+            return await fresh(*facts, locked=locked)
+
+        lost: list[bool] = []
+        monkeypatch.setattr(Catalog, "offers", undone_once)
+        assert (await w.order([(BEEF, 2)])).status_code == 201
+        assert lost, "the goods were never locked"
+        gc.collect()  # what was begun beside the read, and never awaited, warns here
+        await always(w)
 
 
 async def quota(folder: Path) -> None:

@@ -105,12 +105,13 @@ class Place:
     async def _shelf(self, tx: Tx, requests: Iterable[Placing], now: int, *, locked: bool) -> _Shelf:
         """What the goods that are wanted cost, and how much of them may be sold."""
         products = sorted({want.product_id for request in requests for want in request.basket.lines})
-        offers = self.prices.offers(tx, products, now, locked=locked)
-        available = self.reservations.available(tx, products)
         if locked:
             # One after the other: side by side, what is there would be read before its rows are locked.
-            return await offers, await available
-        return await both(tx, offers, available)
+            offers = await self.prices.offers(tx, products, now, locked=True)
+            return offers, await self.reservations.available(tx, products)
+        return await both(
+            tx, self.prices.offers(tx, products, now, locked=False), self.reservations.available(tx, products)
+        )
 
     async def _known(
         self, tx: Tx, requests: list[Placing], kept: Mapping[str, idempotency.Kept], *, again: bool
