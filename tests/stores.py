@@ -29,6 +29,11 @@ from quickcommerce.kit.sqlite import Sqlite
 from streams import Stream, close_all
 
 T = TypeVar("T")
+TEXTS = (
+    "' OR '1'='1", "'; DROP TABLE thing; --", "\\", "\\'", "'\\", "\\\\'", '"', "\\x27", "%s %d %%", "? ?", "/*lock*/",
+    "\x00", "\n\r\t\x1a", "우유 🥛", "a\u0301", "\ufeff", "\uffff", "''", "\\0",
+)  # fmt: skip
+"""Texts that mean something in SQL, in a string of SQL, in Python's formats, or to us."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ LONGER = {
 
 DOORS = {
     "sqlite3": {"kit/sqlite.py"},
-    "asyncmy": {"kit/mariadb.py"},
+    "asyncmy": {"kit/mariadb.py", "kit/mariadb_line.py"},
     "confluent_kafka": {"kit/kafka.py", "kit/kafka_list.py", "kit/kafka_member.py"},
     "redis": {"stock/gate.py"},
     "elasticsearch": {"history/elastic.py"},

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from quickcommerce.kit import db
 from quickcommerce.kit.db import LOCK, Duplicate, Tx, WaitedInTransaction, marks
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.order.model import Status
-from stores import EMBEDDED, EVERY, Store, opened
+from stores import EMBEDDED, EVERY, TEXTS, Store, opened
 
 TABLE = "CREATE TABLE pair (name VARCHAR(40) PRIMARY KEY, n BIGINT NOT NULL, CHECK (n >= 0))"
 pytestmark = pytest.mark.usefixtures("at_once")
@@ -197,13 +198,6 @@ async def test_text_bytes_and_large_numbers_come_back_as_they_were(store: Store)
     assert await store.db.run(lambda tx: tx.one("SELECT ?, ?, ?, ?", values)) == values
 
 
-TEXTS = (
-    "' OR '1'='1", "'; DROP TABLE thing; --", "\\", "\\'", "'\\", "\\\\'", '"', "\\x27", "%s %d %%", "? ?", "/*lock*/",
-    "\x00", "\n\r\t\x1a", "우유 🥛", "a\u0301", "\ufeff", "\uffff", "''", "\\0",
-)  # fmt: skip
-"""Texts that mean something in SQL, in a string of SQL, in Python's formats, or to us."""
-
-
 async def test_no_value_is_read_as_anything_but_itself(store: Store) -> None:
     await store.db.run(lambda tx: tx.run("CREATE TABLE thing (n BIGINT PRIMARY KEY, name VARCHAR(99), data BLOB)"))
     rows = [
@@ -218,6 +212,37 @@ async def test_no_value_is_read_as_anything_but_itself(store: Store) -> None:
 
     assert await store.db.read(found) == rows
     assert await store.db.run(lambda tx: tx.one("SELECT COUNT(*) FROM thing")) == (len(rows),)
+
+
+async def test_parts_of_the_work_have_their_effects_and_their_results_in_their_order(store: Store) -> None:
+    async def part(tx: Tx, name: str) -> tuple[Any, int]:
+        await tx.insert("pair", "name, n", [(name, 1)])
+        seen = await tx.one("SELECT n FROM pair WHERE name = ?", (name,))
+        return seen, await tx.run("UPDATE pair SET n = n + 1 WHERE name = ?", (name,))
+
+    async def work(tx: Tx) -> Any:
+        both = [part(tx, name) for name in ("milk", "eggs")]
+        return await tx.gather([tx.gather(both), tx.gather([part(tx, "beef")]), tx.gather([])])
+
+    assert await store.db.run(work) == [[((1,), 1), ((1,), 1)], [((1,), 1)], []]
+    found = await store.db.read(lambda tx: tx.all("SELECT name, n FROM pair ORDER BY name"))
+    assert found == [("beef", 2), ("eggs", 2), ("milk", 2)]
+
+
+async def test_what_one_part_raises_leaves_nothing_of_the_work_whoever_swallows_it(store: Store) -> None:
+    async def refusing(tx: Tx) -> None:
+        await tx.one(COUNT)
+        raise LookupError("sold out")
+
+    async def work(tx: Tx) -> str:
+        await put(tx, "milk")
+        with suppress(LookupError):
+            await tx.gather([tx.insert("pair", "name, n", [("eggs", 1)]), refusing(tx)])
+        return "as if all had been stored"
+
+    with pytest.raises(LookupError, match="sold out"):
+        await store.db.run(work)
+    assert await count(store) == 0
 
 
 async def test_a_reader_sees_one_moment_however_long_it_takes(store: Store) -> None:

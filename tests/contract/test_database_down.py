@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from quickcommerce.kit import db, mariadb
+from quickcommerce.kit import db, mariadb_line
 from quickcommerce.kit.db import Database, Duplicate, Tx
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
@@ -211,13 +211,13 @@ async def test_a_line_that_is_gone_before_it_is_set_up_is_a_database_that_is_dow
 ) -> None:
     """So a server that has no connection left hangs up, now and then."""
 
-    driver: Any = vars(mariadb)["Connection"]
+    driver: Any = vars(mariadb_line)["Connection"]
 
     class Gone(driver):  # type: ignore[misc]
         async def connect(self) -> None:
             raise RuntimeError("Transport does not expose socket instance")
 
-    monkeypatch.setattr(mariadb, "Connection", Gone)
+    monkeypatch.setattr(mariadb_line, "Connection", Gone)
     shop = db.connect("mariadb://shop:secret@127.0.0.1:1/shop", rng=random.Random(1))
     with pytest.raises(Unavailable, match="the database shop cannot be reached: it ends the connection"):
         await shop.read(lambda tx: tx.one("SELECT 1"))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -38,8 +39,8 @@ class Asked:
 
 async def drive(work: Work[Any], ask: Asked) -> tuple[Any, BaseException | None]:
     tx = MariaDbTx(lambda: None, lambda: None, [])
-    outcome = await driven(work(tx), ask)
-    if rest := tx.waiting():
+    outcome = await driven(tx, work, ask)
+    if not outcome[1] and (rest := tx.waiting()):
         await ask(rest)
     return outcome
 
@@ -106,6 +107,39 @@ async def test_a_statement_that_failed_alone_may_be_answered_otherwise() -> None
     assert await drive(work, Asked(LookupError())) == ("there is none", None)
 
 
+async def test_a_statement_that_failed_in_front_of_others_ends_the_work_whatever_it_makes_of_it() -> None:
+    """Those behind it were not run, and nobody would send them again."""
+
+    async def work(tx: Tx) -> str:
+        await tx.insert("a", "n", [(1,)])
+        await tx.insert("b", "n", [(2,)])
+        try:
+            await tx.run("UPDATE c SET n = 3")
+        except LookupError:
+            return "as if all had been stored"
+        return "stored"
+
+    failure = LookupError("no such table a")
+    assert await drive(work, Asked(failure)) == (None, failure)
+
+
+async def test_what_a_part_raises_ends_the_work_whatever_it_makes_of_it() -> None:
+    """What the others had asked may be on no way to the server any more."""
+
+    async def refusing() -> list[Any]:
+        raise LookupError
+
+    async def work(tx: Tx) -> str:
+        await tx.insert("a", "n", [(1,)])
+        with suppress(LookupError):
+            await tx.gather([tx.all("SELECT 1"), refusing()])
+        return "as if the row of a were stored"
+
+    result, failure = await drive(work, Asked())
+    assert result is None
+    assert isinstance(failure, LookupError)
+
+
 async def test_an_insert_travels_with_the_next_statement_that_has_an_answer() -> None:
     async def work(tx: Tx) -> Any:
         await tx.insert("a", "n", [(1,)])
@@ -128,7 +162,7 @@ async def test_no_more_travels_at_once_than_a_server_takes() -> None:
 
     ask = Asked()
     await drive(work, ask)
-    assert [len(flight) for flight in ask.flights] == [5, 4]
+    assert [len(flight) for flight in ask.flights] == [2, 2, 2, 2, 1]
 
 
 async def test_parts_of_the_work_run_in_step_and_each_gets_its_own_answers() -> None:

@@ -182,6 +182,10 @@ class Watched:
         await self._probe.call(self.name, _name(work))
         return await self.inner.read(lambda tx: work(WatchedTx(tx, self._probe, self.name)))
 
+    async def look(self, work: Work[T]) -> T:
+        await self._probe.call(self.name, _name(work))
+        return await self.inner.look(lambda tx: work(WatchedTx(tx, self._probe, self.name)))
+
     async def scan(self, work: Work[T]) -> T:
         await self._probe.call(self.name, _name(work))
         return await self.inner.scan(lambda tx: work(WatchedTx(tx, self._probe, self.name)))

@@ -9,8 +9,9 @@ import msgspec
 from quickcommerce.catalog import store
 from quickcommerce.catalog.model import Change, Entry, NewProduct, Offer, Product, Sale
 from quickcommerce.kit.clock import Clock
-from quickcommerce.kit.db import Database, Tx, both
+from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.problem import InvalidState, NotFound
+from quickcommerce.kit.sql import both
 from quickcommerce.kit.text import fold
 
 CHUNK = 500

@@ -29,8 +29,6 @@ from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
 
-A = TypeVar("A")
-B = TypeVar("B")
 T = TypeVar("T")
 Row = tuple[Any, ...]
 Params = Sequence[Any]
@@ -86,14 +84,19 @@ class Tx(Protocol):
         ...
 
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
-        """Insert rows in one statement; `columns` as written in SQL. No rows, no statement.
+        """Insert rows, many with a statement; `columns` as written in SQL. No rows, no statement.
 
         It may travel with the next statement that has an answer, or with the commit: its error comes from there then.
         """
         ...
 
     async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """Run parts of the work side by side. What they ask at the same time is one round trip, in their order."""
+        """Run parts of the work that do not need each other, and give their results.
+
+        What they ask at the same time is one round trip, in their order. Where that is worth nothing they run one after
+        another, so none may count on another's being under way. What one of them raises ends the whole work, whatever
+        the work makes of it: the others were left wherever they were.
+        """
         ...
 
     def announce(self) -> None:
@@ -109,13 +112,6 @@ class Tx(Protocol):
 
 
 Work = Callable[[Tx], Awaitable[T]]
-
-
-async def both(tx: Tx, one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
-    """Two parts of the work side by side, as by `Tx.gather`."""
-    parts: list[Coroutine[Any, Any, Any]] = [one, other]
-    first, second = await tx.gather(parts)
-    return first, second
 
 
 class Database(Protocol):
@@ -134,6 +130,10 @@ class Database(Protocol):
 
         Raises `Unavailable` as `run` does. What only reads commits nothing, so nobody is told anything after it.
         """
+        ...
+
+    async def look(self, work: Work[T]) -> T:
+        """As `read`, for what asks all that it wants at once, whose answer ends it: one round trip in all."""
         ...
 
     async def scan(self, work: Work[T]) -> T:

@@ -49,7 +49,8 @@ def _text(value: str) -> str:
     """The two characters that mean something in a quoted text are doubled.
 
     Source: the server's manual on string literals. It holds in UTF-8, where no other character has their bytes, and
-    with a `sql_mode` in which a backslash escapes; our sessions have both, whatever the server's configuration says.
+    with a `sql_mode` in which a backslash escapes; our sessions have both, whatever the server's configuration says
+    (`mariadb_line._SESSION`).
     """
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 

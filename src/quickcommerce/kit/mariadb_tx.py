@@ -1,20 +1,20 @@
 """A unit of work on MariaDB, driven step by step by whoever holds the connection; knows no driver.
 
-A method of its `Tx` hands its statement to `driven` and gets the answer back. Whatever else the unit of work awaits is
-seen there, and is an error, as on SQLite.
+A method of its `Tx` that has an answer hands its statement to `driven`, with the INSERTs before it, and gets the answer
+back. Whatever else the unit of work awaits is seen there, and is an error, as on SQLite.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from quickcommerce.kit.db import Params, Repeatable, Row, T, Tell, WaitedInTransaction
+from quickcommerce.kit.db import WAITED, Params, Repeatable, Row, T, Tell, WaitedInTransaction, Work
 from quickcommerce.kit.mariadb_sql import inserts, statement
 from quickcommerce.kit.problem import Unavailable
 
-FLIGHT_MAX_CHARS = 1 << 22
-"""Of inserts that wait to travel with the next statement. UTF-8 has up to four bytes for each, and the server takes
-16 MiB at once as it comes; here nearly all of them are one byte."""
+FLIGHT_MAX_CHARS = 1 << 21
+"""Of inserts that wait to travel with the next statement. UTF-8 has up to four bytes for each, so it is half of what a
+server must take at once (`mariadb_line.PACKET_MIN`); what parts in step ask beside them is small."""
 
 Answer = tuple[list[Row], int]
 """The rows of a statement, and how many it matched."""
@@ -46,6 +46,8 @@ class MariaDbTx:
         self._wake = wake
         self._after = after
         self._waiting: list[str] = []
+        self.broken: Exception | None = None
+        """What was raised by one of several parts that ran in step."""
 
     async def all(self, sql: str, params: Params = ()) -> list[Row]:
         """See `Tx.all`."""
@@ -70,7 +72,11 @@ class MariaDbTx:
 
     async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """See `Tx.gather`."""
-        return await _Gathered(parts)
+        try:
+            return await _Gathered(parts)
+        except Exception as failure:
+            self.broken = failure
+            raise
 
     def waiting(self) -> list[str]:
         """What is still to be sent, which is the caller's from now on."""
@@ -124,31 +130,31 @@ class _Gathered(Generic[T]):
         return [results[at] for at in range(len(self._parts))]
 
 
-async def driven(work: Awaitable[T], ask: Ask) -> Outcome[T]:
+async def driven(tx: MariaDbTx, work: Work[T], ask: Ask) -> Outcome[T]:
     """Run a unit of work to its end, its statements by `ask`. What it raises is returned beside its result.
 
-    A statement that was undone with its whole transaction ends the work, whatever the work makes of it.
+    What ended more than itself ends the work, whatever the work makes of it: a statement that was undone with its whole
+    transaction, one behind which others of its flight were not run, and what a part raised beside other parts.
     """
-    steps = work.__await__()
+    steps = work(tx).__await__()
     answers: list[Answer] | None = None
     failure: Exception | None = None
-    undone: Exception | None = None
+    over: Exception | None = None
     while True:
         try:
             asked = steps.throw(failure) if failure else steps.send(answers)
         except StopIteration as done:
-            return (None, undone) if undone else (done.value, None)
+            over = over or tx.broken
+            return (None, over) if over else (done.value, None)
         except BaseException as raised:  # noqa: BLE001 - raised by whoever waits for the transaction
-            return None, undone or raised
+            return None, over or raised
         if not isinstance(asked, _Asked):
             steps.close()
-            return None, WaitedInTransaction(
-                "a transaction may await nothing but itself: no network, no sleep, no lock"
-            )
+            return None, WaitedInTransaction(WAITED)
         answers = failure = None
         try:
             answers = await ask(asked.flight)
         except Exception as failed:  # noqa: BLE001 - it is the work's
             failure = failed
-            if isinstance(failed, Repeatable | Unavailable):
-                undone = failed
+            if isinstance(failed, Repeatable | Unavailable) or len(asked.flight) > 1:
+                over = failed

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import msgspec
 
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.db import Database, Tx, both, marks
+from quickcommerce.kit.db import Database, Tx, marks
 from quickcommerce.kit.ids import EventId, Ids
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.sql import both
 
 SHARDS = 16
 """How many shards the key space has; a fixed number, since rows carry it."""
@@ -138,7 +139,7 @@ class Relay:
         Returns whether more waits. Shards are published side by side. Raises Unavailable if the broker takes nothing
         of one; the leases are given back first.
         """
-        waiting = await self.db.read(self._waiting)
+        waiting = await self.db.look(self._waiting)
         if not waiting:
             return False
         # Any of them: two relays that begin at the same moment would both want the first.

@@ -49,6 +49,7 @@ class _SqliteTx:
         self._count = count
         self._wake = wake
         self._after = after
+        self.broken: Exception | None = None
 
     async def all(self, sql: str, params: Params = ()) -> list[Row]:
         return self._execute(sql, params).fetchall()
@@ -71,6 +72,9 @@ class _SqliteTx:
     async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         try:
             return [await part for part in parts]
+        except Exception as failure:
+            self.broken = failure
+            raise
         finally:
             for part in parts:
                 part.close()  # behind one that raised they have not begun
@@ -133,6 +137,10 @@ class Sqlite:
 
         return await self._repeating(once)
 
+    async def look(self, work: Work[T]) -> T:
+        """See `Database.look`. There is no round trip here."""
+        return await self.read(work)
+
     async def scan(self, work: Work[T]) -> T:
         """See `Database.scan`."""
         return await self._repeating(lambda: self._on("scanner", lambda: self._reading("scanner", work)))
@@ -181,7 +189,7 @@ class Sqlite:
         connection.execute("BEGIN IMMEDIATE")
         after: list[Tell] = []
         try:
-            return _drive(work(_SqliteTx(connection, self._count, self._wake, after))), after
+            return _drive(work, _SqliteTx(connection, self._count, self._wake, after)), after
         except BaseException:
             self._undo()
             raise
@@ -206,7 +214,7 @@ class Sqlite:
         connection = self._connection(role)
         connection.execute("BEGIN")
         try:
-            return _drive(work(_SqliteTx(connection, self._count, self._wake, [])))
+            return _drive(work, _SqliteTx(connection, self._count, self._wake, []))
         finally:
             connection.execute("ROLLBACK")
 
@@ -253,12 +261,14 @@ class Sqlite:
         return error
 
 
-def _drive(work: Awaitable[T]) -> T:
+def _drive(work: Work[T], tx: _SqliteTx) -> T:
     """Run a unit of work to its end without an event loop: every await in it must be ready at once."""
-    steps = work.__await__()
+    steps = work(tx).__await__()
     try:
         next(steps)
     except StopIteration as done:
+        if tx.broken:
+            raise tx.broken from None
         return cast("T", done.value)
     if hasattr(steps, "close"):
         steps.close()

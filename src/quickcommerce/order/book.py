@@ -30,7 +30,7 @@ class OrderBook:
 
     async def rows(self, order_ids: Collection[OrderId]) -> dict[OrderId, store.Row]:
         """Orders by id; those that do not exist are left out."""
-        return await self.db.read(lambda tx: store.load(tx, order_ids))
+        return await self.db.look(lambda tx: store.load(tx, order_ids))
 
     async def facts(self, order_ids: Collection[OrderId]) -> dict[OrderId, audit.Fact]:
         """Orders in short, by id, without their lines; those that do not exist are left out."""
@@ -53,4 +53,4 @@ class OrderBook:
     async def timeline(self, order_id: OrderId, caller: Caller, *, notes: bool) -> list[timeline_store.Change]:
         """What happened to an order, in order; `notes` are for operators. Raises NotFound."""
         await self.get(order_id, caller)
-        return await self.db.read(lambda tx: timeline_store.timeline(tx, order_id, notes=notes))
+        return await self.db.look(lambda tx: timeline_store.timeline(tx, order_id, notes=notes))

@@ -80,7 +80,7 @@ class Crowd:
         claims = {at: claim for at in short if (claim := requests[at].claim)}
         if not claims:
             return short
-        kept = await self._db.read(lambda tx: idempotency.find(tx, claims.values()))
+        kept = await self._db.look(lambda tx: idempotency.find(tx, claims.values()))
         return {at: lines for at, lines in short.items() if at not in claims or claims[at].scoped not in kept}
 
     def _refuse(self, request: Placing, lines: pricing.Short) -> Answer:

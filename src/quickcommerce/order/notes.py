@@ -20,7 +20,7 @@ class Notes:
 
         However often somebody tries, there is one note; and nothing is locked for the others.
         """
-        if not await self.db.read(lambda tx: timeline_store.noted(tx, order_id, what)):
+        if not await self.db.look(lambda tx: timeline_store.noted(tx, order_id, what)):
             await self.db.run(lambda tx: self._once(tx, order_id, what, cause))
 
     async def _once(self, tx: Tx, order_id: OrderId, what: str, cause: str) -> None:

@@ -9,8 +9,9 @@ import msgspec
 from quickcommerce import events
 from quickcommerce.kit import idempotency, outbox
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.db import Database, Tx, both
+from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId
+from quickcommerce.kit.sql import both
 from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.order import pricing, refusals, store, timeline_store
 from quickcommerce.order.changes import Changes, Move, message

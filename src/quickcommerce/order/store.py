@@ -8,9 +8,10 @@ import msgspec
 
 from quickcommerce.events import CURRENCY, Line, Order, title
 from quickcommerce.kit.clock import rfc3339
-from quickcommerce.kit.db import LOCK, Params, Tx, both, marks
+from quickcommerce.kit.db import LOCK, Params, Tx, marks
 from quickcommerce.kit.db import Row as DbRow
 from quickcommerce.kit.ids import OrderId
+from quickcommerce.kit.sql import both
 from quickcommerce.order.model import HOLDING, Status
 
 _FIELDS = (
@@ -159,11 +160,14 @@ async def _lines(tx: Tx, ids: Sequence[OrderId]) -> list[DbRow]:
 
 
 def _joined(rows: list[DbRow], of_orders: list[DbRow]) -> dict[OrderId, Row]:
+    """Orders with their lines; the lines of one that was stored between the two looks belong to none of these."""
     ids = [row[0] for row in rows]
     lines: dict[OrderId, list[Line]] = {order_id: [] for order_id in ids}
     names_en: dict[OrderId, list[str]] = {order_id: [] for order_id in ids}
     sales: dict[OrderId, list[str | None]] = {order_id: [] for order_id in ids}
     for order_id, name_en, sale, *line in of_orders:
+        if order_id not in lines:
+            continue
         lines[order_id].append(Line(*line))
         names_en[order_id].append(name_en)
         sales[order_id].append(sale)

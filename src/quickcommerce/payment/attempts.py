@@ -7,6 +7,7 @@ because the other reads the PG back and comes to the same truth.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 
@@ -18,6 +19,7 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, PaymentId
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, PaymentDeclined, Problem
+from quickcommerce.kit.sql import both
 from quickcommerce.payment import store
 from quickcommerce.payment.model import (
     HELD,
@@ -71,15 +73,13 @@ class Attempts:
 
     async def begin(self, requests: list[Confirming]) -> Sequence[Begun | Joined | Problem]:
         """Decide what each confirm is, as one transaction, payments by their ids. A refusal fails alone."""
-        by_id = sorted(range(len(requests)), key=lambda at: requests[at].payment_id)
+        by_payment: dict[PaymentId, list[int]] = {}
+        for at in sorted(range(len(requests)), key=lambda at: requests[at].payment_id):
+            by_payment.setdefault(requests[at].payment_id, []).append(at)
 
         async def work(tx: Tx) -> list[Begun | Joined | Problem]:
-            answers: dict[int, Begun | Joined | Problem] = {}
-            for at in by_id:
-                try:
-                    answers[at] = await self._confirming(tx, requests[at])
-                except Problem as refusal:
-                    answers[at] = refusal
+            decided = await tx.gather([self._decide(tx, [requests[at] for at in ats]) for ats in by_payment.values()])
+            answers = dict(zip(chain.from_iterable(by_payment.values()), chain.from_iterable(decided), strict=True))
             return [answers[at] for at in range(len(requests))]
 
         return await self.db.run(work)
@@ -88,33 +88,44 @@ class Attempts:
         """Raise what this confirm would be refused with; nothing comes of it."""
 
         async def work(tx: Tx) -> None:
-            old = await self._asked(tx, request, locked=False)
-            self._joins(old, await store.attempts(tx, old.payment_id), request.payment_key)
+            self._joins(*await self._asked(tx, request, locked=False), request.payment_key)
 
-        await self.db.read(work)
+        await self.db.look(work)
 
     async def take_due(self, limit: int) -> list[tuple[Payment, Attempt]]:
         """Take what is due under a new lease: fresh attempts (CAPTURING) and attempts to be read back."""
         return await self.db.run(lambda tx: self._take_due(tx, limit))
 
+    async def _decide(self, tx: Tx, requests: list[Confirming]) -> list[Begun | Joined | Problem]:
+        """What each of several confirms of one payment is, one after another."""
+        answers: list[Begun | Joined | Problem] = []
+        for request in requests:
+            try:
+                answers.append(await self._confirming(tx, request))
+            except Problem as refusal:
+                answers.append(refusal)
+        return answers
+
     async def _confirming(self, tx: Tx, request: Confirming) -> Begun | Joined:
         """Decide, before anything is written. Raises NotFound, AmountMismatch (always) and the other refusals."""
-        old = await self._asked(tx, request, locked=True)
-        attempts = await store.attempts(tx, old.payment_id)
+        old, attempts = await self._asked(tx, request, locked=True)
         if old.lease_token == request.token:
             return Begun(old, attempts[-1])
         if self._joins(old, attempts, request.payment_key):
             return Joined()
         return await self._begin(tx, old, request.payment_key, request.token, request.trace)
 
-    async def _asked(self, tx: Tx, request: Confirming, *, locked: bool) -> Payment:
-        """The payment that a confirm is about. Raises NotFound, AmountMismatch."""
-        old = await store.get(tx, request.payment_id, locked=locked)
+    async def _asked(self, tx: Tx, request: Confirming, *, locked: bool) -> tuple[Payment, list[Attempt]]:
+        """The payment that a confirm is about, and its attempts. Raises NotFound, AmountMismatch."""
+        # The attempts behind the lock: whoever has it is the only one who begins or ends any.
+        old, attempts = await both(
+            tx, store.get(tx, request.payment_id, locked=locked), store.attempts(tx, request.payment_id)
+        )
         if old is None or (request.caller and not request.caller.may_see(old.user_id)):
             raise NotFound("there is no such payment")
         if request.amount != old.amount:
             raise AmountMismatch(f"{old.amount} won are asked, not {request.amount}")
-        return old
+        return old, attempts
 
     def _joins(self, old: Payment, attempts: list[Attempt], payment_key: str) -> bool:
         """Whether a key is under way or captured already; else it is to be captured. Raises the refusals."""

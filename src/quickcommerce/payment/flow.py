@@ -68,7 +68,7 @@ class Payments:
 
     async def of_order(self, order_id: OrderId, caller: Caller | None) -> Payment:
         """The payment of an order, made now if its event is not here yet. Raises NotFound."""
-        found = (await self.db.read(lambda tx: store.of_orders(tx, [order_id]))).get(order_id)
+        found = (await self.db.look(lambda tx: store.of_orders(tx, [order_id]))).get(order_id)
         if found is None:
             order = (await self.orders.rows([order_id])).get(order_id)
             if order is None or order.payable == 0 or (caller and not caller.may_see(order.user_id)):
@@ -80,21 +80,21 @@ class Payments:
 
     async def known(self, order_ids: Collection[OrderId]) -> dict[OrderId, Payment]:
         """The payments that there are of these orders; none is made."""
-        return await self.db.read(lambda tx: store.of_orders(tx, order_ids))
+        return await self.db.look(lambda tx: store.of_orders(tx, order_ids))
 
     async def attempts(self, payment: Payment) -> list[Attempt]:
         """The attempts of a payment, in order."""
-        return await self.db.read(lambda tx: store.attempts(tx, payment.payment_id)) if payment.attempt else []
+        return await self.db.look(lambda tx: store.attempts(tx, payment.payment_id)) if payment.attempt else []
 
     async def account(self, payment: Payment) -> Account | None:
         """Into which account a deposit is awaited, if one is."""
         if payment.status is not Status.AWAITING_DEPOSIT:
             return None
-        return (await self.db.read(lambda tx: deposit_store.of_payments(tx, [payment.payment_id])))[payment.payment_id]
+        return (await self.db.look(lambda tx: deposit_store.of_payments(tx, [payment.payment_id])))[payment.payment_id]
 
     async def get(self, payment_id: PaymentId, caller: Caller | None = None) -> Payment:
         """A payment that the caller may see (None: identity is the unguessable id). Raises NotFound."""
-        payment = await self.db.read(lambda tx: store.get(tx, payment_id))
+        payment = await self.db.look(lambda tx: store.get(tx, payment_id))
         if payment is None or (caller and not caller.may_see(payment.user_id)):
             raise NotFound("there is no such payment")
         return payment
@@ -106,7 +106,7 @@ class Payments:
         An outcome that may still be money refuses until its hold has passed; after that it lets go, and is still read
         back.
         """
-        known = await self.db.read(lambda tx: store.of_orders(tx, order_ids))
+        known = await self.db.look(lambda tx: store.of_orders(tx, order_ids))
         absent = await self.orders.rows([order_id for order_id in order_ids if order_id not in known])
         return await self.db.run(lambda tx: self._close(tx, order_ids, absent))
 
@@ -129,7 +129,7 @@ class Payments:
         if isinstance(begun, Begun):
             await self.captures.settled(begun.payment, self.answer_within_s)
         while True:
-            payment, attempts = await self.db.read(lambda tx: store.whole(tx, payment_id))
+            payment, attempts = await self.db.look(lambda tx: store.whole(tx, payment_id))
             tried = {attempt.payment_key: attempt for attempt in attempts}[payment_key]
             if tried.outcome is Ended.DECLINED:
                 raise refusal(tried)

@@ -1,6 +1,7 @@
 """Outcomes of attempts, committed under the lease that they were found under."""
 
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 import msgspec
@@ -53,6 +54,15 @@ class _Change(msgspec.Struct, frozen=True):
     told: events.PaymentEvent | None = None
 
 
+class _Weighed(msgspec.Struct, frozen=True):
+    """An outcome, of which attempt it is, and what it makes of a payment that is still as it was."""
+
+    old: Payment
+    outcome: Outcome
+    attempt: int
+    change: _Change
+
+
 @dataclass(frozen=True)
 class Outcomes:
     """The transactions on store B that end attempts."""
@@ -66,22 +76,38 @@ class Outcomes:
 
     async def settle(self, results: list[Result]) -> list[Settled]:
         """Commit outcomes as one transaction; the rows of payments are taken in the order of their ids."""
-        by_id = sorted(range(len(results)), key=lambda at: results[at].payment.payment_id)
+        turns: list[list[int]] = []
+        before: Counter[PaymentId] = Counter()
+        for at in sorted(range(len(results)), key=lambda at: results[at].payment.payment_id):
+            payment_id = results[at].payment.payment_id
+            if before[payment_id] == len(turns):
+                turns.append([])
+            # A second outcome of a payment finds what the first one made of it.
+            turns[before[payment_id]].append(at)
+            before[payment_id] += 1
 
         async def work(tx: Tx) -> list[Settled]:
-            settled = {at: await self._settle(tx, results[at].payment, results[at].outcome) for at in by_id}
+            settled: dict[int, Settled] = {}
+            for turn in turns:
+                weighed = await tx.gather([self._weighed(tx, results[at]) for at in turn])
+                done = await tx.gather([self._settle(tx, each) for each in weighed])
+                settled |= zip(turn, done, strict=True)
             return [settled[at] for at in range(len(results))]
 
         return await self.db.run(work)
 
-    async def _settle(self, tx: Tx, old: Payment, outcome: Outcome) -> Settled:
-        attempt = old.attempt
+    async def _weighed(self, tx: Tx, result: Result) -> _Weighed:
+        """An outcome with what it makes of the payment as it was; nothing is written or locked yet."""
+        old, outcome, attempt = result.payment, result.outcome, result.payment.attempt
         if isinstance(outcome, Captured) and outcome.payment_key != old.payment_key:
             # The PG has the money under another key: of an attempt that was taken for declined, or of nobody's.
             asked = {each.payment_key: each.attempt for each in await store.attempts(tx, old.payment_id)}
             attempt = asked.get(outcome.payment_key, old.attempt)
             outcome = outcome if outcome.payment_key in asked else MISMATCH
-        change = await _recounted(tx, self._change(old, outcome), attempt)
+        return _Weighed(old, outcome, attempt, await _recounted(tx, self._change(old, outcome), attempt))
+
+    async def _settle(self, tx: Tx, weighed: _Weighed) -> Settled:
+        old, outcome, attempt, change = weighed.old, weighed.outcome, weighed.attempt, weighed.change
         if not await move(tx, old, change.new):
             if not isinstance(outcome, Captured):
                 return Settled(outcome, mine=False)

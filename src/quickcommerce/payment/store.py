@@ -6,6 +6,7 @@ import msgspec
 
 from quickcommerce.kit.db import LOCK, Tx, marks
 from quickcommerce.kit.ids import OrderId, PaymentId
+from quickcommerce.kit.sql import both
 from quickcommerce.payment.model import Asked, Ended, Status
 
 NEVER_US = 2**62
@@ -127,10 +128,10 @@ async def attempts(tx: Tx, payment_id: PaymentId) -> list[Attempt]:
 
 async def whole(tx: Tx, payment_id: PaymentId) -> tuple[Payment, list[Attempt]]:
     """A payment that is there, and its attempts in order."""
-    payment = await get(tx, payment_id)
+    payment, found = await both(tx, get(tx, payment_id), attempts(tx, payment_id))
     if payment is None:
         raise AssertionError(f"there is no {payment_id}")
-    return payment, await attempts(tx, payment_id)
+    return payment, found
 
 
 async def start(tx: Tx, attempt: Attempt) -> None:

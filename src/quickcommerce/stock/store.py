@@ -57,7 +57,7 @@ async def entered(tx: Tx, cause: str) -> bool:
 async def hold(tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
     """Reserve (units, price version) by product, where so much is there and the price is still the one used.
 
-    Returns whether all of them are. At most `TOGETHER` products are one statement: each was a round trip before.
+    Returns whether all of them are. At most `TOGETHER` products are one statement.
     """
 
     async def held(part: Sequence[tuple[int, tuple[int, int]]]) -> bool:

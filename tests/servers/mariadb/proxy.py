@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 
 COMMIT = b"COMMIT"
 """How what is sent ends with which a transaction ends: alone, or behind the inserts that travel with it."""
-ERROR, MORE = 0xFF, 8
-"""How a reply begins that is an error, and what is set in the status of one behind which another comes."""
+OK, ERROR, MORE = 0, 0xFF, 8
+"""How a reply begins that has no rows and that is an error, and what its status has set where another is behind it."""
 
 
 @dataclass
 class Proxy:
-    """`cut_at` is asked of each COMMIT, with its number, where the line breaks: `before` it, `after` it, or nowhere."""
+    """`cut_at` is asked of each COMMIT, with its number, where the line breaks: `before` it, `after` it, or nowhere.
+
+    With `halves` it breaks once behind the first of several answers, all of whose statements were run.
+    """
 
     host: str
     server_port: int
     cut_at: Callable[[int], str] = lambda _: ""
+    halves: bool = False
     commits: int = 0
     cuts: int = 0
     opened: int = 0
@@ -76,6 +80,11 @@ class Proxy:
         try:
             while data := await from_server.read(1 << 16):
                 await self.flowing.wait()
+                if self.halves and data[4] == OK and data[7] & MORE:
+                    self.halves = False
+                    self.cuts += 1
+                    to_client.write(data[: 4 + int.from_bytes(data[:3], "little")])
+                    break
                 to_client.write(data)
         except ConnectionError:
             pass

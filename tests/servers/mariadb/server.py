@@ -15,10 +15,10 @@ from asyncmy.connection import connect
 
 
 class Mariadb:
-    """A server on a folder and a port of its own."""
+    """A server on a folder and a port of its own, told so many options more."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._data = folder, folder / "data"
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._folder, self._data, self._options = folder, folder / "data", options
         self._process: Process | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -38,7 +38,7 @@ class Mariadb:
         """Start, and wait until it takes statements."""
         self._process = await asyncio.create_subprocess_exec(
             found("mariadbd"), *self._where(), f"--socket={self._folder}/s.sock", f"--port={self.port}",
-            "--bind-address=127.0.0.1", f"--log-error={self._folder}/log",
+            "--bind-address=127.0.0.1", f"--log-error={self._folder}/log", *self._options,
         )  # fmt: skip
         async with asyncio.timeout(60):
             while True:
@@ -107,9 +107,9 @@ def found(program: str) -> str:
 
 
 @asynccontextmanager
-async def server(folder: Path) -> AsyncIterator[Mariadb]:
+async def server(folder: Path, *options: str) -> AsyncIterator[Mariadb]:
     """A running server with an empty schema `shop`."""
-    one = Mariadb(folder)
+    one = Mariadb(folder, *options)
     await one.install()
     try:
         await one.start()

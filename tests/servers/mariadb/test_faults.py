@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 import schemas
-from quickcommerce.kit import db, mariadb
+from quickcommerce.kit import db, mariadb, mariadb_line
 from quickcommerce.kit.addresses import server_of
 from quickcommerce.kit.db import Tx, connect
 from quickcommerce.kit.problem import Unavailable
@@ -165,7 +165,7 @@ async def test_a_crowd_before_a_slow_query_is_refused_quickly_and_served_when_it
 async def test_a_process_that_stands_still_in_its_transaction_lets_go_of_its_rows(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mariadb, "IDLE_S", 1)
+    monkeypatch.setattr(mariadb_line, "IDLE_S", 1)
     shop, frozen = opened(), opened()
     await shop.run(put("beef"))
     async with _holding(frozen):
@@ -178,8 +178,8 @@ async def test_a_process_that_stands_still_in_its_transaction_lets_go_of_its_row
 async def test_control_without_an_end_to_idle_transactions_a_frozen_process_stops_the_sale(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mariadb, "IDLE_S", 600)
-    monkeypatch.setattr(mariadb, "LOCK_WAIT_S", 1)
+    monkeypatch.setattr(mariadb_line, "IDLE_S", 600)
+    monkeypatch.setattr(mariadb_line, "LOCK_WAIT_S", 1)
     monkeypatch.setattr(db, "REPEATS_MAX", 2)
     shop, frozen = opened(), opened()
     await shop.run(put("beef"))

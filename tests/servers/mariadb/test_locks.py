@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from asyncmy.constants import CLIENT
 from asyncmy.errors import OperationalError
 
-from quickcommerce.kit import db, mariadb
+from quickcommerce.kit import db, mariadb_line
 from quickcommerce.kit.db import LOCK, Duplicate, Repeatable, Tx, Work
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.mariadb_errors import meaning
@@ -17,6 +18,7 @@ from servers.mariadb.conftest import Opened
 from stores import metric, until
 
 FIRST = "/* first */ "
+LOOK = "SELECT COUNT(*) FROM pair"
 ADD = "UPDATE pair SET n = n + 1 WHERE name = ?"
 
 
@@ -41,8 +43,12 @@ async def stopping(shop: MariaDb, at: str, go_on: Callable[[int], bool]) -> Asyn
 
 
 async def crossing(shop: MariaDb) -> int:
-    """Two transactions that each have a row and want the other's. Returns how many runs it took."""
+    """Two transactions that each have a row and want the other's. Returns how many runs it took.
+
+    What fails has statements in front of it and behind it in its flight.
+    """
     await shop.run(put("order"))
+    await shop.run(put("apart"))
     runs = 0
 
     def adding(one: str, other: str) -> Work[None]:
@@ -50,7 +56,7 @@ async def crossing(shop: MariaDb) -> int:
             nonlocal runs
             runs += 1
             await tx.run(FIRST + ADD, (one,))
-            await tx.run(ADD, (other,))
+            await tx.gather([tx.one(LOOK), tx.run(ADD, (other,)), tx.run(ADD, ("apart.left",))])
 
         return work
 
@@ -63,7 +69,8 @@ async def crossing(shop: MariaDb) -> int:
 async def test_of_two_that_lock_crosswise_both_end(opened: Opened) -> None:
     shop = opened()
     assert await crossing(shop) == 3
-    assert await shop.run(lambda tx: tx.all("SELECT n FROM pair")) == [(3,), (3,)]
+    found = await shop.run(lambda tx: tx.all("SELECT name, n FROM pair ORDER BY name"))
+    assert found == [("apart.left", 3), ("apart.right", 1), ("order.left", 3), ("order.right", 3)]
 
 
 async def test_control_without_a_second_run_one_of_them_fails(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +82,7 @@ async def test_control_without_a_second_run_one_of_them_fails(opened: Opened, mo
 async def test_a_row_that_another_process_holds_is_waited_for_and_asked_again(
     opened: Opened, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mariadb, "LOCK_WAIT_S", 1)
+    monkeypatch.setattr(mariadb_line, "LOCK_WAIT_S", 1)
     shop, other = opened(), opened()
     await shop.run(put("beef"))
     holding = await other._open("writer")
@@ -161,7 +168,7 @@ async def test_what_swallows_the_news_that_it_was_undone_commits_nothing_all_the
     async def swallowing(tx: Tx) -> str:
         await tx.insert("pair", "name, n", [("half", 1)])
         try:
-            await tx.insert("pair", "name, n", [("tap.left", 1)])
+            await tx.run("INSERT INTO pair (name, n) VALUES ('tap.left', 1)")
         except Duplicate:
             return "as if nothing had been"
         return "stored"
@@ -178,7 +185,7 @@ async def test_control_without_found_rows_a_change_to_the_same_value_looks_like_
     await shop.run(put("order"))
     same = "UPDATE pair SET n = 1 WHERE name = 'order.left' AND n = 1"
     assert await shop.run(lambda tx: tx.run(same)) == 1
-    monkeypatch.setattr(mariadb, "CLIENT_FLAGS", 0)
+    monkeypatch.setattr(mariadb_line, "CLIENT_FLAGS", CLIENT.MULTI_STATEMENTS)
     assert await opened().run(lambda tx: tx.run(same)) == 0
 
 

@@ -1,21 +1,41 @@
-"""Round trips of a list of orders to a real MariaDB, counted: each costs both sides more than most statements do."""
+"""Round trips to a real MariaDB, counted: each costs both sides more than most statements do. And what travels
+together is run in its order: nothing is read before its lock is held, no sale before the price that it is under.
+"""
 
-from collections.abc import AsyncIterator, Collection
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from prometheus_client import REGISTRY
 
 from quickcommerce.app import App
+from quickcommerce.catalog import flow as catalog_flow
 from quickcommerce.catalog.model import Entry
+from quickcommerce.kit.auth import Caller, Role
+from quickcommerce.kit.db import Database, T, Tx
 from quickcommerce.kit.idempotency import Claim
+from quickcommerce.kit.mariadb import MariaDb
+from quickcommerce.kit.sql import both
+from quickcommerce.order import place
 from quickcommerce.order.model import Basket, Want
 from quickcommerce.order.placing import Placed, Placing
+from quickcommerce.payment.attempts import Begun, Confirming
+from quickcommerce.payment.capture import Captures
+from quickcommerce.payment.model import Captured
+from quickcommerce.payment.opening import Opening
+from quickcommerce.payment.outcomes import Outcomes, Result, Settled
 from servers.mariadb.shop import built
 
 GOODS = [Entry(product_id, f"goods {product_id}", 1_000, 1_000_000) for product_id in range(1, 201)]
 LIST = 3
 """What is read before the decision, what is written, and the COMMIT."""
+SHELF = ["idempotency", "product", "time_sale", "product"]
+"""The tables that a list of orders looks at first, in this order."""
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @pytest.fixture
@@ -41,15 +61,41 @@ def orders(app: App, count: int, products: Collection[int], *, first: int = 1) -
     ]  # fmt: skip
 
 
-async def round_trips(app: App, requests: list[Placing]) -> tuple[int, int]:
-    """How many a list took, and how many of its orders were placed."""
+async def trips(db: Database, work: Callable[[], Awaitable[T]]) -> tuple[int, T]:
+    """How many round trips something takes, and what it gives."""
 
     def told() -> float:
-        return REGISTRY.get_sample_value("qc_db_round_trips_total", {"db": app.stores.shop.name}) or 0.0
+        return REGISTRY.get_sample_value("qc_db_round_trips_total", {"db": db.name}) or 0.0
 
     before = told()
-    answers = await app.flows.place.place(requests)
-    return int(told() - before), sum(isinstance(answer, Placed) for answer in answers)
+    given = await work()
+    return int(told() - before), given
+
+
+async def round_trips(app: App, requests: list[Placing]) -> tuple[int, int]:
+    """How many a list took, and how many of its orders were placed."""
+    taken, answers = await trips(app.stores.shop, lambda: app.flows.place.place(requests))
+    return taken, sum(isinstance(answer, Placed) for answer in answers)
+
+
+@contextmanager
+def listening(db: Database) -> Iterator[list[list[str]]]:
+    """What is sent meanwhile: a list of statements for each flight."""
+    assert isinstance(db, MariaDb)
+    ask, sent = db._ask, list[list[str]]()
+
+    async def heard(role: str, connection: Any, flight: Sequence[str]) -> Any:
+        sent.append(list(flight))
+        return await ask(role, connection, flight)
+
+    db._ask = heard  # type: ignore[method-assign]
+    yield sent
+    db._ask = ask  # type: ignore[method-assign]
+
+
+def tables(flight: Sequence[str]) -> list[str]:
+    """Which table each statement of a flight looks at first."""
+    return [found[1] for sql in flight if (found := re.search(r"FROM (\w+)", sql))]
 
 
 @pytest.mark.parametrize("count", [1, 2, 64])
@@ -61,3 +107,115 @@ async def test_a_list_of_orders_takes_as_many_whatever_their_number_and_that_of_
         assert await round_trips(app, requests) == (LIST, count)
         repeats = [Placing(app.flows.ids.order(), one.user_id, one.basket, one.claim, one.trace) for one in requests]
         assert await round_trips(app, repeats) == (LIST, count), "the keys and the goods, the answers of then, COMMIT"
+
+
+async def looked_at(app: App, *, locked: bool) -> list[list[str]]:
+    """The tables at which a list of orders looks, flight by flight."""
+    requests = orders(app, 4, range(1, 4))
+    with listening(app.stores.shop) as sent:
+        await app.flows.place._transact(requests, locked=locked)
+    return [found for flight in sent if (found := tables(flight))]
+
+
+async def in_their_order(app: App) -> None:
+    """A sale is looked for behind the price that it changes: one that is announced in between makes that an old one."""
+    assert (await looked_at(app, locked=False))[0] == SHELF
+
+
+async def behind_the_lock(app: App) -> None:
+    """What is there is looked at when its row is locked already, in another flight: side by side it would not be."""
+    flights = await looked_at(app, locked=True)
+    assert ["product"] in flights, f"what is there is looked at beside the lock: {flights}"
+
+
+async def test_a_sale_is_looked_for_behind_the_price_that_it_changes(app: App) -> None:
+    await in_their_order(app)
+
+
+async def test_control_the_order_of_price_and_sale(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def swapped(tx: Tx, one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
+        second, first = await both(tx, other, one)
+        return first, second
+
+    monkeypatch.setattr(catalog_flow, "both", swapped)
+    with pytest.raises(AssertionError):
+        await in_their_order(app)
+
+
+async def test_what_is_there_is_looked_at_when_its_rows_are_locked(app: App) -> None:
+    await behind_the_lock(app)
+
+
+async def test_control_stock_behind_the_lock(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def side_by_side(self: place.Place, tx: Tx, requests: Any, now: int, *, locked: bool) -> Any:
+        products = sorted({want.product_id for request in requests for want in request.basket.lines})
+        offers = self.prices.offers(tx, products, now, locked=locked)
+        return await both(tx, offers, self.reservations.available(tx, products))
+
+    monkeypatch.setattr(place.Place, "_shelf", side_by_side)
+    with pytest.raises(AssertionError, match="looked at beside the lock"):
+        await behind_the_lock(app)
+
+
+async def unpaid(app: App, count: int, first: int) -> list[Confirming]:
+    """Confirms of so many payments that were just made."""
+    placed = orders(app, count, range(1, 201), first=first)
+    await app.flows.place.place(placed)
+    rows = await app.flows.book.rows([each.order_id for each in placed])
+    paying = await app.flows.payments.openings.open([Opening(order_id, row) for order_id, row in rows.items()])
+    return [
+        Confirming(each.payment_id, f"key {each.payment_id}", each.amount, None, "0" * 32, app.flows.ids.token())
+        for each in paying
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+async def test_captures_of_a_list_take_as_many_whatever_their_number(app: App, count: int) -> None:
+    db = app.stores.payment
+    await unpaid(app, 1, first=1)
+    confirms = await unpaid(app, count, first=100)
+    taken, begun = await trips(db, lambda: app.flows.captures.attempts.begin(confirms))
+    attempts = [each for each in begun if isinstance(each, Begun)]
+    assert (taken, len(attempts)) == (3, count), "the locked payments with their attempts, the payments, the rest"
+    results = [Result(each.payment, Captured(each.attempt.payment_key)) for each in attempts]
+    taken, settled = await trips(db, lambda: outcomes(app.flows.captures).settle(results))
+    assert (taken, len(settled)) == (3, count), "the payments, the attempts, the rest"
+    assert all(each.mine for each in settled)
+
+
+def outcomes(captures: Captures) -> Outcomes:
+    """Those that commit what came of captures."""
+    found = captures.settling._handle.__self__  # type: ignore[attr-defined]
+    assert isinstance(found, Outcomes)
+    return found
+
+
+async def test_two_outcomes_of_one_payment_in_a_list_are_one_after_the_other(app: App) -> None:
+    confirms = await unpaid(app, 2, first=100)
+    begun = [each for each in await app.flows.captures.attempts.begin(confirms) if isinstance(each, Begun)]
+    results = [Result(each.payment, Captured(each.attempt.payment_key)) for each in [*begun, *begun]]
+    settled: list[Settled] = await outcomes(app.flows.captures).settle(results)
+    assert [each.mine for each in settled] == [True, True, False, False]
+
+
+async def test_whoever_asks_for_one_thing_waits_for_one_round_trip(app: App) -> None:
+    (confirm,) = await unpaid(app, 1, first=100)
+    payment = await app.flows.payments.get(confirm.payment_id)
+    caller = Caller(payment.user_id, Role.USER)
+    judging = Confirming(confirm.payment_id, "key", confirm.amount, caller, "", "")
+    looks: list[tuple[Database, Callable[[], Awaitable[object]]]] = [
+        (app.stores.payment, lambda: app.flows.payments.get(confirm.payment_id)),
+        (app.stores.payment, lambda: app.flows.payments.of_order(payment.order_id, caller)),
+        (app.stores.payment, lambda: app.flows.captures.attempts.judge(judging)),
+        (app.stores.shop, lambda: app.flows.book.get(payment.order_id, caller)),
+    ]
+    assert [(await trips(db, look))[0] for db, look in looks] == [1, 1, 1, 1]
+
+
+async def test_a_look_that_asks_twice_is_an_error(app: App) -> None:
+    async def twice(tx: Tx) -> None:
+        await tx.one("SELECT 1")
+        await tx.one("SELECT 2")
+
+    with pytest.raises(AssertionError, match="all that it wants at once"):
+        await app.stores.shop.look(twice)
