@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -21,7 +22,7 @@ from quickcommerce.kit.ids import Ids, SystemRandom
 from quickcommerce.kit.kafka import Publisher, Topics, _Line
 from quickcommerce.kit.outbox import Message, Relay
 from quickcommerce.kit.problem import Unavailable
-from stores import Post, message
+from stores import Post, message, until
 
 MESSAGES = [message(f"order-{key}", n) for n in range(1, 5) for key in range(50)]
 SMALL_MAX = 2_000
@@ -100,6 +101,22 @@ async def test_control_sent_all_at_once_a_later_event_overtakes_the_one_that_fai
     with pytest.raises(AssertionError, match="overtook"):
         await a_failure_in_the_middle_lets_nothing_of_its_key_pass(publisher)
     await publisher.close()
+
+
+@pytest.mark.servers
+async def test_a_list_is_far_fewer_requests_than_events_and_each_event_is_sent_once() -> None:
+    told: list[dict[str, Any]] = []
+    publisher = Publisher(streams.servers())
+    publisher._config |= {"statistics.interval.ms": 50, "stats_cb": lambda text: told.append(msgspec.json.decode(text))}
+    topic = await streams.made(streams.fresh())
+    events = [message(f"order-{key}", 1) for key in range(300)]
+    assert await publisher.publish(topic, events) == len(events)
+    seen = len(told)
+    await until(lambda: len(told) > seen + 1)
+    await publisher.close()
+    assert told[-1]["txmsgs"] == len(events)
+    requests = sum(broker["req"]["Produce"] for broker in told[-1]["brokers"].values())
+    assert requests < len(events) / 5, f"{requests} requests for {len(events)} events"
 
 
 # A producer that cannot go on

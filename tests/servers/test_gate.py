@@ -5,8 +5,10 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from quickcommerce.stock import gate as module
 from quickcommerce.stock.gate import CALLS, PREFIX, RedisGate
@@ -51,6 +53,32 @@ async def test_figures_are_known_for_a_moment_and_only_those_that_were_told(
         await gate.forget([1])
         assert await gate.figures([1, 2]) == {2: 7}
         await until("the figure has ended", lambda: knows(gate, 2, None))
+
+
+async def test_whatever_the_number_of_products_it_is_asked_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[object] = []
+    send = AbstractConnection.send_packed_command
+
+    async def counted(self: AbstractConnection, command: Any, check_health: bool = True) -> None:
+        sent.append(command)
+        await send(self, command, check_health)
+
+    async with redis(tmp_path) as server, gated(server.url) as gate, server.client() as client:
+        await gate.ping()
+        monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
+        for call in (
+            lambda: gate.figures(range(200)),
+            lambda: gate.tell(dict.fromkeys(range(200), 7)),
+            lambda: gate.forget(range(200)),
+        ):
+            sent.clear()
+            await call()
+            assert len(sent) == 1, f"{len(sent)} round trips"
+        asked = await client.info("commandstats")
+    calls = {name: asked[f"cmdstat_{name}"]["calls"] for name in ("mget", "set", "del")}
+    assert calls == {"mget": 1, "set": 200, "del": 1}
 
 
 async def test_an_operator_empties_it_and_nothing_of_others(tmp_path: Path) -> None:
