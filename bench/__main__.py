@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine, report, results, room
+from bench import documents, machine, report, results, room
 from bench.figures import Round, middles
 from bench.machine import Machine
 from bench.processes import Failed
@@ -23,8 +23,9 @@ from bench.targets.table import TARGETS, Target
 from quickcommerce.bench.wire import NoAnswerError
 
 OUT = Path("build/bench")
+TOLD = "those in docs/bench are told by README.md and docs/performance.md, which are written with them"
 BAD_USAGE = 2
-OTHERWISE = "Any other first word goes to `qc bench`, against a shop that runs already: scripts/bench orders --help"
+OTHERWISE = "`scripts/bench orders` sends buyers to a shop that runs already: scripts/bench orders --help"
 
 
 def main(words: Sequence[str]) -> int:
@@ -41,6 +42,10 @@ def main(words: Sequence[str]) -> int:
         return BAD_USAGE
     chosen = list(TARGETS) if "all" in asked.names else [known[name] for name in asked.names]
     asked.out.mkdir(parents=True, exist_ok=True)
+    real = {each.name for each in results.read(asked.out) if each.scale == 1}
+    if asked.scale < 1 and (lost := [target.name for target in chosen if target.name in real]):
+        console.print(f"{asked.out} has real figures of {', '.join(lost)}; try them out with another --out")
+        return BAD_USAGE
     try:
         return asyncio.run(_measure(chosen, asked, console))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -52,7 +57,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog=OTHERWISE)
     parser.add_argument("names", nargs="+", metavar="TARGET", help="P2, P3 ...; all; list shows them")
     parser.add_argument("--runs", type=int, default=3, help="how often each is measured (3)")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"where results and report are kept ({OUT})")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"where results and report are kept ({OUT}); {TOLD}")
     parser.add_argument("--scale", type=float, default=1.0, help="below 1: a smaller load, to try a target out")
     parser.add_argument("--keep", action="store_true", help="leave the data and the logs of the processes")
     asked = parser.parse_args(words)
@@ -77,10 +82,13 @@ async def _measure(chosen: Sequence[Target], asked: argparse.Namespace, console:
             command = " ".join(["scripts/bench", target.name, *words])
             result = await _result(target, where, command)
             verdicts.append(result.verdict)
-            report.write(results.keep(asked.out, result), asked.out)
+            kept = results.keep(asked.out, result)
+            report.write(kept, asked.out)
+            if asked.out.resolve() == documents.KEPT:
+                documents.fill(kept)
             _show(result, console)
     console.print(f"report: {asked.out / 'report.html'}, table: {asked.out / 'table.md'}")
-    return 0 if all(verdict in ("met", "tried") for verdict in verdicts) else 1
+    return 0 if all(verdict in ("met", "measured", "tried") for verdict in verdicts) else 1
 
 
 async def _result(target: Target, where: Room, command: str) -> Result:
@@ -89,7 +97,8 @@ async def _result(target: Target, where: Room, command: str) -> Result:
     rounds: list[Round] = []
     error = ""
     try:
-        rounds = await target.run(where)
+        async for each in target.run(where):
+            rounds.append(each)  # noqa: PERF401 - those before a failure are kept
     except (Failed, NoAnswerError, OSError, msgspec.DecodeError) as failed:
         error = f"{type(failed).__name__}: {failed}"
     versions = seen.versions | {server.name: server.version for server in where.known_servers}

@@ -114,10 +114,10 @@ class Bare:
         """The shop's api role, with its gate."""
         return self.running(f"api-{number}", (QC, "run", "--role", "api", "--port", "0"), vcpu=vcpu)
 
-    def yardstick(self, guard: str = "script", vcpu: float | None = None) -> AbstractAsyncContextManager[Running]:
+    def yardstick(self, guard: str = "script") -> AbstractAsyncContextManager[Running]:
         """The yardstick with one of its guards."""
         command = (sys.executable, "-m", "bench.yardstick", "--database", self.database_url, "--redis", self.redis_url)
-        return self.running("yardstick", (*command, "--guard", guard), vcpu=vcpu)
+        return self.running("yardstick", (*command, "--guard", guard))
 
     @asynccontextmanager
     async def running(

@@ -31,7 +31,7 @@ LEAST_PER_S = 100
 ENDLESS_S = 86_400.0
 
 
-class Load(msgspec.Struct, frozen=True):
+class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Orders sent over `connections`, each of which sends the next one when it has its answer.
 
     It ends after `seconds`, or when all `orders` are sent; at least one of them is given. Without `orders`,
@@ -68,7 +68,7 @@ class Answers:
     """What wrk counted. `statuses` are answers by HTTP status; `lost` are connections that broke and timeouts.
 
     `span_s` is the time from the first request to the last answer; `percentiles_ms` pairs a percentage with the
-    latency that so many answers did not exceed; `per_s` is the rate in each `BUCKET_S`.
+    latency that so many answers did not exceed; `per_s` is the rate in each `BUCKET_S`, errors left out.
     """
 
     sent: int

@@ -9,7 +9,7 @@ from bench import http
 from bench.closed import Answers
 from bench.figures import Count
 from quickcommerce.bench import checks
-from quickcommerce.bench.checks import Check, Counts, Stored, Told
+from quickcommerce.bench.checks import Check, Counts, Told
 from quickcommerce.bench.wire import NoAnswerError
 
 LOOK_S = 0.5
@@ -29,6 +29,12 @@ async def now(url: str) -> Counts:
         return await reads.counts()
 
 
+async def dead_letters(url: str) -> int:
+    """How many events could not be handled; a page of them at most. Raises NoAnswerError."""
+    async with http.reads(url) as reads:
+        return await reads.dead_letters()
+
+
 async def settled(url: str, before: Counts, answers: Sequence[Answers], units: int, drain_s: float) -> Settled:
     """Wait until every accepted order has its payment and its document, at most `drain_s`, and count.
 
@@ -43,7 +49,7 @@ async def settled(url: str, before: Counts, answers: Sequence[Answers], units: i
                 after = await reads.counts()
                 done = checks.drained(told, before, after)
                 if done or took_s > drain_s:
-                    found = checks.check(told, Stored(before, after, set()))
+                    found = checks.counted(told, before, after)
                     return Settled([as_count(check) for check in found], took_s if done else None)
             except NoAnswerError:
                 if took_s > drain_s:

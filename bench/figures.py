@@ -55,6 +55,13 @@ class Chart:
     log_x: bool = False
 
 
+def scaling(title: str, x_label: str, y_label: str, sizes: Sequence[int], rates: Sequence[float]) -> Chart:
+    """Rates by the number of processes, beside those which would be linear."""
+    x = [float(size) for size in sizes]
+    linear = Curve("linear", x, [rates[0] * size / sizes[0] for size in sizes])
+    return Chart(title, x_label, y_label, [Curve("measured", x, list(rates)), linear])
+
+
 @dataclass(frozen=True)
 class Round:
     """One run of a target: all its variants, once each. It has failed when a count differs or there is a fault.
@@ -110,10 +117,11 @@ def middles(rounds: Sequence[Round]) -> list[Middle]:
 
 
 def verdict(rounds: Sequence[Round]) -> str:
-    """What became of a target in one word: met, missed, or failed where a run was not exact."""
+    """What became of a target in one word: met, missed, failed where a run was not exact; measured, without bounds."""
     if not rounds or any(each.failure for each in rounds):
         return "failed"
-    return "missed" if any(middle.met is False for middle in middles(rounds)) else "met"
+    words = {middle.met for middle in middles(rounds)}
+    return "missed" if False in words else "met" if True in words else "measured"
 
 
 def _middle(figures: Sequence[Figure]) -> Middle:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PERIOD_US = 10_000
-"""A tenth of what containers usually have: a process that has used its share waits at most so long for the next."""
+PERIOD_US = 100_000
+"""As Docker, Kubernetes and ECS have it: a process that has used its share of a period waits for the next."""
 END_WITHIN_S = 5.0
 
 

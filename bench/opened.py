@@ -13,7 +13,7 @@ from quickcommerce.bench.checks import Check
 from quickcommerce.bench.stats import Latency, Second
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """See `qc bench orders --help`: so many buyers over `ramp_up_s` seconds, of whom a share pays."""
 
     buyers: int = 10_000
@@ -26,13 +26,16 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What buyers were told, by kind of answer."""
+    """What buyers were told, by kind of answer; `retried` of those accepted had asked before, and
+    had no answer.
+    """
 
     accepted: int
     out_of_stock: int
     captured: int
     checking: int
     errors: dict[str, int]
+    retried: int
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -54,6 +57,11 @@ class Report(msgspec.Struct, frozen=True):
     def counts(self) -> list[Count]:
         """The exact counts."""
         return [as_count(check) for check in self.checks]
+
+    @property
+    def sending_s(self) -> float:
+        """Seconds from the first request to the last answer."""
+        return (self.answered_by - self.sent_from).total_seconds()
 
     @property
     def errors(self) -> int:

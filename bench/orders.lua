@@ -55,12 +55,16 @@ function request()
     .. "\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
 end
 
-function response(status)
+function response(status, _, body)
+  -- Of the refusals only this one is an answer; any other is an error, under a status that there is not.
+  if status == 409 and not body:find("out-of-stock", 1, true) then status = 0 end
   answered = answered + 1
   last_us = now_us()
   statuses[status] = (statuses[status] or 0) + 1
-  local bucket = math.floor((last_us - first_us) / BUCKET_US)
-  buckets[bucket] = (buckets[bucket] or 0) + 1
+  if status == 201 or status == 409 then
+    local bucket = math.floor((last_us - first_us) / BUCKET_US)
+    buckets[bucket] = (buckets[bucket] or 0) + 1
+  end
   if answered == sent and (ended or last_us >= until_us) then
     io.stderr:write("done\n")
     wrk.thread:stop()

@@ -20,23 +20,23 @@ _Look = tuple[datetime, dict[str, float]]
 """When, and the CPU seconds that each process had used by then."""
 
 
-class Workload(msgspec.Struct, frozen=True):
-    """A plan, the goods it is about, and what runs before it is measured."""
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A plan, the goods it is about, and what runs before it is measured, unless that would take what it is about."""
 
     goods: Goods
     plan: Plan
-    warm_up: Plan
+    warm_up: Plan | None = None
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of it; `before` is the warm-up, which is counted too.
+    """What came of it; `before` is the warm-up, where there was one, which is counted too.
 
     `cpu_s` are CPU seconds by process, from before the first order to after the last document: `took_s` seconds.
     `sending_cpu_s` are those until the last answer, without the looks at the counts that follow.
     """
 
-    before: Report
+    before: Report | None
     report: Report
     cpu_s: dict[str, float]
     took_s: float
@@ -54,17 +54,22 @@ class Measured:
     @property
     def counts(self) -> list[Count]:
         """The exact counts."""
-        return [*self.before.counts, *self.report.counts]
+        return [count for each in self._every for count in each.counts]
 
     def faults(self, label: str) -> list[str]:
         """What makes the run worth nothing beside counts that differ."""
-        return [f"{label}: {each.failure}" for each in (self.before, self.report) if each.failure]
+        return [f"{label}: {each.failure}" for each in self._every if each.failure]
+
+    @property
+    def _every(self) -> list[Report]:
+        return [self.before, self.report] if self.before else [self.report]
 
 
 async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
     """Run the plan. Raises Failed."""
-    warm_up, plan = (_scaled(room, plan) for plan in (workload.warm_up, workload.plan))
-    before = await opened.run(shop.urls, shop.pg_url, warm_up, room.folder)
+    before, plan = None, _scaled(room, workload.plan)
+    if workload.warm_up:
+        before = await opened.run(shop.urls, shop.pg_url, _scaled(room, workload.warm_up), room.folder)
     cpu_s, throttled_s, start_s = shop.cpu(), shop.throttled_s(), time.monotonic()
     moved, put_out = await shop.rebalances()
     looks: list[_Look] = []
@@ -73,6 +78,7 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
         report = await opened.run(shop.urls, shop.pg_url, plan, room.folder)
     finally:
         looking.cancel()
+    looks.append((datetime.now(UTC), shop.cpu()))
     moved_after, put_out_after = await shop.rebalances()
     return Measured(
         before,
@@ -94,9 +100,9 @@ async def _look(shop: Shop, looks: list[_Look]) -> None:
 
 
 def _between(looks: Sequence[_Look], begin: datetime, end: datetime) -> dict[str, float]:
-    """What was used from the last look before the begin to the first after the end."""
-    first = max((look for look in looks if look[0] <= begin), default=looks[0], key=itemgetter(0))
-    last = min((look for look in looks if look[0] >= end), default=looks[-1], key=itemgetter(0))
+    """What was used from the last look before the begin to the first after the end. Raises ValueError without those."""
+    first = max((look for look in looks if look[0] <= begin), key=itemgetter(0))
+    last = min((look for look in looks if look[0] >= end), key=itemgetter(0))
     return {name: seconds - first[1][name] for name, seconds in last[1].items()}
 
 

@@ -24,18 +24,23 @@ DATELESS = {"svg": {"Date": None}, "png": {}}
 """The same figures make the same file."""
 
 
+def files(result: Result) -> dict[str, str]:
+    """The charts of a result by their titles: the names of their files, without the kind."""
+    titles = dict.fromkeys(chart.title for each in result.rounds for chart in each.charts)
+    return {title: f"{result.name.lower()}-{re.sub('[^a-z0-9]+', '-', title.lower())}" for title in titles}
+
+
 def draw(result: Result, folder: Path) -> list[Path]:
     """Write the charts of a result. Gives the SVG files; beside each is the same as PNG."""
-    titles = list(dict.fromkeys(chart.title for each in result.rounds for chart in each.charts))
+    charts = [chart for each in result.rounds for chart in each.charts]
     return [
-        _draw(result, [chart for each in result.rounds for chart in each.charts if chart.title == title], folder)
-        for title in titles
+        _draw(result, [chart for chart in charts if chart.title == title], folder / f"{name}.svg")
+        for title, name in files(result).items()
     ]
 
 
-def _draw(result: Result, charts: Sequence[Chart], folder: Path) -> Path:
+def _draw(result: Result, charts: Sequence[Chart], path: Path) -> Path:
     first = charts[0]
-    path = folder / f"{result.name.lower()}-{re.sub('[^a-z0-9]+', '-', first.title.lower())}.svg"
     with mpl.rc_context({"svg.hashsalt": path.name, "font.size": 9.0}):
         figure = Figure(figsize=SIZE_IN, layout="constrained")
         axes = figure.subplots()

@@ -46,6 +46,11 @@ class Running:
         """See `rss_mb`."""
         return rss_mb(self.process.pid)
 
+    @property
+    def peak_rss_mb(self) -> float:
+        """See `peak_rss_mb`."""
+        return peak_rss_mb(self.process.pid)
+
 
 def cpu_s(pid: int) -> float:
     """CPU seconds of a process so far, of all its threads, in user and kernel mode. Raises OSError when it is gone."""
@@ -56,8 +61,17 @@ def cpu_s(pid: int) -> float:
 
 def rss_mb(pid: int) -> float:
     """Memory of a process that is in RAM now, in MB (10^6 bytes). Raises OSError when it is gone."""
+    return _memory_mb(pid, "VmRSS")
+
+
+def peak_rss_mb(pid: int) -> float:
+    """The most that `rss_mb` ever was."""
+    return _memory_mb(pid, "VmHWM")
+
+
+def _memory_mb(pid: int, field: str) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
     return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 

@@ -56,13 +56,27 @@ def table(results: Sequence[Result]) -> str:
     lines = ["| | To be reached | |", "|---|---|---|"]
     lines += [f"| {result.name} | {result.target} | {result.verdict} |" for result in results]
     for result in results:
-        variants, rows = grid(result)
-        made, held = result.counted
-        lines += ["", f"`{result.command}`: {result.what}. {held} of {made} exact counts held.", ""]
-        lines += [f"| {result.name} | {' | '.join(variants)} |", f"|---|{'---:|' * len(variants)}"]
-        lines += [f"| {row.name} | {' | '.join(map(_cell, row.cells))} |" for row in rows]
-        lines += [line for note in (*result.failures, *result.notes) for line in ("", note)]
+        lines += ["", *section(result)]
     return "\n".join(lines) + "\n"
+
+
+def section(result: Result) -> list[str]:
+    """The lines of one target in Markdown: the command, what it was measured on, its figures, and its notes."""
+    variants, rows = grid(result)
+    made, held = result.counted
+    lines = [f"`{result.command}`: {result.what}. {held} of {made} exact counts held.", "", on(result), ""]
+    lines += [f"| {result.name} | {' | '.join(variants)} |", f"|---|{'---:|' * len(variants)}"]
+    lines += [f"| {row.name} | {' | '.join(map(_cell, row.cells))} |" for row in rows]
+    return lines + [line for note in (*result.failures, *result.notes) for line in ("", note)]
+
+
+def on(result: Result) -> str:
+    """When it was measured, how often, and on what."""
+    machine = result.machine
+    return (
+        f"{machine.started_at:%Y-%m-%d}, {len(result.rounds)} runs, commit {machine.commit}: {machine.cores} cores"
+        f" ({machine.processor}), {machine.memory_gb:g} GB, Python {machine.versions.get('Python', '?')}."
+    )
 
 
 def shown(middle: Middle) -> str:

@@ -26,7 +26,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """One word: met, missed, failed, or tried."""
+        """One word: met, missed, measured, failed, or tried."""
         told = "failed" if self.error else verdict(self.rounds)
         return "tried" if self.scale < 1 and told != "failed" else told
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,15 @@ class Room:
     def scaled(self, number: int) -> int:
         """A number of orders or buyers, shrunk as the scale says."""
         return max(1, round(number * self.scale))
+
+
+def in_turn(variants: Iterable[T], number: int) -> list[T]:
+    """The variants of a comparison in the order of this run: the other way round in every second one.
+
+    Whoever comes second finds what the first one left: warm caches, and pages that are still to be written.
+    """
+    order = list(variants)
+    return order if number % 2 else order[::-1]
 
 
 def workload(name: str, kind: type[T]) -> T:

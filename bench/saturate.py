@@ -10,13 +10,16 @@ import msgspec
 from bench import closed, counts, processes
 from bench.bare import Bare
 from bench.closed import Answers, Load
-from bench.figures import Chart, Count, Curve
+from bench.figures import Chart, Count, Curve, Figure
 from bench.opened import latency_curve
 from bench.room import Room
 from bench.shapes import Goods, Shop
 
+FULL = 0.95
+"""The share of what it may have from which on something is at its limit."""
 
-class Workload(msgspec.Struct, frozen=True):
+
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A load, the goods it is about, what runs before it is measured, and how long its rest may take afterwards."""
 
     goods: Goods
@@ -26,37 +29,106 @@ class Workload(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
+class Spent:
+    """CPU seconds: of each process and server of a shop by name, of the machine in all, those of it in which nothing
+    ran, and those that the host of a virtual one gave to others; `throttled_s` see `Shop`.
+    """
+
+    by_name: dict[str, float]
+    all_s: float
+    idle_s: float
+    stolen_s: float
+    throttled_s: float
+
+    @staticmethod
+    def so_far(shop: Shop) -> "Spent":
+        """What is spent up to now."""
+        return Spent(shop.cpu(), *processes.machine_cpu_s(), shop.throttled_s())
+
+    def since(self, before: "Spent") -> "Spent":
+        """What was spent in between."""
+        return Spent(
+            {name: seconds - before.by_name[name] for name, seconds in self.by_name.items()},
+            self.all_s - before.all_s,
+            self.idle_s - before.idle_s,
+            self.stolen_s - before.stolen_s,
+            self.throttled_s - before.throttled_s,
+        )
+
+    def of(self, *names: str) -> float:
+        """What processes spent whose names begin so."""
+        return sum(seconds for name, seconds in self.by_name.items() if name.startswith(names))
+
+    @property
+    def idle(self) -> float:
+        """The share of the machine that nobody used."""
+        return self.idle_s / self.all_s
+
+    @property
+    def others_s(self) -> float:
+        """What belongs to none of the shop: wrk, the bench, and whatever else ran on the machine."""
+        return self.all_s - self.idle_s - self.stolen_s - sum(self.by_name.values())
+
+
+@dataclass(frozen=True)
 class Measured:
-    """What came of it. `cpu_s` are CPU seconds by process while orders were sent, `idle` is the share of the machine's
-    CPU that nobody used meanwhile, `stolen` what the host of a virtual one gave to others; `throttled_s` see `Shop`.
+    """What came of a load. `warm_up` are the answers before it; `spent` is CPU while it was sent, and `with_rest` until
+    the rest of the loop was done as well, which took `drain_s`, or None where it was not done in time.
     """
 
     answers: Answers
-    cpu_s: dict[str, float]
-    idle: float
-    stolen: float
-    throttled_s: float
+    warm_up: Answers | None
+    spent: Spent
     rss_mb: float
     counts: list[Count]
+    with_rest: Spent
     drain_s: float | None
 
     @property
     def faults(self) -> list[str]:
         """What makes the run worth nothing beside counts that differ."""
         faults = [] if self.drain_s is not None else ["the rest of the loop was not done in time"]
-        if self.answers.errors:
-            faults.append(f"{self.answers.errors} answers were errors: {self.answers.statuses}")
-        return faults
+        every = [("", self.answers), *([("of the warm-up ", self.warm_up)] if self.warm_up else [])]
+        return faults + [
+            f"{each.errors} answers {what}were errors: {each.statuses}, {each.lost} connections lost"
+            for what, each in every
+            if each.errors
+        ]
 
     @property
     def api_us_per_order(self) -> float:
         """CPU microseconds of the processes that answer, per accepted order."""
-        return self.us_per_order("api-", "shop", "yardstick")
+        return self.us_per_order(self.spent)
 
-    def us_per_order(self, *names: str) -> float:
-        """CPU microseconds of processes whose names begin so, per accepted order."""
-        used_s = sum(seconds for name, seconds in self.cpu_s.items() if name.startswith(names))
-        return used_s * 1e6 / max(self.answers.accepted, 1)
+    def us_per_order(self, spent: Spent) -> float:
+        """Those of any time."""
+        return spent.of("api-", "shop", "yardstick") * 1e6 / max(self.answers.accepted, 1)
+
+    def cores(self, *names: str) -> float:
+        """CPUs that processes whose names begin so had on average while orders were sent."""
+        return self.spent.of(*names) / max(self.answers.span_s, 1e-9)
+
+    def machine(self) -> list[Figure]:
+        """Who used the machine meanwhile, beside those that answer."""
+        span_s = max(self.answers.span_s, 1e-9)
+        return [
+            Figure("CPU of MariaDB", self.cores("mariadb"), "cores"),
+            Figure("CPU of the other servers", self.cores("redis", "sentinel", "kafka", "elasticsearch"), "cores"),
+            Figure("CPU of wrk and all else", self.spent.others_s / span_s, "cores"),
+            Figure("machine idle", 100 * self.spent.idle, "%"),
+            Figure("CPU that the host gave to others", 100 * self.spent.stolen_s / self.spent.all_s, "%"),
+        ]
+
+    def limit(self, vcpu: float) -> str:
+        """What kept the rate from being higher, where those that answer may have so many CPUs."""
+        if self.cores("api-", "shop", "yardstick") >= FULL * vcpu:
+            return "the CPU that the processes may have which answer"
+        if self.spent.stolen_s > (1 - FULL) * self.spent.all_s:
+            return "the machine's host, which gave CPU to others"
+        if self.spent.idle <= 1 - FULL:
+            greediest = max(self.spent.by_name, key=lambda name: self.spent.by_name[name])
+            return f"the CPU of the machine, most of it used by {greediest}"
+        return "no CPU: orders waited for each other or for the disk"
 
     def charts(self, label: str) -> list[Chart]:
         """The rate over time, and the latency curve."""
@@ -69,54 +141,48 @@ class Measured:
 
 async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
     """Send the load to a whole shop, and count when the rest of the loop is done. Raises Failed, NoAnswerError."""
-    before = await counts.now(shop.url)
-    seen, sent = await _sent(room, room.folder, shop, workload)
-    settled = await counts.settled(shop.url, before, sent.answers, sent.units, workload.drain_s)
-    return replace(seen, counts=settled.counts, drain_s=settled.drain_s)
+    counted = await counts.now(shop.url)
+    before, seen = await _sent(room, room.folder, shop, workload)
+    settled = await counts.settled(shop.url, counted, *_accepted(seen, workload), workload.drain_s)
+    rest = Spent.so_far(shop).since(before)
+    return replace(seen, counts=settled.counts, with_rest=rest, drain_s=settled.drain_s)
 
 
 async def measured_alone(on: Bare, shop: Shop, workload: Workload, held: Callable[[], Awaitable[int]]) -> Measured:
-    """Send the load to processes that have nothing beside them but MariaDB and Redis, and count what they stored.
+    """Send the load to processes that no other of ours runs beside, and count what they stored.
 
     `held` are the units that were taken, wherever their guard keeps them. Raises Failed.
     """
-    seen, sent = await _sent(on.room, on.folder, shop, workload)
-    accepted = sum(answers.accepted for answers in sent.answers)
-    lost = sum(answers.errors + answers.sent - answers.accepted for answers in sent.answers)
+    _, seen = await _sent(on.room, on.folder, shop, workload)
+    every, units = _accepted(seen, workload)
     counted = [
-        *await on.counts(accepted, workload.load.units),
-        Count("units held", sent.units, await held()),
-        Count("orders refused or lost", 0, lost),
+        *await on.counts(sum(answers.accepted for answers in every), workload.load.units),
+        Count("units held", units, await held()),
+        Count("orders refused or lost", 0, sum(answers.sent - answers.accepted for answers in every)),
     ]
     return replace(seen, counts=counted)
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """The answers to each load, and the units in the orders that were accepted."""
-
-    answers: list[Answers]
-    units: int
-
-
-async def _sent(room: Room, folder: Path, shop: Shop, workload: Workload) -> tuple[Measured, _Sent]:
-    """Send the warm-up and the load. What comes of it is not counted yet."""
+async def _sent(room: Room, folder: Path, shop: Shop, workload: Workload) -> tuple[Spent, Measured]:
+    """Send the warm-up and the load: what was spent before the load, and what is measured but not counted yet."""
     # Preparing takes longer than sending: it comes first, so that the warm-up is followed by the load at once.
     loads = [scaled(room, load) for load in (workload.warm_up, workload.load) if load]
     bases = [await asyncio.to_thread(closed.prepare, load, workload.goods.ids, folder) for load in loads]
-    every = []
-    for load, base in zip(loads, bases, strict=True):
-        cpu_s, throttled_s, machine = shop.cpu(), shop.throttled_s(), processes.machine_cpu_s()
-        every.append(await closed.send(shop.url, load, base))
-    cpu_s = {name: seconds - cpu_s[name] for name, seconds in shop.cpu().items()}
-    throttled_s = shop.throttled_s() - throttled_s
-    over = zip(processes.machine_cpu_s(), machine, strict=True)
-    all_s, idle_s, stolen_s = (now - then for now, then in over)
+    *warm_up, (load, base) = zip(loads, bases, strict=True)
+    warmed = [await closed.send(shop.url, *each) for each in warm_up]
+    before = Spent.so_far(shop)
+    answers = await closed.send(shop.url, load, base)
+    spent = Spent.so_far(shop).since(before)
     rss_mb = max(running.rss_mb for running in shop.api)
-    units = sum(answers.accepted * load.units for answers, load in zip(every, loads, strict=True))
-    return Measured(every[-1], cpu_s, idle_s / all_s, stolen_s / all_s, throttled_s, rss_mb, [], 0.0), _Sent(
-        every, units
-    )
+    return before, Measured(answers, warmed[0] if warmed else None, spent, rss_mb, [], spent, 0.0)
+
+
+def _accepted(seen: Measured, workload: Workload) -> tuple[list[Answers], int]:
+    """All answers of a workload, and the units in the orders that were accepted."""
+    answers = [(seen.answers, workload.load)]
+    if seen.warm_up and workload.warm_up:
+        answers.append((seen.warm_up, workload.warm_up))
+    return [each for each, _ in answers], sum(each.accepted * load.units for each, load in answers)
 
 
 def scaled(room: Room, load: Load) -> Load:

@@ -29,7 +29,7 @@ EVERYWHERE: dict[str, object] = {
 """Settings of every shop that is measured; all others are as they come."""
 
 
-class Goods(msgspec.Struct, frozen=True):
+class Goods(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is for sale: so many products, each with so many pieces."""
 
     products: int = 200
@@ -65,27 +65,50 @@ class Shop:
 
     async def rebalances(self) -> tuple[int, int]:
         """How often members of the groups on Kafka were given or gave up partitions, and were put out."""
-        pages = [await http.text(f"{running.url}/metrics") for running in self.others if running.name[:-2] in OTHERS]
-        moved, put_out = (
-            sum(http.metric(page, f"qc_bus_{name}_total") for page in pages) for name in ("rebalances", "evictions")
-        )
-        return round(moved), round(put_out)
+        return await rebalances([running for running in self.others if running.name[:-2] in OTHERS])
+
+
+async def rebalances(consumers: Sequence[Running]) -> tuple[int, int]:
+    """How often these were given or gave up partitions, and were put out, since they started, by their metrics."""
+    pages = [await http.text(f"{running.url}/metrics") for running in consumers]
+    moved, put_out = (
+        sum(http.metric(page, f"qc_bus_{name}_total") for page in pages) for name in ("rebalances", "evictions")
+    )
+    return round(moved), round(put_out)
 
 
 @asynccontextmanager
-async def embedded(room: Room, goods: Goods, *, vcpu: float | None = None) -> AsyncIterator[Shop]:
-    """One process with everything in it, at most `vcpu` CPUs. Raises Failed."""
+async def embedded(room: Room, goods: Goods) -> AsyncIterator[Shop]:
+    """One process with everything in it, and no server. Raises Failed."""
     number = room.next_shop()
     folder = room.folder / f"shop-{number}"
     settings = EVERYWHERE | {"data_dir": folder / "data"}
     await _stock(folder, goods, settings)
-    group = room.limit(f"{number}-shop", vcpu)
-    shop = await processes.start("shop", [QC, "run", "--port", "0"], folder, settings=settings, group=group)
+    shop = await processes.start("shop", [QC, "run", "--port", "0"], folder, settings=settings, group=None)
     try:
         await http.until_ready([shop.url])
         yield Shop(shop.url, (shop.url,), f"{shop.url}/_toss", (shop,), (), ())
     finally:
         await processes.stop(shop)
+
+
+@asynccontextmanager
+async def whole(room: Room, goods: Goods, *, gate: bool) -> AsyncIterator[Shop]:
+    """One process with everything in it on MariaDB and Kafka, with Redis as its gate or without one. Raises Failed."""
+    servers, number = await room.servers(), room.next_shop()
+    folder = room.folder / f"shop-{number}"
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(servers.drop, number)
+        await servers.make(number)
+        # The history is embedded, and so is the PG.
+        settings = EVERYWHERE | servers.place(number) | {"data_dir": folder / "data", "search_url": ""}
+        if not gate:
+            del settings["gate_url"]
+        await _stock(folder, goods, settings)
+        shop = await processes.start("shop", [QC, "run", "--port", "0"], folder, settings=settings, group=None)
+        stack.push_async_callback(processes.stop, shop)
+        await http.until_ready([shop.url])
+        yield Shop(shop.url, (shop.url,), f"{shop.url}/_toss", (shop,), (), servers.running)
 
 
 @asynccontextmanager

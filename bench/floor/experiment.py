@@ -1,10 +1,13 @@
 """The floor: an order that nothing is done for, a process that is woken, and Python itself."""
 
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 from bench import closed, processes
 from bench.figures import Count, Figure, Round
@@ -14,17 +17,18 @@ from bench.saturate import Workload, scaled
 name = "floor"
 what = (
     "the machine: the requests of P1 to uvicorn with an application that does nothing (wrk), a process that sleeps and"
-    " is woken, method calls in Python"
+    " is woken, method calls in Python, alone and with every other core busy, commits to the disk"
 )
 target = "the figures are there to be used, not to be reached"
 
-WAKES, CALLS = 3_000, 1_000_000
+WAKES, CALLS, SYNCS = 3_000, 1_000_000, 300
+SETTLED_S = 0.3
+"""Until the others run."""
 
 
-async def run(room: Room) -> list[Round]:
+async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
     load = workload("saturate", Workload)
-    rounds = []
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
         request = scaled(room, load.load)
@@ -41,9 +45,10 @@ async def run(room: Room) -> list[Round]:
             Figure("CPU of Python per request", spent_s * 1e6 / max(told.accepted, 1), "us"),
             Figure("a process woken, and the next", await asyncio.to_thread(woken_us), "us"),
             Figure("a method call", await asyncio.to_thread(call_us), "us"),
+            Figure("a method call, the other cores busy", await asyncio.to_thread(call_beside_us), "us"),
+            Figure("a commit: 4 KiB and fdatasync", await asyncio.to_thread(synced_us, room.folder), "us"),
         ]
-        rounds.append(Round(figures, [Count("requests answered", told.sent, told.accepted)], [], []))
-    return rounds
+        yield Round(figures, [Count("requests answered", told.sent, told.accepted)], [], [])
 
 
 def woken_us() -> float:
@@ -73,3 +78,28 @@ def call_us() -> float:
     for each in range(CALLS):
         called.method(each)
     return (time.perf_counter() - begin_s) * 1e6 / CALLS
+
+
+def call_beside_us() -> float:
+    """The same while the other cores are busy: virtual ones may share their units, and slow each other down."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(busy) for _ in range((os.cpu_count() or 1) - 1)]
+    try:
+        time.sleep(SETTLED_S)
+        return call_us()
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def synced_us(folder: Path) -> float:
+    """The median time to write a page at the end of a file and to have it on disk."""
+    taken_s = []
+    with (folder / "synced").open("wb", buffering=0) as file:
+        for _ in range(SYNCS):
+            begin_s = time.perf_counter()
+            file.write(bytes(4096))
+            os.fdatasync(file.fileno())
+            taken_s.append(time.perf_counter() - begin_s)
+    return statistics.median(taken_s) * 1e6

@@ -1,1 +1,1 @@
-"""Three ways to guard stock, which the original's authors weighed, on one workload, with exact counts."""
+"""The ways to guard stock that the original's authors weighed, and ours, on the same workloads, with exact counts."""

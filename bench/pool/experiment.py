@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from bench.figures import Chart, Count, Curve, Figure, Round
 from bench.pool import designs
 from bench.pool.designs import Elsewhere, Lists, Order
 from bench.pool.pools import Nested, Plain, Pool
-from bench.room import Room
+from bench.room import Room, in_turn
 from quickcommerce.bench.stats import Latency, summary
 
 name = "pool"
@@ -44,9 +44,8 @@ class Point:
     hung: int
 
 
-async def run(room: Room) -> list[Round]:
+async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
-    rounds = []
     for number in range(1, room.runs + 1):
         points: dict[str, list[Point]] = {design: [] for design in DESIGNS}
         counts: list[Count] = []
@@ -54,13 +53,12 @@ async def run(room: Room) -> list[Round]:
             for table in designs.TABLES:
                 await on.rows(table)
             for size in SIZES:
-                for design in DESIGNS:
+                for design in in_turn(DESIGNS, number):
                     room.tell(f"{name} run {number} of {room.runs}: {size} connections, {design}")
                     point, count = await _measure(on, design, size, SECONDS * room.scale)
                     points[design].append(point)
                     counts.append(count)
-        rounds.append(Round(_figures(points), counts, [], _charts(points)))
-    return rounds
+        yield Round(_figures(points), counts, [], _charts(points))
 
 
 async def _measure(on: Bare, design: str, size: int, seconds: float) -> tuple[Point, Count]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench import http, planned, saturate
@@ -68,18 +68,17 @@ class Seen:
     crowd: Queue
 
 
-async def run(room: Room) -> list[Round]:
+async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
-    rounds = []
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
         async with spread(room, workload("plan-nobody-pays", planned.Workload).goods) as shop:
             seen = await _seen(room, shop)
         try:
-            rounds.append(round_of(seen, seed=number))
+            found = round_of(seen, seed=number)
         except ValueError as error:
             raise Failed(f"the model cannot be filled: {error}") from None
-    return rounds
+        yield found
 
 
 async def _seen(room: Room, shop: Shop) -> Seen:

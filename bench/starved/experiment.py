@@ -8,7 +8,7 @@ the brokers, who decide it.
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from bench import http
@@ -16,7 +16,7 @@ from bench.bare import Bare, bare
 from bench.figures import Chart, Count, Curve, Figure, Round
 from bench.processes import QC, Failed, Running
 from bench.room import Room
-from bench.shapes import Goods
+from bench.shapes import Goods, rebalances
 from bench.starved.steps import DRAIN_S, Seen, drained, flooded, watched
 from bench.starved.watch import Watch, changes, put_out
 
@@ -35,9 +35,8 @@ STILL_S = 20.0
 """How long ours is watched at its limit after the flood, before the limit is lifted so that the run comes to an end."""
 
 
-async def run(room: Room) -> list[Round]:
+async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
-    rounds = []
     for number in range(1, room.runs + 1):
         figures: list[Figure] = []
         counts: list[Count] = []
@@ -56,8 +55,7 @@ async def run(room: Room) -> list[Round]:
                     seen[variant], found, said = await _theirs(on, variant)
                     notes += said
                 figures += found
-        rounds.append(Round(figures, counts, faults, _charts(seen), notes))
-    return rounds
+        yield Round(figures, counts, faults, _charts(seen), notes)
 
 
 async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]]:
@@ -114,7 +112,7 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
 
         async def remember() -> None:
             nonlocal at_begin
-            at_begin = await _told(consumer)
+            at_begin = await rebalances([consumer])
 
         seen = await flooded(on, watch, handled, "ours", at_begin=remember)
         await watched(watch, STILL_S * on.room.scale)
@@ -122,7 +120,7 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
         if consumer.group:
             consumer.group.lift()
         await drained(seen)
-        moved, evicted = (now - then for now, then in zip(await _told(consumer), at_begin, strict=True))
+        moved, evicted = (now - then for now, then in zip(await rebalances([consumer]), at_begin, strict=True))
     letters = await on.number("SELECT COUNT(*) FROM dead_letter", on.payment_url)
     counts = [
         Count("ours: payments made", seen.flood.poured, await handled()),
@@ -143,12 +141,6 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
     ]
     faults = [] if seen.drained_s is not None else [f"ours: the lag did not drain in {DRAIN_S:g} s"]
     return seen, [replace(each, variant="ours") for each in figures], counts, faults
-
-
-async def _told(consumer: Running) -> tuple[int, int]:
-    """How often ours was given or gave up partitions, and was put out, since it started, by its metrics."""
-    page = await http.text(f"{consumer.url}/metrics")
-    return round(http.metric(page, "qc_bus_rebalances_total")), round(http.metric(page, "qc_bus_evictions_total"))
 
 
 async def _says_well(consumer: Running) -> bool:

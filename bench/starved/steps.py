@@ -18,6 +18,8 @@ SECONDS, FACTOR = 120.0, 11
 """Of the flood: how long, and how many times what the consumer handles; a tenth more, so that it is ten in the end."""
 TRIES = {"starved": 60, "ended": 600, "ours": 20_000}
 """Events by which is measured how many it handles."""
+FIRST = 10
+"""Events to begin with."""
 LOOK_S = 1.0
 JOIN_S, CALM_S = 60.0, 4.0
 DRAIN_S = 1_800.0
@@ -56,8 +58,8 @@ async def flooded(
     All but `starved` meet the event that cannot be handled right before: behind the flood they would never come to it.
     """
     flood = Flood(on.kafka, watch.topic)
-    await asyncio.to_thread(flood.pour, 10)
-    await _calm(watch, handled)
+    await asyncio.to_thread(flood.pour, FIRST)
+    await calm(watch, handled, FIRST)
     tries = on.room.scaled(TRIES[variant])
     capacity_per_s = await capacity(flood, handled, tries)
     on.room.tell(f"{variant} handles {capacity_per_s:,.0f} events/s; {FACTOR} times that is poured")
@@ -87,15 +89,16 @@ class Pours(Protocol):
         ...
 
 
-async def _calm(watch: Watch, handled: Handled) -> None:
-    """Waits until the group has members that stay, and what was poured before is handled."""
+async def calm(watch: Watch, handled: Handled, events: int, members: int = 1) -> None:
+    """Waits until the group has so many members, which stay, and has handled so many events. Raises Failed."""
     until_s, same_since_s = time.monotonic() + JOIN_S, time.monotonic()
     while time.monotonic() < until_s:
         before = watch.looks[-1].members if watch.looks else None
         now = await looked(watch)
         if now.members != before:
             same_since_s = time.monotonic()
-        if now.members and time.monotonic() > same_since_s + CALM_S and await handled() >= 10:
+        whole = len(now.members) == members and time.monotonic() > same_since_s + CALM_S
+        if whole and await handled() >= events:
             return
         await asyncio.sleep(LOOK_S / 4)
     raise Failed(f"the group {watch.group} did not become whole: {watch.looks[-1:]}")

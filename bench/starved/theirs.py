@@ -1,8 +1,9 @@
 """The original's consumer, in Python: `python -m bench.starved.theirs`.
 
-Its design, kept to the letter: events are acknowledged when they are handed out, not when they are handled; up to 256
-handlers run at once on the one event loop, each with a transaction of its own; and the first of them that raises ends
-the stream, of which nobody hears: HTTP goes on answering. The client is aiokafka, which lives on the loop as well.
+Its design: events are acknowledged when they are handed out, not when they are handled; up to 256 handlers run at once
+on the one event loop, each with a transaction of its own; and the first of them that raises ends the stream, of which
+nobody hears: HTTP goes on answering. The client is aiokafka, which lives on the loop as well. The original's has a
+thread for its heartbeat, and that the loop starves it is what its authors suspected.
 """
 
 import argparse

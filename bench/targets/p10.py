@@ -1,10 +1,12 @@
 """P10: what an order costs when a million are stored."""
 
+from collections.abc import AsyncIterator
+
 import msgspec
 
-from bench.figures import Count, Figure, Round
-from bench.room import Room, workload
-from bench.saturate import Workload, measured
+from bench.figures import Figure, Round
+from bench.room import Room, in_turn, workload
+from bench.saturate import Measured, Workload, measured
 from bench.shapes import Shop
 from bench.targets.p9 import SHAPES
 
@@ -13,43 +15,45 @@ what = "orders/s at saturation with 1,000,000 stored orders, and with none, in t
 target = "at least 0.9 of the rate of the empty database"
 
 PARTS = 10
+EMPTY, STORED = "empty", "1,000,000 stored"
 
 
-async def run(room: Room) -> list[Round]:
-    """See `targets.table`. The shops are filled once, and all runs are made with them."""
+async def run(room: Room) -> AsyncIterator[Round]:
+    """See `targets.table`. The shops are filled once, and all runs are made with them.
+
+    Beside the one that is measured the other is open too, each time, with nothing to do but to look for work.
+    """
     load = workload("saturate", Workload)
     rounds = [Round([], [], [], []) for _ in range(room.runs)]
     for label, shape in SHAPES.items():
         async with shape(room, load.goods) as full:
-            counts, faults = await _fill(room, full, label)
+            filled = await _fill(room, full, label)
+            rounds[0].counts.extend(count for seen in filled for count in seen.counts)
+            rounds[0].faults.extend(fault for seen in filled for fault in seen.faults)
             for number, each in enumerate(rounds, 1):
-                room.tell(f"{name} run {number} of {room.runs}, {label}")
-                async with shape(room, load.goods) as shop:
-                    empty = await measured(room, shop, load)
-                stored = await measured(room, full, load)
-                ratio = stored.answers.accepted_per_s / max(empty.answers.accepted_per_s, 1e-9)
-                each.figures.extend(
-                    [
-                        Figure("empty", empty.answers.accepted_per_s, "/s", variant=label),
-                        Figure("1,000,000 stored", stored.answers.accepted_per_s, "/s", variant=label),
-                        Figure("ratio", ratio, "", least=0.9, variant=label),
-                    ]
-                )
-                each.counts.extend([*counts, *empty.counts, *stored.counts])
-                each.faults.extend([*faults, *empty.faults, *stored.faults])
-                each.charts.extend([*empty.charts(f"{label}, empty"), *stored.charts(f"{label}, full")])
-    return rounds
+                async with shape(room, load.goods) as empty:
+                    seen = {}
+                    for which, shop in in_turn(((EMPTY, empty), (STORED, full)), number):
+                        room.tell(f"{name} run {number} of {room.runs}, {label}: {which}")
+                        seen[which] = await measured(room, shop, load)
+                rates = {which: seen[which].answers.accepted_per_s for which in (EMPTY, STORED)}
+                each.figures.extend(Figure(which, rate, "/s", variant=label) for which, rate in rates.items())
+                ratio = rates[STORED] / max(rates[EMPTY], 1e-9)
+                each.figures.append(Figure("ratio", ratio, "", least=0.9, variant=label))
+                for which, one in seen.items():
+                    each.counts.extend(one.counts)
+                    each.faults.extend(one.faults)
+                    each.charts.extend(one.charts(f"{label}, {which}"))
+    for each in rounds:
+        yield each
 
 
-async def _fill(room: Room, shop: Shop, label: str) -> tuple[list[Count], list[str]]:
+async def _fill(room: Room, shop: Shop, label: str) -> list[Measured]:
     """Store the orders, in parts, each of which is drained and counted."""
     whole = workload("stored", Workload)
     part = msgspec.structs.replace(whole, load=msgspec.structs.replace(whole.load, orders=whole.load.orders // PARTS))
-    counts: list[Count] = []
-    faults: list[str] = []
+    filled = []
     for at in range(1, PARTS + 1):
         room.tell(f"{name} fills the shop, {label}: part {at} of {PARTS}")
-        seen = await measured(room, shop, part)
-        counts += seen.counts
-        faults += seen.faults
-    return counts, faults
+        filled.append(await measured(room, shop, part))
+    return filled

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from bench import counts, http, processes
@@ -21,9 +22,8 @@ WITHIN_S = 60.0
 ASK_AGAIN_S = 0.005
 
 
-async def run(room: Room) -> list[Round]:
+async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
-    rounds = []
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
         folder = room.folder / f"start-{room.next_shop()}"
@@ -35,8 +35,7 @@ async def run(room: Room) -> list[Round]:
             Figure("folder with data", again_s, "s", most=1.5),
         ]
         stored = [Count("orders stored after the first start", 1, first), Count("and after the second", 2, again)]
-        rounds.append(Round(figures, stored, [], []))
-    return rounds
+        yield Round(figures, stored, [], [])
 
 
 async def _first_order(folder: Path, user_id: int) -> tuple[float, int]:

@@ -1,5 +1,7 @@
 """P2: how many orders half a CPU takes."""
 
+from collections.abc import AsyncIterator
+
 from bench.bare import bare
 from bench.figures import Figure, Round
 from bench.room import Room, workload
@@ -15,10 +17,9 @@ target = "at least 3,000 orders/s, no error, p99 at most 150 ms"
 VCPU = 0.5
 
 
-async def run(room: Room) -> list[Round]:
+async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
     load = workload("saturate", Workload)
-    rounds = []
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
         async with bare(room) as on:
@@ -31,8 +32,9 @@ async def run(room: Room) -> list[Round]:
             Figure("p50", seen.answers.percentile_ms(50), "ms"),
             Figure("p99", seen.answers.percentile_ms(99), "ms", most=150),
             Figure("CPU of the api process", seen.api_us_per_order, "us/order"),
-            Figure("throttled", seen.throttled_s, "s"),
-            Figure("CPU that the host gave to others", 100 * seen.stolen, "%"),
+            Figure("throttled", seen.spent.throttled_s, "s"),
+            *seen.machine(),
         ]
-        rounds.append(Round(figures, seen.counts, seen.faults, seen.charts("0.5 vCPU")))
-    return rounds
+        yield Round(
+            figures, seen.counts, seen.faults, seen.charts("0.5 vCPU"), [f"At its limit was {seen.limit(VCPU)}."]
+        )

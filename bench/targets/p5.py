@@ -1,5 +1,7 @@
 """P5: the CPU of an order."""
 
+from collections.abc import AsyncIterator
+
 from bench import planned, saturate
 from bench.bare import bare
 from bench.figures import Figure, Round
@@ -16,10 +18,9 @@ target = "at most 400 us at P4's rate, at most 150 us at saturation"
 VCPU = 0.5
 
 
-async def run(room: Room) -> list[Round]:
+async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
     plan, full = workload("plan", planned.Workload), workload("saturate", saturate.Workload)
-    rounds = []
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
         async with spread(room, plan.goods, vcpu=VCPU) as shop:
@@ -30,13 +31,13 @@ async def run(room: Room) -> list[Round]:
                 busy = await saturate.measured_alone(on, on.shop(process), full, on.units_reserved)
         figures = [
             *_figures("at P4's rate", calm.api_us_per_order, calm.report.orders_per_s, most=400),
-            *_servers("at P4's rate", calm.sending_cpu_s, calm.report.answers.accepted),
+            *_servers("at P4's rate", calm.sending_cpu_s, calm.report.sending_s),
             *_figures("at saturation", busy.api_us_per_order, busy.answers.accepted_per_s, most=150),
-            *_servers("at saturation", busy.cpu_s, busy.answers.accepted),
+            *_servers("at saturation", busy.spent.by_name, busy.answers.span_s),
         ]
+        notes = [f"At saturation, at its limit was {busy.limit(VCPU)}."]
         faults = [*calm.faults("at P4's rate"), *busy.faults]
-        rounds.append(Round(figures, [*calm.counts, *busy.counts], faults, []))
-    return rounds
+        yield Round(figures, [*calm.counts, *busy.counts], faults, busy.charts("at saturation"), notes)
 
 
 def _figures(when: str, us_per_order: float, per_s: float, most: float) -> list[Figure]:
@@ -46,9 +47,9 @@ def _figures(when: str, us_per_order: float, per_s: float, most: float) -> list[
     ]
 
 
-def _servers(when: str, cpu_s: dict[str, float], orders: int) -> list[Figure]:
-    """What the servers behind it used meanwhile."""
+def _servers(when: str, cpu_s: dict[str, float], span_s: float) -> list[Figure]:
+    """What the servers behind it used meanwhile, their rest with it."""
     return [
-        Figure(server, cpu_s[server] * 1e6 / max(orders, 1), "us/order", variant=when)
+        Figure(server, cpu_s[server] / max(span_s, 1e-9), "cores", variant=when)
         for server in ("mariadb", "redis-1", "kafka")
     ]

@@ -1,5 +1,6 @@
 """Every target, in the order of `docs/performance.md`, and the experiments behind our choices."""
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from bench.figures import Round
@@ -9,7 +10,7 @@ from bench.pool import experiment as pool
 from bench.room import Room
 from bench.scale import experiment as scale
 from bench.starved import experiment as p7
-from bench.targets import p2, p3, p4, p5, p6, p8, p9, p10, p11
+from bench.targets import consumers, gate, p2, p3, p4, p5, p6, p8, p9, p10, p11, split
 from bench.yardstick import experiment as p1
 
 
@@ -28,8 +29,27 @@ class Target(Protocol):
     def target(self) -> str:
         """What is to be reached."""
 
-    async def run(self, room: Room) -> list[Round]:
-        """Measure it `room.runs` times, its variants in turn. Raises Failed, NoAnswerError."""
+    def run(self, room: Room) -> AsyncIterator[Round]:
+        """Measure it `room.runs` times, its variants in turn; each run as it is done. Raises Failed, NoAnswerError."""
 
 
-TARGETS: tuple[Target, ...] = (p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, guards, pool, scale, floor)
+TARGETS: tuple[Target, ...] = (
+    p1,
+    p2,
+    p3,
+    p4,
+    p5,
+    p6,
+    p7,
+    p8,
+    p9,
+    p10,
+    p11,
+    guards,
+    gate,
+    pool,
+    consumers,
+    split,
+    scale,
+    floor,
+)

@@ -22,6 +22,8 @@ from bench.yardstick.tables import ProductRow
 PREFIX = "yardstick:stock:"
 LOCK_WAIT_S, LOCK_LEASE_S = 5.0, 4.0
 """The original's."""
+LOCK_LOOK_S = 0.01
+"""The original's lock is told when it is free; this one looks, and so often that it hardly waits longer."""
 
 TAKE = """
 local left = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -98,7 +100,10 @@ class Lock:
             async with AsyncExitStack() as held:
                 for product_id in sorted(want.product_id for want in wants):
                     lock = self.redis.lock(
-                        f"yardstick:lock:{product_id}", timeout=LOCK_LEASE_S, blocking_timeout=LOCK_WAIT_S
+                        f"yardstick:lock:{product_id}",
+                        timeout=LOCK_LEASE_S,
+                        blocking_timeout=LOCK_WAIT_S,
+                        sleep=LOCK_LOOK_S,
                     )
                     await held.enter_async_context(lock)
                 short = await self._decrease(wants)

@@ -23,9 +23,9 @@ def test_a_figure_may_have_bounds_on_both_sides() -> None:
     assert [middles([each])[0].met for each in outside] == [False, False]
 
 
-def test_a_figure_without_a_bound_is_neither_met_nor_missed() -> None:
+def test_a_figure_without_a_bound_is_measured_and_neither_met_nor_missed() -> None:
     assert middles([run(5, most=None)])[0].met is None
-    assert verdict([run(5, most=None)]) == "met"
+    assert verdict([run(5, most=None)]) == "measured"
 
 
 def test_a_run_whose_counts_are_not_exact_has_failed_however_fast_it_was() -> None:

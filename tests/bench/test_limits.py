@@ -57,7 +57,7 @@ def test_where_no_limit_is_allowed_it_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "files"),
-    [(1, {"cpu.cfs_period_us": "10000", "cpu.cfs_quota_us": "2500"}), (2, {"cpu.max": "2500 10000"})],
+    [(1, {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "25000"}), (2, {"cpu.max": "25000 100000"})],
 )
 def test_a_quarter_of_a_cpu_is_a_quarter_of_each_period(tmp_path: Path, version: int, files: dict[str, str]) -> None:
     group = limits.make(Hierarchy(tmp_path, version), "api", 0.25)
@@ -81,4 +81,4 @@ def test_a_process_without_a_limit_is_in_no_group(tmp_path: Path) -> None:
     assert room.limit("relay", None) is None
     group = room.limit("api", 0.5)
     assert group
-    assert machine.limited(room) == "cgroup version 1, in periods of 10 ms"
+    assert machine.limited(room) == "cgroup version 1, in periods of 100 ms"

@@ -4,12 +4,9 @@ from pathlib import Path
 import pytest
 
 from bench import report, results
-from bench.closed import Answers
 from bench.figures import Chart, Count, Curve, Figure, Round
 from bench.machine import Machine
 from bench.results import Result
-from bench.saturate import Measured
-from bench.targets.p8 import limit
 
 MACHINE = Machine(datetime(2026, 1, 1, tzinfo=UTC), 2, "a processor", 8.0, "Linux", 0.1, "none: not allowed", "abc", {})
 
@@ -58,6 +55,7 @@ def test_the_table_has_the_median_the_range_and_the_bound() -> None:
     assert "| P2 | target | met |" in table
     assert "| p99 | 9 ms (8 - 30) (<= 10: met) |" in table
     assert "`scripts/bench P2`: what. 0 of 0 exact counts held." in table
+    assert "2026-01-01, 3 runs, commit abc: 2 cores (a processor), 8 GB" in table
 
 
 def test_variants_stand_beside_each_other_and_a_figure_that_one_lacks_is_left_out() -> None:
@@ -85,17 +83,3 @@ def test_a_target_that_could_not_be_measured_has_failed_and_one_that_was_only_tr
 )
 def test_numbers_have_three_digits_that_count(value: float, shown: str) -> None:
     assert report.number(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("cpu_s", "idle", "named"),
-    [
-        ({"api-1": 0.25, "api-2": 0.24, "mariadb": 1.0}, 0.0, "the CPU that the api processes may have"),
-        ({"api-1": 0.1, "api-2": 0.1, "mariadb": 1.0}, 0.01, "the CPU of the machine, most of it used by mariadb"),
-        ({"api-1": 0.1, "api-2": 0.1, "mariadb": 0.2}, 0.5, "no CPU: orders waited for each other or for the disk"),
-    ],
-)
-def test_what_ends_the_scaling_is_named(cpu_s: dict[str, float], idle: float, named: str) -> None:
-    answers = Answers(1, 1, {201: 1}, 0, 1.0, 1.0, [], [])
-    seen = Measured(answers, cpu_s, idle, 0.0, 0.0, 0.0, [], 0.0)
-    assert limit(seen, 2, limited=True) == named

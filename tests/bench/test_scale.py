@@ -23,7 +23,7 @@ IDLE = dict.fromkeys((*experiment.ROLES, *experiment.SERVERS, PG, REST), 0.01)
 
 def planned_run(*, paid: int, cpu_s: float, took_s: float = 40.0, exact: bool = True) -> planned.Measured:
     processes = (*(f"{role}-1" for role in experiment.ROLES), *experiment.SERVERS, "emulator", "redis-2", "sentinel-1")
-    told = Told(accepted=1_000, out_of_stock=0, captured=paid, checking=0, errors={})
+    told = Told(accepted=1_000, out_of_stock=0, captured=paid, checking=0, errors={}, retried=0)
     shown = Report(AT, AT, told, 100.0, {}, [], [], 0.0, 1.0, [], None)
     before = Report(AT, AT, told, 100.0, {}, [], [], 0.0, 1.0, [], None if exact else "the counts do not add up")
     return planned.Measured(before, shown, dict.fromkeys(processes, cpu_s), took_s, {}, 0.0, 0, 0)
@@ -32,7 +32,8 @@ def planned_run(*, paid: int, cpu_s: float, took_s: float = 40.0, exact: bool = 
 def queue(answer_s: float, lists: float, accepted: int, span_s: float) -> Queue:
     answers = Answers(accepted, accepted, {201: accepted}, 0, span_s, 1.0, [], [])
     counts = [Count("orders stored", accepted, accepted)]
-    return Queue(saturate.Measured(answers, {}, 0.0, 0.0, 0.0, 0.0, counts, 1.0), answer_s, lists)
+    nothing = saturate.Spent({}, 1.0, 1.0, 0.0, 0.0)
+    return Queue(saturate.Measured(answers, None, nothing, 0.0, counts, nothing, 1.0), answer_s, lists)
 
 
 def seen(*, exact: bool = True) -> Seen:
@@ -68,6 +69,8 @@ def test_the_model_has_the_settings_that_a_shop_has() -> None:
 def test_both_plans_are_the_same_but_for_who_pays() -> None:
     nobody, everybody = (workload(f"plan-{who}-pays", planned.Workload) for who in ("nobody", "everybody"))
     for first, second in ((nobody.plan, everybody.plan), (nobody.warm_up, everybody.warm_up)):
+        assert first
+        assert second
         assert (first.pay_share, second.pay_share) == (0, 1)
         assert (first.buyers, first.ramp_up_s, first.lines_max) == (second.buyers, second.ramp_up_s, second.lines_max)
 

@@ -1,9 +1,15 @@
 from datetime import UTC, datetime
+from pathlib import Path
 
-from bench import planned, saturate
+import pytest
+
+from bench import planned, results, saturate
+from bench.__main__ import BAD_USAGE, main
 from bench.counts import as_count
 from bench.http import metric
-from bench.room import WORKLOADS, workload
+from bench.machine import Machine
+from bench.results import Result
+from bench.room import WORKLOADS, in_turn, workload
 from bench.targets.table import TARGETS
 from quickcommerce.bench.checks import Check
 from quickcommerce.bench.stats import Second, over_time
@@ -46,4 +52,20 @@ def test_what_is_used_behind_the_last_answer_is_not_counted_to_the_orders() -> N
     looks = [(datetime(2026, 1, 31, 0, 0, second, tzinfo=UTC), {"api-1": float(second)}) for second in range(60)]
     begin, end = (datetime(2026, 1, 31, 0, 0, *at, tzinfo=UTC) for at in ((5, 500_000), (21, 100_000)))
     assert planned._between(looks, begin, end) == {"api-1": 17.0}
-    assert planned._between(looks[10:15], begin, end) == {"api-1": 4.0}
+    with pytest.raises(ValueError, match="empty"):
+        planned._between(looks[:15], begin, end)
+
+
+def test_variants_are_measured_the_other_way_round_in_every_second_run() -> None:
+    assert [in_turn(("theirs", "ours"), number) for number in (1, 2, 3)] == [
+        ["theirs", "ours"], ["ours", "theirs"], ["theirs", "ours"],
+    ]  # fmt: skip
+
+
+def test_a_load_that_is_tried_out_takes_the_place_of_no_real_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(datetime(2026, 1, 1, tzinfo=UTC), 2, "a processor", 8.0, "Linux", 0.1, "none", "abc", {})
+    results.keep(tmp_path, Result("P2", "what", "target", "scripts/bench P2", machine, 1.0, []))
+    assert main(["P2", "--scale", "0.1", "--out", str(tmp_path)]) == BAD_USAGE
+    assert "has real figures of P2" in capsys.readouterr().out

@@ -64,6 +64,12 @@ class HistoryPage(msgspec.Struct):
     next_cursor: str | None = None
 
 
+class DeadLetters(msgspec.Struct):
+    """One page of what could not be handled."""
+
+    items: list[msgspec.Raw]
+
+
 class Problem(msgspec.Struct):
     """A refusal."""
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from quickcommerce.bench.answers import HistoryPage, ProductPage, problem
+from quickcommerce.bench.answers import DeadLetters, HistoryPage, ProductPage, problem
 from quickcommerce.bench.checks import Counts
 from quickcommerce.bench.plan import UsageError
 from quickcommerce.bench.wire import NoAnswerError, Wire
@@ -52,6 +52,10 @@ class Reads:
     async def placed(self, query: Mapping[str, str]) -> HistoryPage:
         """The newest order in the history that waits for its payment, and how many such there are (`total`)."""
         return await self._get("/v1/history/orders", {"status": "PLACED", "limit": "1", **query}, HistoryPage)
+
+    async def dead_letters(self) -> int:
+        """How many events could not be handled; a page of them at most."""
+        return len((await self._get("/v1/ops/dead-letters", _page(""), DeadLetters)).items)
 
     async def _get(self, path: str, query: Mapping[str, str], shape: type[T]) -> T:
         target = f"{path}?{urlencode(query)}" if query else path

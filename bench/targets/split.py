@@ -1,0 +1,50 @@
+"""Two processes of each role: everything is exact, and no group moves."""
+
+from collections.abc import AsyncIterator
+
+from bench import counts, opened
+from bench.figures import Count, Figure, Round
+from bench.planned import Measured, Workload, measured
+from bench.room import Room, workload
+from bench.shapes import OTHERS, spread
+
+name = "split"
+what = (
+    "open loop, 625 orders/s for 16 s from 10,000 different buyers, a fifth pays meanwhile, on two processes of each"
+    " role, MariaDB, Redis, Kafka and Elasticsearch"
+)
+target = "every count exact, the history complete, no dead letter, 0 rebalances"
+
+EACH = 2
+PARTS = ("api", *OTHERS, "emulator", "mariadb", "redis", "kafka", "elasticsearch")
+
+
+async def run(room: Room) -> AsyncIterator[Round]:
+    """See `targets.table`."""
+    load = workload("plan-split", Workload)
+    for number in range(1, room.runs + 1):
+        room.tell(f"{name} run {number} of {room.runs}")
+        async with spread(room, load.goods, api=EACH, others=EACH) as shop:
+            seen = await measured(room, shop, load)
+            letters = [Count("dead letters", 0, await counts.dead_letters(url)) for url in shop.urls[:1]]
+        yield Round(_figures(seen), [*seen.counts, *letters], seen.faults("split"), opened.charts(seen.report, "split"))
+
+
+def _figures(seen: Measured) -> list[Figure]:
+    report = seen.report
+    order = report.latencies["order"]
+    figures = [
+        Figure("orders", report.orders_per_s, "/s"),
+        Figure("p50", order.p50_ms, "ms"),
+        Figure("p99", order.p99_ms, "ms"),
+        Figure("paid", report.answers.captured + report.answers.checking),
+        Figure("asked again", report.answers.retried, "times"),
+        Figure("rebalances", seen.rebalances, most=0),
+        Figure("evictions", seen.evictions, most=0),
+        Figure("CPU of the buyers", report.client_cpu_s, "s"),
+    ]
+    figures += [] if report.drain_s is None else [Figure("the last event taken after", report.drain_s, "s")]
+    for part in PARTS:
+        used_s = sum(seconds for process, seconds in seen.cpu_s.items() if process.startswith(part))
+        figures.append(Figure(f"CPU of {part}", used_s, "s"))
+    return figures

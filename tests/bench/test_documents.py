@@ -1,0 +1,49 @@
+"""What the documents tell is what was measured: nobody writes a figure by hand."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from bench import documents, plots, results
+from bench.documents import DOCUMENTS, KEPT, filled
+from bench.figures import Chart, Curve, Figure, Round
+from bench.machine import Machine
+from bench.results import Result
+from bench.targets.table import TARGETS
+
+MACHINE = Machine(datetime(2026, 1, 1, tzinfo=UTC), 2, "a processor", 8.0, "Linux", 0.1, "none", "abc", {})
+RESULT = Result(
+    "P2", "what", "target", "scripts/bench P2", MACHINE, 1.0,
+    [Round([Figure("orders", 7, "/s", least=5), Figure("p50", 3, "ms")], [], [],
+           [Chart("p99 by time", "s", "ms", [Curve("a", [0.0], [1.0])])])],
+)  # fmt: skip
+
+
+def test_figures_stand_between_their_marks_and_take_the_place_of_the_last() -> None:
+    text = "Before.\n<!-- measured P2 -->\nold\n<!-- /measured -->\nBehind.\n"
+    told = filled(text, [RESULT], DOCUMENTS[1])
+    assert told.startswith("Before.\n<!-- measured P2 -->\n`scripts/bench P2`: what.")
+    assert "| orders | 7 /s (>= 5: met) |" in told
+    assert '<img src="bench/p2-p99-by-time.svg"' in told
+    assert told.endswith("<!-- /measured -->\nBehind.\n")
+    assert filled(told, [RESULT], DOCUMENTS[1]) == told
+    assert filled(told, [], DOCUMENTS[1]) == text.replace("old\n", "")
+
+
+def test_the_summary_has_the_figures_that_have_a_bound() -> None:
+    told = filled("<!-- measured summary -->\n<!-- /measured -->", [RESULT], DOCUMENTS[0])
+    assert told.splitlines()[3:-1] == ["| P2 orders | 7 /s | >= 5 | met |"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_the_documents_tell_the_results_that_are_kept(path: object) -> None:
+    assert path in DOCUMENTS
+    text = path.read_text("utf-8")
+    assert documents.SUMMARY in text or {target.name for target in TARGETS} & set(documents._MARKED.findall(text)[0])
+    assert filled(text, results.read(KEPT), path) == text, "run scripts/bench ... --out docs/bench, or undo the edit"
+
+
+def test_each_chart_that_they_show_is_there() -> None:
+    for result in results.read(KEPT):
+        for file in plots.files(result).values():
+            assert (KEPT / f"{file}.svg").exists()
