@@ -14,10 +14,11 @@ from bench.figures import Count
 from bench.opened import Plan, Report
 from bench.room import Room
 from bench.shapes import Goods, Shop
+from bench.spent import ANSWERING, Spent
 
 LOOK_EVERY_S = 0.25
-_Look = tuple[datetime, dict[str, float]]
-"""When, and the CPU seconds that each process had used by then."""
+_Look = tuple[datetime, Spent]
+"""When, and what was spent by then."""
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,24 +33,22 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Measured:
     """What came of it; `before` is the warm-up, where there was one, which is counted too.
 
-    `cpu_s` are CPU seconds by process, from before the first order to after the last document: `took_s` seconds.
-    `sending_cpu_s` are those until the last answer, without the looks at the counts that follow.
+    `spent` is CPU from before the first order to after the last document: `took_s` seconds. `sending` is that until the
+    last answer, without the looks at the counts that follow.
     """
 
     before: Report | None
     report: Report
-    cpu_s: dict[str, float]
+    spent: Spent
     took_s: float
-    sending_cpu_s: dict[str, float]
-    throttled_s: float
+    sending: Spent
     rebalances: int
     evictions: int
 
     @property
     def api_us_per_order(self) -> float:
         """CPU microseconds of the processes that answer, per accepted order; its share of payments is in it."""
-        used_s = sum(seconds for name, seconds in self.sending_cpu_s.items() if name.startswith(("api-", "shop")))
-        return used_s * 1e6 / max(self.report.answers.accepted, 1)
+        return self.sending.of(*ANSWERING) * 1e6 / max(self.report.answers.accepted, 1)
 
     @property
     def counts(self) -> list[Count]:
@@ -70,7 +69,7 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
     before, plan = None, _scaled(room, workload.plan)
     if workload.warm_up:
         before = await opened.run(shop.urls, shop.pg_url, _scaled(room, workload.warm_up), room.folder)
-    cpu_s, throttled_s, start_s = shop.cpu(), shop.throttled_s(), time.monotonic()
+    start, start_s = Spent.so_far(shop), time.monotonic()
     moved, put_out = await shop.rebalances()
     looks: list[_Look] = []
     looking = asyncio.create_task(_look(shop, looks))
@@ -78,15 +77,14 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
         report = await opened.run(shop.urls, shop.pg_url, plan, room.folder)
     finally:
         looking.cancel()
-    looks.append((datetime.now(UTC), shop.cpu()))
+    looks.append((datetime.now(UTC), Spent.so_far(shop)))
     moved_after, put_out_after = await shop.rebalances()
     return Measured(
         before,
         report,
-        {name: seconds - cpu_s[name] for name, seconds in shop.cpu().items()},
+        Spent.so_far(shop).since(start),
         time.monotonic() - start_s,
         _between(looks, report.sent_from, report.answered_by),
-        shop.throttled_s() - throttled_s,
         moved_after - moved,
         put_out_after - put_out,
     )
@@ -95,15 +93,15 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
 async def _look(shop: Shop, looks: list[_Look]) -> None:
     """Note what every process has used, again and again."""
     while True:
-        looks.append((datetime.now(UTC), shop.cpu()))
+        looks.append((datetime.now(UTC), Spent.so_far(shop)))
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-def _between(looks: Sequence[_Look], begin: datetime, end: datetime) -> dict[str, float]:
-    """What was used from the last look before the begin to the first after the end. Raises ValueError without those."""
+def _between(looks: Sequence[_Look], begin: datetime, end: datetime) -> Spent:
+    """What was spent from the last look before the begin to the first after the end. Raises ValueError without them."""
     first = max((look for look in looks if look[0] <= begin), key=itemgetter(0))
     last = min((look for look in looks if look[0] >= end), key=itemgetter(0))
-    return {name: seconds - first[1][name] for name, seconds in last[1].items()}
+    return last[1].since(first[1])
 
 
 def _scaled(room: Room, plan: Plan) -> Plan:

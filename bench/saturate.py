@@ -7,16 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from bench import closed, counts, processes
+from bench import closed, counts
 from bench.bare import Bare
 from bench.closed import Answers, Load
 from bench.figures import Chart, Count, Curve, Figure
 from bench.opened import latency_curve
 from bench.room import Room
 from bench.shapes import Goods, Shop
-
-FULL = 0.95
-"""The share of what it may have from which on something is at its limit."""
+from bench.spent import ANSWERING, Spent
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,48 +24,6 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load: Load
     drain_s: float
     warm_up: Load | None = None
-
-
-@dataclass(frozen=True)
-class Spent:
-    """CPU seconds: of each process and server of a shop by name, of the machine in all, those of it in which nothing
-    ran, and those that the host of a virtual one gave to others; `throttled_s` see `Shop`.
-    """
-
-    by_name: dict[str, float]
-    all_s: float
-    idle_s: float
-    stolen_s: float
-    throttled_s: float
-
-    @staticmethod
-    def so_far(shop: Shop) -> "Spent":
-        """What is spent up to now."""
-        return Spent(shop.cpu(), *processes.machine_cpu_s(), shop.throttled_s())
-
-    def since(self, before: "Spent") -> "Spent":
-        """What was spent in between."""
-        return Spent(
-            {name: seconds - before.by_name[name] for name, seconds in self.by_name.items()},
-            self.all_s - before.all_s,
-            self.idle_s - before.idle_s,
-            self.stolen_s - before.stolen_s,
-            self.throttled_s - before.throttled_s,
-        )
-
-    def of(self, *names: str) -> float:
-        """What processes spent whose names begin so."""
-        return sum(seconds for name, seconds in self.by_name.items() if name.startswith(names))
-
-    @property
-    def idle(self) -> float:
-        """The share of the machine that nobody used."""
-        return self.idle_s / self.all_s
-
-    @property
-    def others_s(self) -> float:
-        """What belongs to none of the shop: wrk, the bench, and whatever else ran on the machine."""
-        return self.all_s - self.idle_s - self.stolen_s - sum(self.by_name.values())
 
 
 @dataclass(frozen=True)
@@ -102,7 +58,7 @@ class Measured:
 
     def us_per_order(self, spent: Spent) -> float:
         """Those of any time."""
-        return spent.of("api-", "shop", "yardstick") * 1e6 / max(self.answers.accepted, 1)
+        return spent.of(*ANSWERING) * 1e6 / max(self.answers.accepted, 1)
 
     def cores(self, *names: str) -> float:
         """CPUs that processes whose names begin so had on average while orders were sent."""
@@ -110,25 +66,11 @@ class Measured:
 
     def machine(self) -> list[Figure]:
         """Who used the machine meanwhile, beside those that answer."""
-        span_s = max(self.answers.span_s, 1e-9)
-        return [
-            Figure("CPU of MariaDB", self.cores("mariadb"), "cores"),
-            Figure("CPU of the other servers", self.cores("redis", "sentinel", "kafka", "elasticsearch"), "cores"),
-            Figure("CPU of wrk and all else", self.spent.others_s / span_s, "cores"),
-            Figure("machine idle", 100 * self.spent.idle, "%"),
-            Figure("CPU that the host gave to others", 100 * self.spent.stolen_s / self.spent.all_s, "%"),
-        ]
+        return self.spent.figures(self.answers.span_s)
 
     def limit(self, vcpu: float) -> str:
         """What kept the rate from being higher, where those that answer may have so many CPUs."""
-        if self.cores("api-", "shop", "yardstick") >= FULL * vcpu:
-            return "the CPU that the processes may have which answer"
-        if self.spent.stolen_s > (1 - FULL) * self.spent.all_s:
-            return "the machine's host, which gave CPU to others"
-        if self.spent.idle <= 1 - FULL:
-            greediest = max(self.spent.by_name, key=lambda name: self.spent.by_name[name])
-            return f"the CPU of the machine, most of it used by {greediest}"
-        return "no CPU: orders waited for each other or for the disk"
+        return self.spent.limit(vcpu * self.answers.span_s, *ANSWERING)
 
     def charts(self, label: str) -> list[Chart]:
         """The rate over time, and the latency curve."""

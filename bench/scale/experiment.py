@@ -141,7 +141,7 @@ def by_part(cpu: Mapping[str, float]) -> dict[str, float]:
 
 def _used(seen: planned.Measured) -> Used:
     answers = seen.report.answers
-    return Used(by_part(seen.cpu_s), seen.took_s, answers.accepted, answers.captured + answers.checking)
+    return Used(by_part(seen.spent.by_name), seen.took_s, answers.accepted, answers.captured + answers.checking)
 
 
 def round_of(seen: Seen, seed: int) -> Round:

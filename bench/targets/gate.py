@@ -59,7 +59,7 @@ def _committed(page: str) -> float:
 
 def _figures(seen: Measured, label: str, committed: float, lists: float) -> list[Figure]:
     order = seen.report.latencies["order"]
-    cpu_s = seen.sending_cpu_s
+    cpu_s = seen.sending.by_name
     figures = [
         Figure("told that it is sold out", seen.report.answers.out_of_stock, variant=label),
         Figure("answers", seen.report.orders_per_s, "/s", variant=label),

@@ -7,7 +7,8 @@ from bench.figures import Chart, Count, Figure, Round
 from bench.opened import Plan
 from bench.planned import Measured, Workload, measured
 from bench.room import Room, in_turn, workload
-from bench.shapes import spread
+from bench.shapes import OTHERS, spread
+from bench.spent import ANSWERING
 
 name = "P4"
 what = (
@@ -21,6 +22,7 @@ target = (
 
 SIZES = (0.5, 1.0, 2.0)
 DECIDES = 0.5
+PARTS = ("api", *OTHERS, "emulator", "mariadb", "redis", "kafka", "elasticsearch")
 ORIGINAL = {
     0.5: "168 of 10,000 answered; 25-57 ms of CPU for an order",
     1.0: "57 % answered, p50 29 s; 27 ms of CPU for an order",
@@ -38,15 +40,18 @@ async def run(room: Room) -> AsyncIterator[Round]:
         counts: list[Count] = []
         faults: list[str] = []
         charts: list[Chart] = []
+        limits: dict[float, str] = {}
         for vcpu in in_turn(SIZES, number):
             room.tell(f"{name} run {number} of {room.runs} at {vcpu:g} vCPU")
             async with spread(room, load.goods, vcpu=vcpu) as shop:
                 seen = await measured(room, shop, load)
             figures += _figures(seen, load.plan, vcpu)
             counts += seen.counts
+            limits[vcpu] = seen.sending.limit(min(vcpu, 1.0) * seen.report.sending_s, *ANSWERING)
             faults += seen.faults(f"{vcpu:g} vCPU")
             charts += opened.charts(seen.report, f"{vcpu:g} vCPU")
-        notes = [f"The original at {vcpu:g} vCPU: {told}." for vcpu, told in ORIGINAL.items()]
+        notes = [f"{vcpu:g} vCPU: at its limit was {limit}." for vcpu, limit in limits.items()]
+        notes += [f"The original at {vcpu:g} vCPU: {told}." for vcpu, told in ORIGINAL.items()]
         yield Round(figures, counts, faults, charts, notes)
 
 
@@ -71,7 +76,9 @@ def _figures(seen: Measured, plan: Plan, vcpu: float) -> list[Figure]:
         figure("drained after", plan.drain_s if seen.report.drain_s is None else seen.report.drain_s, "s", most=60),
         figure("CPU of the api process", seen.api_us_per_order, "us/order"),
         figure("CPU of the buyers", seen.report.client_cpu_s, "s"),
-        figure("throttled", seen.throttled_s, "s"),
+        figure("throttled", seen.sending.throttled_s, "s"),
         figure("rebalances", seen.rebalances),
         figure("evictions", seen.evictions),
+        *(figure(each.name, each.value, each.unit) for each in seen.sending.figures(seen.report.sending_s)),
+        *(figure(f"CPU of {part}", seen.sending.of(part), "s") for part in PARTS),
     ]

@@ -31,7 +31,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
                 busy = await saturate.measured_alone(on, on.shop(process), full, on.units_reserved)
         figures = [
             *_figures("at P4's rate", calm.api_us_per_order, calm.report.orders_per_s, most=400),
-            *_servers("at P4's rate", calm.sending_cpu_s, calm.report.sending_s),
+            *_servers("at P4's rate", calm.sending.by_name, calm.report.sending_s),
             *_figures("at saturation", busy.api_us_per_order, busy.answers.accepted_per_s, most=150),
             *_servers("at saturation", busy.spent.by_name, busy.answers.span_s),
         ]

@@ -6,7 +6,8 @@ from bench import counts, opened
 from bench.figures import Count, Figure, Round
 from bench.planned import Measured, Workload, measured
 from bench.room import Room, workload
-from bench.shapes import OTHERS, spread
+from bench.shapes import spread
+from bench.targets.p4 import PARTS
 
 name = "split"
 what = (
@@ -16,7 +17,6 @@ what = (
 target = "every count exact, the history complete, no dead letter, 0 rebalances"
 
 EACH = 2
-PARTS = ("api", *OTHERS, "emulator", "mariadb", "redis", "kafka", "elasticsearch")
 
 
 async def run(room: Room) -> AsyncIterator[Round]:
@@ -44,7 +44,5 @@ def _figures(seen: Measured) -> list[Figure]:
         Figure("CPU of the buyers", report.client_cpu_s, "s"),
     ]
     figures += [] if report.drain_s is None else [Figure("the last event taken after", report.drain_s, "s")]
-    for part in PARTS:
-        used_s = sum(seconds for process, seconds in seen.cpu_s.items() if process.startswith(part))
-        figures.append(Figure(f"CPU of {part}", used_s, "s"))
-    return figures
+    figures += [Figure(f"CPU of {part}", seen.spent.of(part), "s") for part in PARTS]
+    return figures + seen.sending.figures(report.sending_s)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bench.closed import Answers
-from bench.saturate import Measured, Spent
+from bench.saturate import Measured
+from bench.spent import Spent
 
 ANSWERS = Answers(1_000, 1_000, {201: 1_000}, 0, 1.0, 1.0, [], [])
 
@@ -22,14 +23,17 @@ def spent(by_name: dict[str, float], *, idle_s: float = 0.0, stolen_s: float = 0
 @pytest.mark.parametrize(
     ("of", "named"),
     [
-        (spent({"api-1": 0.25, "api-2": 0.24, "mariadb": 1.0}), "the CPU that the processes may have which answer"),
+        (spent({"api-1": 0.25, "api-2": 0.24, "mariadb": 1.0}), "the CPU that these processes may have"),
         (spent({"api-1": 0.2, "mariadb": 1.0}, stolen_s=0.2), "the machine's host, which gave CPU to others"),
         (spent({"api-1": 0.2, "mariadb": 1.0}, idle_s=0.02), "the CPU of the machine, most of it used by mariadb"),
-        (spent({"api-1": 0.2, "mariadb": 0.2}, idle_s=1.0), "no CPU: orders waited for each other or for the disk"),
+        (
+            spent({"api-1": 0.2, "mariadb": 0.2}, idle_s=1.0),
+            "no CPU: they waited for each other, for an answer or for the disk",
+        ),
     ],
 )
 def test_what_kept_the_rate_from_being_higher_is_named(of: Spent, named: str) -> None:
-    assert measured(of).limit(0.5) == named
+    assert measured(of).limit(0.5).startswith(named)
 
 
 def test_what_none_of_the_shop_used_is_neither_idle_nor_stolen() -> None:
@@ -37,7 +41,7 @@ def test_what_none_of_the_shop_used_is_neither_idle_nor_stolen() -> None:
     assert {each.name: round(each.value, 3) for each in seen.machine()} == {
         "CPU of MariaDB": 0.25,
         "CPU of the other servers": 0.1,
-        "CPU of wrk and all else": 0.4,
+        "CPU of the load and all else": 0.4,
         "machine idle": 25.0,
         "CPU that the host gave to others": 12.5,
     }

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bench.room import workload
 from bench.scale import experiment
 from bench.scale.experiment import PG, REST, Queue, Seen
 from bench.scale.model import Lists
+from bench.spent import Spent
 from bench.targets.table import TARGETS
 from quickcommerce import settings
 
@@ -26,13 +28,17 @@ def planned_run(*, paid: int, cpu_s: float, took_s: float = 40.0, exact: bool = 
     told = Told(accepted=1_000, out_of_stock=0, captured=paid, checking=0, errors={}, retried=0)
     shown = Report(AT, AT, told, 100.0, {}, [], [], 0.0, 1.0, [], None)
     before = Report(AT, AT, told, 100.0, {}, [], [], 0.0, 1.0, [], None if exact else "the counts do not add up")
-    return planned.Measured(before, shown, dict.fromkeys(processes, cpu_s), took_s, {}, 0.0, 0, 0)
+    return planned.Measured(before, shown, spent(processes, cpu_s), took_s, spent(processes, cpu_s), 0, 0)
+
+
+def spent(processes: Iterable[str], cpu_s: float) -> Spent:
+    return Spent(dict.fromkeys(processes, cpu_s), 100.0, 50.0, 0.0, 0.0)
 
 
 def queue(answer_s: float, lists: float, accepted: int, span_s: float) -> Queue:
     answers = Answers(accepted, accepted, {201: accepted}, 0, span_s, 1.0, [], [])
     counts = [Count("orders stored", accepted, accepted)]
-    nothing = saturate.Spent({}, 1.0, 1.0, 0.0, 0.0)
+    nothing = Spent({}, 1.0, 1.0, 0.0, 0.0)
     return Queue(saturate.Measured(answers, None, nothing, 0.0, counts, nothing, 1.0), answer_s, lists)
 
 

@@ -10,6 +10,7 @@ from bench.http import metric
 from bench.machine import Machine
 from bench.results import Result
 from bench.room import WORKLOADS, in_turn, workload
+from bench.spent import Spent
 from bench.targets.table import TARGETS
 from quickcommerce.bench.checks import Check
 from quickcommerce.bench.stats import Second, over_time
@@ -49,9 +50,12 @@ def test_requests_belong_to_the_second_of_their_start_and_answers_to_that_of_the
 
 
 def test_what_is_used_behind_the_last_answer_is_not_counted_to_the_orders() -> None:
-    looks = [(datetime(2026, 1, 31, 0, 0, second, tzinfo=UTC), {"api-1": float(second)}) for second in range(60)]
+    looks = [
+        (datetime(2026, 1, 31, 0, 0, second, tzinfo=UTC), Spent({"api-1": float(second)}, 2.0 * second, 0.0, 0.0, 0.0))
+        for second in range(60)
+    ]
     begin, end = (datetime(2026, 1, 31, 0, 0, *at, tzinfo=UTC) for at in ((5, 500_000), (21, 100_000)))
-    assert planned._between(looks, begin, end) == {"api-1": 17.0}
+    assert planned._between(looks, begin, end).by_name == {"api-1": 17.0}
     with pytest.raises(ValueError, match="empty"):
         planned._between(looks[:15], begin, end)
 
