@@ -78,6 +78,7 @@ class App:
         await self.opening.stop()
         await self.flows.placing.drain()
         await self.flows.issuing.drain()
+        await self.flows.payments.finding.drain()
         await self.flows.payments.opening.drain()
         await self.flows.payments.beginning.drain()
         await self.flows.hearing.drain()
@@ -90,6 +91,7 @@ class App:
         # What the due loops began in their last step: it is cut off, and found again by its lease.
         await asyncio.gather(self.flows.captures.drain(0), self.flows.refunding.drain(0))
         await self.flows.captures.settling.drain()
+        await self.flows.payments.looking.drain()
         if self.parts.wire:
             await self.parts.wire.close()
         await self.flows.toss.close()

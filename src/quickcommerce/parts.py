@@ -36,6 +36,7 @@ from quickcommerce.payment.breaker import Sparing
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
 from quickcommerce.payment.mending import Mending
+from quickcommerce.payment.looks import Looks
 from quickcommerce.payment.opening import Openings
 from quickcommerce.payment.outcomes import Outcomes
 from quickcommerce.payment.reconcile import Reconciling
@@ -306,13 +307,15 @@ def _payments(
     runners = _runners(settings, store)
     settling = _grouped("outcomes", outcomes.settle, runners)
     captures = Captures(attempts, settling, pg, clock, settings.unknown_hold_s)
-    openings = Openings(store, clock, ids)
+    openings, looks = Openings(store, clock, ids), Looks(store)
     return Payments(
         db=store,
         orders=book,
         notes=notes,
         openings=openings,
         opening=_grouped("openings", openings.open, runners),
+        finding=_grouped("payments of orders", looks.of_orders, runners),
+        looking=_grouped("payments", looks.whole, runners),
         beginning=_grouped("confirms", captures.begin, runners),
         captures=captures,
         clock=clock,

@@ -110,7 +110,7 @@ async def asked(db: Database, *keys: tuple[int, str, str]) -> None:
     await db.run(lambda tx: store.insert(tx, [made]))
     for number, key, secret in keys:
         attempt = Attempt(PAYMENT, number, key, f"i-{number}", None, None, None, 1_000, None)
-        await db.run(lambda tx, attempt=attempt: store.start(tx, attempt))  # type: ignore[misc]
+        await db.run(lambda tx, attempt=attempt: store.start(tx, [attempt]))  # type: ignore[misc]
         if secret:
             end = (PAYMENT, number, Ended.CAPTURED, None, None, 1_100, secret)
             await db.run(lambda tx, end=end: store.end(tx, *end))  # type: ignore[misc]

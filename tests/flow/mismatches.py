@@ -49,7 +49,7 @@ async def captured_not_recorded(w: World) -> str:
 
     async def declined(tx: Any) -> None:
         tried = Attempt(payment_id, 1, key, w.app.flows.ids.token(), None, "NOT_AVAILABLE_BANK", None, now, now)
-        await start(tx, tried)
+        await start(tx, [tried])
         await tx.run("UPDATE payment_attempt SET outcome = 'declined' WHERE payment_id = ?", (payment_id,))
         sql = "UPDATE payment SET status = 'DECLINED', attempt = 1, declines = 1, payment_key = ? WHERE payment_id = ?"
         await tx.run(sql, (key, payment_id))

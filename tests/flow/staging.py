@@ -13,13 +13,14 @@ import pytest
 
 from flow.probe import Watched
 from quickcommerce.kit.db import Params, Row, T, Tx
+from quickcommerce.kit.ids import PaymentId
 from quickcommerce.kit.sqlite import Sqlite
 from quickcommerce.order import store as order_store
 from quickcommerce.order.store import Row as Order
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment.model import Asked, Cancelled, Found, Reading, Reply
 from quickcommerce.payment.refund_model import Cancel, CancelReply
-from quickcommerce.payment.store import Payment
+from quickcommerce.payment.store import Payment, Whole
 from quickcommerce.stock.flow import Stock
 from unsteady import Unsteady, steady
 from world import World
@@ -114,7 +115,10 @@ def stale_payment(reading: Payment) -> Iterator[None]:
     async def get(*_: object, **__: object) -> Payment:
         return reading
 
-    with patch.object(payment_store, "get", get):
+    async def whole(tx: Tx, *_: object, **__: object) -> dict[PaymentId, Whole]:
+        return {reading.payment_id: (reading, await payment_store.attempts(tx, reading.payment_id))}
+
+    with patch.object(payment_store, "get", get), patch.object(payment_store, "whole", whole):
         yield
 
 

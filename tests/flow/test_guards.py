@@ -103,10 +103,9 @@ async def test_amount_check(tmp_path: Path) -> None:
 async def test_control_amount_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded = Attempts._confirming
 
-    async def believing(self: Attempts, tx: Tx, request: Confirming) -> Any:
-        payment = await payment_store.get(tx, request.payment_id)
-        assert payment
-        return await guarded(self, tx, msgspec.structs.replace(request, amount=payment.amount))
+    def believing(self: Attempts, request: Confirming, known: Any, steps: Any) -> Any:
+        payment, _ = known[request.payment_id]
+        return guarded(self, msgspec.structs.replace(request, amount=payment.amount), known, steps)
 
     monkeypatch.setattr(Attempts, "_confirming", believing)
     with pytest.raises(AssertionError, match="a sum that nobody asked the buyer for"):

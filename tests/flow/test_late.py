@@ -36,10 +36,18 @@ async def found(w: World, order_id: str, status: str, payment: str) -> None:
     await w.faults(get=[])
     await w.until_status(order_id, status, within_s=95)
 
-    async def settled() -> bool:
-        return bool((await payment_of(w, {"order_id": order_id, "user_id": 7}))["status"] == payment)
+    async def told() -> str:
+        return str((await payment_of(w, {"order_id": order_id, "user_id": 7}))["status"])
 
-    await w.until(f"the payment is {payment}", settled, within_s=95)
+    async def known() -> bool:
+        return await told() not in ("CAPTURING", "UNKNOWN")
+
+    async def settled() -> bool:
+        return await told() == payment
+
+    # The outcome first, by whoever reads it next; what follows from it then takes moments.
+    await w.until("the outcome is known", known, within_s=95)
+    await w.until(f"the payment is {payment}", settled, within_s=30)
     await w.at_rest()
     await check(w)
 

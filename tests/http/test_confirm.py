@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from quickcommerce.kit.auth import Role
+from quickcommerce.kit.problem import Unavailable
 from quickcommerce.order import timeline_store
 from quickcommerce.payment import flow
 from world import World
@@ -37,6 +38,28 @@ async def confirm(
 ) -> httpx2.Response:
     body = {"payment_key": key, "amount": payment["amount"] if amount is None else amount}
     return await w.http.post(f"/v1/payments/{payment['payment_id']}/confirm", json=body, headers=auth(w, who))
+
+
+async def test_whoever_cannot_be_told_what_came_of_a_capture_is_told_that_it_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told to come again, a buyer takes another card, and the money of the first one is gone all the same."""
+
+    async def busy(_: object) -> list[Any]:
+        raise Unavailable("no connection is free")
+
+    async with shop(tmp_path) as w:
+        payment = await opened(w)
+        key = await w.authenticate(payment)
+        with monkeypatch.context() as busily:
+            busily.setattr(w.app.flows.payments.looking, "_handle", busy)
+            answer = await confirm(w, payment, key)
+        assert answer.status_code == 202, answer.text
+        assert answer.headers["Retry-After"]
+        assert answer.json()["status"] == "CAPTURING"
+        await w.until_status(payment["order_id"], "PAID")
+        again = await confirm(w, payment, key)
+        assert (again.status_code, again.json()["status"]) == (200, "CAPTURED")
 
 
 @owners

@@ -130,7 +130,7 @@ async def fill(w: World, count: int) -> None:
 
     async def forget(tx: Tx) -> None:
         for (payment_id,) in await tx.all("SELECT payment_id FROM payment LIMIT ?", (count,)):
-            await store.start(tx, Attempt(payment_id, 1, "key", "key", None, None, None, 1, None))
+            await store.start(tx, [Attempt(payment_id, 1, "key", "key", None, None, None, 1, None)])
             sql = "UPDATE payment SET status = ?, attempt = 1, unknown_us = 1, due_us = ? WHERE payment_id = ?"
             await tx.run(sql, (Status.UNKNOWN, NEVER_US, payment_id))
 

@@ -5,9 +5,8 @@ outcome is written under that token; if it is gone, somebody else took over, and
 because the other reads the PG back and comes to the same truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import msgspec
 
@@ -19,7 +18,6 @@ from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, PaymentId
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, PaymentDeclined, Problem
-from quickcommerce.kit.sql import both
 from quickcommerce.payment import store
 from quickcommerce.payment.model import (
     HELD,
@@ -29,7 +27,7 @@ from quickcommerce.payment.model import (
     Ended,
     Status,
 )  # fmt: skip
-from quickcommerce.payment.store import NEVER_US, Attempt, Payment
+from quickcommerce.payment.store import NEVER_US, Attempt, Payment, Whole
 from quickcommerce.payment.waits import longest_us
 
 SOURCE = "payment"
@@ -62,6 +60,15 @@ class Joined(msgspec.Struct, frozen=True):
     """The same key is under way already, or its outcome is known."""
 
 
+class _Step(msgspec.Struct, frozen=True):
+    """A payment that is to be captured: as it was, as it is then, and the attempt. `starting`: its order is told."""
+
+    old: Payment
+    new: Payment
+    attempt: Attempt
+    starting: bool
+
+
 @dataclass(frozen=True)
 class Attempts:
     """The transactions of captures on store B."""
@@ -72,14 +79,19 @@ class Attempts:
     lease_s: float
 
     async def begin(self, requests: list[Confirming]) -> Sequence[Begun | Joined | Problem]:
-        """Decide what each confirm is, as one transaction, payments by their ids. A refusal fails alone."""
-        by_payment: dict[PaymentId, list[int]] = {}
-        for at in sorted(range(len(requests)), key=lambda at: requests[at].payment_id):
-            by_payment.setdefault(requests[at].payment_id, []).append(at)
+        """Decide what each confirm is, as one transaction. A refusal fails alone."""
+        by_id = sorted(range(len(requests)), key=lambda at: requests[at].payment_id)
 
         async def work(tx: Tx) -> list[Begun | Joined | Problem]:
-            decided = await tx.gather([self._decide(tx, [requests[at] for at in ats]) for ats in by_payment.values()])
-            answers = dict(zip(chain.from_iterable(by_payment.values()), chain.from_iterable(decided), strict=True))
+            known = await store.whole(tx, {request.payment_id for request in requests}, locked=True)
+            answers: dict[int, Begun | Joined | Problem] = {}
+            steps: list[_Step] = []
+            for at in by_id:
+                try:
+                    answers[at] = self._confirming(requests[at], known, steps)
+                except Problem as refusal:
+                    answers[at] = refusal
+            await self._write(tx, steps)
             return [answers[at] for at in range(len(requests))]
 
         return await self.db.run(work)
@@ -88,7 +100,7 @@ class Attempts:
         """Raise what this confirm would be refused with; nothing comes of it."""
 
         async def work(tx: Tx) -> None:
-            self._joins(*await self._asked(tx, request, locked=False), request.payment_key)
+            self._joins(*_asked(request, await store.whole(tx, [request.payment_id])), request.payment_key)
 
         await self.db.look(work)
 
@@ -96,36 +108,20 @@ class Attempts:
         """Take what is due under a new lease: fresh attempts (CAPTURING) and attempts to be read back."""
         return await self.db.run(lambda tx: self._take_due(tx, limit))
 
-    async def _decide(self, tx: Tx, requests: list[Confirming]) -> list[Begun | Joined | Problem]:
-        """What each of several confirms of one payment is, one after another."""
-        answers: list[Begun | Joined | Problem] = []
-        for request in requests:
-            try:
-                answers.append(await self._confirming(tx, request))
-            except Problem as refusal:
-                answers.append(refusal)
-        return answers
+    def _confirming(self, request: Confirming, known: dict[PaymentId, Whole], steps: list[_Step]) -> Begun | Joined:
+        """Decide, before anything is written. Raises NotFound, AmountMismatch (always) and the other refusals.
 
-    async def _confirming(self, tx: Tx, request: Confirming) -> Begun | Joined:
-        """Decide, before anything is written. Raises NotFound, AmountMismatch (always) and the other refusals."""
-        old, attempts = await self._asked(tx, request, locked=True)
+        What is to be done for it is added to `steps`, and `known` is what is so then: whoever confirms next finds that.
+        """
+        old, attempts = _asked(request, known)
         if old.lease_token == request.token:
             return Begun(old, attempts[-1])
         if self._joins(old, attempts, request.payment_key):
             return Joined()
-        return await self._begin(tx, old, request.payment_key, request.token, request.trace)
-
-    async def _asked(self, tx: Tx, request: Confirming, *, locked: bool) -> tuple[Payment, list[Attempt]]:
-        """The payment that a confirm is about, and its attempts. Raises NotFound, AmountMismatch."""
-        # The attempts behind the lock: whoever has it is the only one who begins or ends any.
-        old, attempts = await both(
-            tx, store.get(tx, request.payment_id, locked=locked), store.attempts(tx, request.payment_id)
-        )
-        if old is None or (request.caller and not request.caller.may_see(old.user_id)):
-            raise NotFound("there is no such payment")
-        if request.amount != old.amount:
-            raise AmountMismatch(f"{old.amount} won are asked, not {request.amount}")
-        return old, attempts
+        step = self._begun(old, request.payment_key, request.token, request.trace)
+        steps.append(step)
+        known[old.payment_id] = step.new, [*attempts, step.attempt]
+        return Begun(step.new, step.attempt)
 
     def _joins(self, old: Payment, attempts: list[Attempt], payment_key: str) -> bool:
         """Whether a key is under way or captured already; else it is to be captured. Raises the refusals."""
@@ -148,8 +144,8 @@ class Attempts:
             raise InvalidState("the time to pay has ended")
         return False
 
-    async def _begin(self, tx: Tx, old: Payment, payment_key: str, token: str, trace: str) -> Begun:
-        """Write a new attempt, its lease, and (unless the order knows already) that paying has started."""
+    def _begun(self, old: Payment, payment_key: str, token: str, trace: str) -> _Step:
+        """A new attempt under its lease, and (unless the order knows already) that paying has started."""
         starting = old.status is not Status.RETRY
         new = msgspec.structs.replace(
             self._leased(old, token),
@@ -160,13 +156,21 @@ class Attempts:
             tries=0 if starting else old.tries,
             trace=trace,
         )
-        await self._must_move(tx, old, new)
-        started_us, idempotency_key = new.updated_us, self.ids.token()
-        attempt = Attempt(new.payment_id, new.attempt, payment_key, idempotency_key, None, None, None, started_us, None)
-        await store.start(tx, attempt)
-        if starting:
-            await tell(tx, self.ids, new, events.PaymentStarted(new.payment_id, new.order_id, new.version, new.amount))
-        return Begun(new, attempt)
+        key, at_us = self.ids.token(), new.updated_us
+        attempt = Attempt(new.payment_id, new.attempt, payment_key, key, None, None, None, at_us, None)
+        return _Step(old, new, attempt, starting)
+
+    async def _write(self, tx: Tx, steps: Sequence[_Step]) -> None:
+        await self._must_move(tx, [(step.old, step.new) for step in steps])
+        await store.start(tx, [step.attempt for step in steps])
+        started = [step.new for step in steps if step.starting]
+        await outbox.append(
+            tx,
+            [
+                message(self.ids, new, events.PaymentStarted(new.payment_id, new.order_id, new.version, new.amount))
+                for new in started
+            ],
+        )
 
     def _leased(self, payment: Payment, token: str) -> Payment:
         """The payment under a lease from now on."""
@@ -175,28 +179,46 @@ class Attempts:
             payment, lease_token=token, due_us=now + int(self.lease_s * SECOND_US), updated_us=now
         )
 
-    async def _must_move(self, tx: Tx, old: Payment, new: Payment) -> None:
-        if not await move(tx, old, new):
-            raise AssertionError(f"{old.payment_id} was locked as {old.status} and is not")
+    async def _must_move(self, tx: Tx, moves: Sequence[tuple[Payment, Payment]]) -> None:
+        """Change payments that are locked, each of them once."""
+        moved = await tx.gather([move(tx, old, new) for old, new in moves])
+        for (old, _), done in zip(moves, moved, strict=True):
+            if not done:
+                raise AssertionError(f"{old.payment_id} was locked as {old.status} and is not")
 
     async def _take_due(self, tx: Tx, limit: int) -> list[tuple[Payment, Attempt]]:
         now = self.clock()
-        jobs = []
-        for old in await store.due(tx, now, limit, longest_us(self.lease_s)):
-            in_time = now < old.expires_us
-            if old.status is Status.RETRY and in_time and old.payment_key:
-                begun = await self._begin(tx, old, old.payment_key, self.ids.token(), old.trace)
-                jobs.append((begun.payment, begun.attempt))
+        begun: list[_Step] = []
+        looked: list[tuple[Payment, Payment]] = []
+        rested: list[tuple[Payment, Payment]] = []
+        due = await store.due(tx, now, limit, longest_us(self.lease_s))
+        for old in due:
+            if old.status is Status.RETRY and now < old.expires_us and old.payment_key:
+                begun.append(self._begun(old, old.payment_key, self.ids.token(), old.trace))
                 continue
             if old.status is Status.RETRY and not old.unknown_us:
-                await self._must_move(tx, old, msgspec.structs.replace(old, due_us=NEVER_US))
+                rested.append((old, msgspec.structs.replace(old, due_us=NEVER_US)))
                 continue
             new = self._leased(old, self.ids.token())
             if old.status is not Status.AWAITING_DEPOSIT:
                 new = msgspec.structs.replace(new, status=Status.UNKNOWN, unknown_us=old.unknown_us or now)
-            await self._must_move(tx, old, new)
-            jobs.append((new, (await store.attempts(tx, new.payment_id))[-1]))
-        return jobs
+            looked.append((old, new))
+        await self._must_move(tx, [*looked, *rested])
+        await self._write(tx, begun)
+        attempts = await store.attempts_of(tx, [new.payment_id for _, new in looked])
+        jobs = {step.new.payment_id: (step.new, step.attempt) for step in begun}
+        jobs |= {new.payment_id: (new, attempts[new.payment_id][-1]) for _, new in looked}
+        return [jobs[old.payment_id] for old in due if old.payment_id in jobs]
+
+
+def _asked(request: Confirming, known: Mapping[PaymentId, Whole]) -> Whole:
+    """The payment that a confirm is about. Raises NotFound, AmountMismatch."""
+    old, attempts = known.get(request.payment_id, (None, []))
+    if old is None or (request.caller and not request.caller.may_see(old.user_id)):
+        raise NotFound("there is no such payment")
+    if request.amount != old.amount:
+        raise AmountMismatch(f"{old.amount} won are asked, not {request.amount}")
+    return old, attempts
 
 
 async def move(tx: Tx, old: Payment, new: Payment) -> bool:
@@ -208,10 +230,13 @@ async def move(tx: Tx, old: Payment, new: Payment) -> bool:
 
 async def tell(tx: Tx, ids: Ids, payment: Payment, event: events.PaymentEvent) -> None:
     """Say what happened to a payment, in the transaction in which it did."""
+    await outbox.append(tx, [message(ids, payment, event)])
+
+
+def message(ids: Ids, payment: Payment, event: events.PaymentEvent) -> Message:
+    """An event of a payment on its way; the key is the order's id."""
     name, data = type(event).__name__, events.encode(event)
-    await outbox.append(
-        tx, [Message(ids.event(), name, SOURCE, payment.order_id, payment.updated_us, payment.trace, data)]
-    )
+    return Message(ids.event(), name, SOURCE, payment.order_id, payment.updated_us, payment.trace, data)
 
 
 def refusal(attempt: Attempt) -> PaymentDeclined | InvalidState:

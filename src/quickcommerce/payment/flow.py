@@ -26,7 +26,7 @@ from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.deposit_model import Account
 from quickcommerce.payment.model import CLOSABLE, UNDER_WAY, Ended, Status, let_go
 from quickcommerce.payment.opening import Opening, Openings, Payable
-from quickcommerce.payment.store import NEVER_US, Attempt, Payment
+from quickcommerce.payment.store import NEVER_US, Attempt, Payment, Whole
 
 RETRY_AFTER_S = 3
 AMOUNT_REFUSED = "amount refused"
@@ -59,6 +59,8 @@ class Payments:
     notes: Notes
     openings: Openings
     opening: GroupCommit[Opening, Payment]
+    finding: GroupCommit[OrderId, Payment | None]
+    looking: GroupCommit[PaymentId, Whole]
     beginning: GroupCommit[Confirming, Begun | Joined]
     captures: Captures
     clock: Clock
@@ -68,7 +70,7 @@ class Payments:
 
     async def of_order(self, order_id: OrderId, caller: Caller | None) -> Payment:
         """The payment of an order, made now if its event is not here yet. Raises NotFound."""
-        found = (await self.db.look(lambda tx: store.of_orders(tx, [order_id]))).get(order_id)
+        found = await self.finding.submit(order_id)
         if found is None:
             order = (await self.orders.rows([order_id])).get(order_id)
             if order is None or order.payable == 0 or (caller and not caller.may_see(order.user_id)):
@@ -129,7 +131,13 @@ class Payments:
         if isinstance(begun, Begun):
             await self.captures.settled(begun.payment, self.answer_within_s)
         while True:
-            payment, attempts = await self.db.look(lambda tx: store.whole(tx, payment_id))
+            try:
+                payment, attempts = await self.looking.submit(payment_id)
+            except Unavailable:
+                if not isinstance(begun, Begun):
+                    raise
+                # The capture is under way: who is told otherwise brings another card.
+                return begun.payment, [begun.attempt]
             tried = {attempt.payment_key: attempt for attempt in attempts}[payment_key]
             if tried.outcome is Ended.DECLINED:
                 raise refusal(tried)

@@ -69,6 +69,9 @@ class Attempt(msgspec.Struct, frozen=True):
         return Asked(self.payment_key, self.payment_id, amount, self.idempotency_key)
 
 
+Whole = tuple[Payment, list[Attempt]]
+"""A payment, and its attempts in order."""
+
 _COLUMNS = ", ".join(Payment.__struct_fields__)
 _ATTEMPT = ", ".join(Attempt.__struct_fields__)
 _CHANGING = (
@@ -96,22 +99,20 @@ async def of_orders(tx: Tx, order_ids: Collection[OrderId], *, locked: bool = Fa
         return {}
     if locked:
         found = await tx.all(f"SELECT payment_id FROM payment WHERE order_id IN ({marks(ids)})", ids)
-        payments = await _locked(tx, [payment_id for (payment_id,) in found])
+        payments = await _named(tx, [payment_id for (payment_id,) in found], locked=True)
     else:
         rows = await tx.all(f"SELECT {_COLUMNS} FROM payment WHERE order_id IN ({marks(ids)}) ORDER BY order_id", ids)
         payments = list(map(_payment, rows))
     return {payment.order_id: payment for payment in payments}
 
 
-async def _locked(tx: Tx, payment_ids: Iterable[PaymentId]) -> list[Payment]:
-    """Payments, locked in the order of their ids, as by everybody: another index would give another order."""
+async def _named(tx: Tx, payment_ids: Iterable[PaymentId], *, locked: bool) -> list[Payment]:
+    """Payments; locked in the order of their ids, as by everybody: another index would give another order."""
     ids = sorted(payment_ids)
     if not ids:
         return []
-    rows = await tx.all(
-        f"SELECT {_COLUMNS} FROM payment WHERE payment_id IN ({marks(ids)}) ORDER BY payment_id {LOCK}", ids
-    )
-    return list(map(_payment, rows))
+    where = f"payment_id IN ({marks(ids)}) ORDER BY payment_id {LOCK if locked else ''}"
+    return list(map(_payment, await tx.all(f"SELECT {_COLUMNS} FROM payment WHERE {where}", ids)))
 
 
 async def get(tx: Tx, payment_id: PaymentId, *, locked: bool = False) -> Payment | None:
@@ -122,21 +123,31 @@ async def get(tx: Tx, payment_id: PaymentId, *, locked: bool = False) -> Payment
 
 async def attempts(tx: Tx, payment_id: PaymentId) -> list[Attempt]:
     """The attempts of a payment, in order."""
-    rows = await tx.all(f"SELECT {_ATTEMPT} FROM payment_attempt WHERE payment_id = ? ORDER BY attempt", (payment_id,))
-    return [msgspec.convert(dict(zip(Attempt.__struct_fields__, row, strict=True)), Attempt) for row in rows]
+    return (await attempts_of(tx, [payment_id]))[payment_id]
 
 
-async def whole(tx: Tx, payment_id: PaymentId) -> tuple[Payment, list[Attempt]]:
-    """A payment that is there, and its attempts in order."""
-    payment, found = await both(tx, get(tx, payment_id), attempts(tx, payment_id))
-    if payment is None:
-        raise AssertionError(f"there is no {payment_id}")
-    return payment, found
+async def attempts_of(tx: Tx, payment_ids: Iterable[PaymentId]) -> dict[PaymentId, list[Attempt]]:
+    """The attempts of each of these payments, in order."""
+    found: dict[PaymentId, list[Attempt]] = {payment_id: [] for payment_id in sorted(payment_ids)}
+    if not found:
+        return {}
+    where = f"payment_id IN ({marks(list(found))}) ORDER BY payment_id, attempt"
+    for row in await tx.all(f"SELECT {_ATTEMPT} FROM payment_attempt WHERE {where}", list(found)):
+        attempt = msgspec.convert(dict(zip(Attempt.__struct_fields__, row, strict=True)), Attempt)
+        found[attempt.payment_id].append(attempt)
+    return found
 
 
-async def start(tx: Tx, attempt: Attempt) -> None:
-    """Commit to an attempt before the PG is called."""
-    await tx.insert("payment_attempt", _ATTEMPT, [msgspec.structs.astuple(attempt)])
+async def whole(tx: Tx, payment_ids: Collection[PaymentId], *, locked: bool = False) -> dict[PaymentId, Whole]:
+    """Payments with their attempts in order; those that do not exist are left out."""
+    # The attempts behind the lock: whoever has it is the only one who begins or ends any.
+    payments, found = await both(tx, _named(tx, payment_ids, locked=locked), attempts_of(tx, payment_ids))
+    return {payment.payment_id: (payment, found[payment.payment_id]) for payment in payments}
+
+
+async def start(tx: Tx, begun: Iterable[Attempt]) -> None:
+    """Commit to attempts before the PG is called."""
+    await tx.insert("payment_attempt", _ATTEMPT, [msgspec.structs.astuple(attempt) for attempt in begun])
 
 
 async def end(
@@ -209,7 +220,7 @@ async def due(tx: Tx, now_us: int, limit: int, longest_us: Mapping[Status, int] 
         sql += " OR status = ? AND due_us > ? AND due_us < ?"
         values += [status, now_us + us, NEVER_US]
     found = await tx.all(f"SELECT payment_id FROM payment WHERE {sql} ORDER BY due_us LIMIT ?", [*values, limit])
-    payments = await _locked(tx, [payment_id for (payment_id,) in found])
+    payments = await _named(tx, [payment_id for (payment_id,) in found], locked=True)
 
     def still(payment: Payment) -> bool:
         # Somebody may have taken one between the look and the lock.

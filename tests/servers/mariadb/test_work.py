@@ -2,6 +2,7 @@
 together is run in its order: nothing is read before its lock is held, no sale before the price that it is under.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -210,6 +211,17 @@ async def test_whoever_asks_for_one_thing_waits_for_one_round_trip(app: App) -> 
         (app.stores.shop, lambda: app.flows.book.get(payment.order_id, caller)),
     ]
     assert [(await trips(db, look))[0] for db, look in looks] == [1, 1, 1, 1]
+
+
+async def test_whoever_looks_at_the_same_moment_shares_the_round_trip(app: App) -> None:
+    confirms = await unpaid(app, 60, first=100)
+    orders_of = [(await app.flows.payments.get(each.payment_id)).order_id for each in confirms]
+    payments = app.flows.payments
+    taken, found = await trips(
+        app.stores.payment, lambda: asyncio.gather(*(payments.of_order(order_id, None) for order_id in orders_of))
+    )
+    assert [each.order_id for each in found] == orders_of
+    assert taken <= 3, "one for whoever came first, and one or two for all who came meanwhile"
 
 
 async def test_a_look_that_asks_twice_is_an_error(app: App) -> None:
