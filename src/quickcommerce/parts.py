@@ -35,8 +35,8 @@ from quickcommerce.payment.attempts import Attempts
 from quickcommerce.payment.breaker import Sparing
 from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.flow import Payments
-from quickcommerce.payment.mending import Mending
 from quickcommerce.payment.looks import Looks
+from quickcommerce.payment.mending import Mending
 from quickcommerce.payment.opening import Openings
 from quickcommerce.payment.outcomes import Outcomes
 from quickcommerce.payment.reconcile import Reconciling
@@ -64,6 +64,8 @@ LIST_MAX, QUEUE_MAX = 64, 1024
 """Bounds of the group commits of payments and coupons: requests in one transaction, and those that may wait."""
 WITHIN_S = 10.0
 """How long a request waits for its group commit before it is told to ask again."""
+LOOK_S = 1.0
+"""How much longer a look that many share may wait than one for a connection."""
 RELAY_LEASE_S = 30.0
 """How long a relay keeps the shards that it publishes from others, if it dies with them."""
 EMULATOR_PREFIX = "/_toss"
@@ -285,10 +287,11 @@ def _runners(settings: Settings, store: Database) -> int:
 
 
 def _grouped(
-    name: str, handle: Handle[Q, A], runners: int, list_max: int = LIST_MAX, queue_max: int = QUEUE_MAX
-) -> GroupCommit[Q, A]:
+    name: str, handle: Handle[Q, A], runners: int, list_max: int = LIST_MAX, queue_max: int = QUEUE_MAX,
+    within_s: float = WITHIN_S,
+) -> GroupCommit[Q, A]:  # fmt: skip
     """A group commit; see the bounds above."""
-    return GroupCommit(name, handle, list_max=list_max, queue_max=queue_max, within_s=WITHIN_S, runners=runners)
+    return GroupCommit(name, handle, list_max=list_max, queue_max=queue_max, within_s=within_s, runners=runners)
 
 
 def _payments(
@@ -308,14 +311,16 @@ def _payments(
     settling = _grouped("outcomes", outcomes.settle, runners)
     captures = Captures(attempts, settling, pg, clock, settings.unknown_hold_s)
     openings, looks = Openings(store, clock, ids), Looks(store)
+    # A look waits for the list before it, and for a connection.
+    look_s = settings.db_wait_s + LOOK_S
     return Payments(
         db=store,
         orders=book,
         notes=notes,
         openings=openings,
         opening=_grouped("openings", openings.open, runners),
-        finding=_grouped("payments of orders", looks.of_orders, runners),
-        looking=_grouped("payments", looks.whole, runners),
+        finding=_grouped("payments-of-orders", looks.of_orders, runners, within_s=look_s),
+        looking=_grouped("payments", looks.whole, runners, within_s=look_s),
         beginning=_grouped("confirms", captures.begin, runners),
         captures=captures,
         clock=clock,

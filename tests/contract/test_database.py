@@ -245,6 +245,39 @@ async def test_what_one_part_raises_leaves_nothing_of_the_work_whoever_swallows_
     assert await count(store) == 0
 
 
+async def test_a_look_asks_once_or_once_in_each_of_its_parts(store: Store) -> None:
+    await store.db.run(lambda tx: put(tx, "milk"))
+
+    async def side_by_side(tx: Tx) -> list[Any]:
+        return await tx.gather([tx.one(COUNT), tx.gather([tx.one(COUNT), tx.all("SELECT name FROM pair")])])
+
+    async def twice(tx: Tx) -> Any:
+        return await tx.one(COUNT), await tx.one(COUNT)
+
+    async def twice_in_a_part(tx: Tx) -> Any:
+        return await tx.gather([twice(tx)])
+
+    async def and_again(tx: Tx) -> Any:
+        return await side_by_side(tx), await tx.one(COUNT)
+
+    async def swallowing(tx: Tx) -> str:
+        with suppress(Exception):
+            await tx.one("SELECT 1 FROM nowhere")
+        return "as if it were there"
+
+    assert await store.db.look(lambda tx: tx.one(COUNT)) == (2,)
+    names = [("milk.left",), ("milk.right",)]
+    first, (second, found) = await store.db.look(side_by_side)
+    assert (first, second, sorted(found)) == ((2,), (2,), names)
+    for work in (twice, twice_in_a_part, and_again):
+        with pytest.raises(AssertionError, match="all that it wants at once"):
+            await store.db.look(work)
+    if store.db.dialect == "mariadb":
+        with pytest.raises(Exception, match="nowhere"):
+            await store.db.look(swallowing)
+    assert await count(store) == 2
+
+
 async def test_a_reader_sees_one_moment_however_long_it_takes(store: Store) -> None:
     """A page and its total, read in two statements, must not disagree because somebody ordered in between."""
     await store.db.run(lambda tx: put(tx, "milk"))

@@ -51,12 +51,13 @@ async def test_whoever_cannot_be_told_what_came_of_a_capture_is_told_that_it_is_
     async with shop(tmp_path) as w:
         payment = await opened(w)
         key = await w.authenticate(payment)
+        await w.faults(confirm=[{"kind": "slow", "ms": 500}])
         with monkeypatch.context() as busily:
             busily.setattr(w.app.flows.payments.looking, "_handle", busy)
-            answer = await confirm(w, payment, key)
-        assert answer.status_code == 202, answer.text
-        assert answer.headers["Retry-After"]
-        assert answer.json()["status"] == "CAPTURING"
+            answers = await asyncio.gather(*(confirm(w, payment, key) for _ in range(2)))
+        assert [answer.status_code for answer in answers] == [202, 202], "a double tap is one capture, and one answer"
+        assert all(answer.headers["Retry-After"] for answer in answers)
+        assert {answer.json()["status"] for answer in answers} == {"CAPTURING"}
         await w.until_status(payment["order_id"], "PAID")
         again = await confirm(w, payment, key)
         assert (again.status_code, again.json()["status"]) == (200, "CAPTURED")

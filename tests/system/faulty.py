@@ -20,7 +20,7 @@ from quickcommerce.catalog import store as catalog_store
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.cli import main
 from quickcommerce.coupon import store as coupon_store
-from quickcommerce.kit import db, mariadb
+from quickcommerce.kit import db, mariadb, mariadb_line
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment.refunds import Refunds
 from quickcommerce.payment.store import Payment
@@ -138,7 +138,7 @@ def _uncounted_hold() -> None:
 
 def _endless_idling() -> None:
     """A transaction in which nothing happens is never ended."""
-    patch.object(mariadb, "IDLE_S", 600).start()
+    patch.object(mariadb_line, "IDLE_S", 600).start()
 
 
 def _lingering() -> None:

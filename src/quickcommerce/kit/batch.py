@@ -28,7 +28,7 @@ SINGLED = Counter("qc_batch_singled_total", "Lists that failed as a whole and we
 
 def _tell_late(future: asyncio.Future[A]) -> None:
     if not future.done():
-        future.set_exception(Unavailable("there is no answer yet; ask again with the same key"))
+        future.set_exception(Unavailable("there is no answer yet; ask again, with the same key if there is one"))
 
 
 class GroupCommit(Generic[Q, A]):

@@ -111,7 +111,7 @@ class MariaDb:
             connection = await pool.connection()
             ask = partial(self._ask, pool.role, connection)
             tx = MariaDbTx(self._count, self._wake, after)
-            result, failure = await driven(tx, work, _ending(ask) if at_once else ask)
+            result, failure = await driven(tx, work, _ending(tx, ask) if at_once else ask)
             if failure:
                 return None, failure
             if not at_once:
@@ -154,8 +154,8 @@ class MariaDb:
         tell_all(self.name, self._listeners)
 
 
-def _ending(ask: Ask) -> Ask:
-    """Asks once, and ends the transaction with it."""
+def _ending(tx: MariaDbTx, ask: Ask) -> Ask:
+    """Asks once, and ends the transaction with it. Where that fails it has not ended, whatever the work makes of it."""
     asked = False
 
     async def ask_and_end(flight: Sequence[str]) -> list[Answer]:
@@ -163,6 +163,10 @@ def _ending(ask: Ask) -> Ask:
         if asked:
             raise AssertionError("a look asks all that it wants at once")
         asked = True
-        return (await ask([*flight, "COMMIT"]))[:-1]
+        try:
+            return (await ask([*flight, "COMMIT"]))[:-1]
+        except Exception as failure:
+            tx.broken = failure
+            raise
 
     return ask_and_end

@@ -123,9 +123,11 @@ async def asked(name: str, connection: Connection, flight: Sequence[str], within
         raise Unavailable(f"the database {name} does not answer") from None
     except errors.MySQLError as error:
         meant = meaning(name, error)
-        if isinstance(meant, Lost):
+        at = min(len(answers), len(flight) - 1)
+        if isinstance(meant, Lost) or at < len(answers):
+            # Behind the last answer that was asked for, it is of a statement that was hidden in another.
             drop(connection)
-        meant.add_note(f"statement {len(answers) + 1} of {len(flight)}: {_head(flight[len(answers)])}")
+        meant.add_note(f"statement {at + 1} of {len(flight)}: {_head(flight[at])}")
         raise meant from error
     except BaseException:
         # Part of an answer may still be on its way, and would be the next one's.

@@ -91,6 +91,32 @@ class _SqliteTx:
         return self._connection.execute(sql, params)
 
 
+class _Look(_SqliteTx):
+    """`_SqliteTx` of what asks all that it wants at once: once, or once in each of several parts."""
+
+    _asked = False
+
+    async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        async def alone(part: Coroutine[Any, Any, T]) -> T:
+            self._asked = before
+            return await part
+
+        before = self._asked
+        try:
+            found = await super().gather([alone(part) for part in parts])
+        finally:
+            for part in parts:
+                part.close()
+        self._asked = before or bool(parts)
+        return found
+
+    def _execute(self, sql: str, params: Params) -> sqlite3.Cursor:
+        if self._asked:
+            raise AssertionError("a look asks all that it wants at once")
+        self._asked = True
+        return super()._execute(sql, params)
+
+
 class Sqlite:
     """`Database` on a file: one file, one writer at a time, durable.
 
@@ -131,15 +157,11 @@ class Sqlite:
 
     async def read(self, work: Work[T]) -> T:
         """See `Database.read`."""
-
-        async def once() -> T:
-            return self._reading("reader", work)
-
-        return await self._repeating(once)
+        return await self._repeating(lambda: _now(lambda: self._reading("reader", work)))
 
     async def look(self, work: Work[T]) -> T:
-        """See `Database.look`. There is no round trip here."""
-        return await self.read(work)
+        """See `Database.look`. There is no round trip here, but what would be a second one elsewhere is refused."""
+        return await self._repeating(lambda: _now(lambda: self._reading("reader", work, _Look)))
 
     async def scan(self, work: Work[T]) -> T:
         """See `Database.scan`."""
@@ -210,11 +232,11 @@ class Sqlite:
         if self._connection("writer").in_transaction:
             self._connection("writer").execute("ROLLBACK")
 
-    def _reading(self, role: str, work: Work[T]) -> T:
+    def _reading(self, role: str, work: Work[T], kind: type[_SqliteTx] = _SqliteTx) -> T:
         connection = self._connection(role)
         connection.execute("BEGIN")
         try:
-            return _drive(work, _SqliteTx(connection, self._count, self._wake, []))
+            return _drive(work, kind(connection, self._count, self._wake, []))
         finally:
             connection.execute("ROLLBACK")
 
@@ -273,6 +295,10 @@ def _drive(work: Work[T], tx: _SqliteTx) -> T:
     if hasattr(steps, "close"):
         steps.close()
     raise WaitedInTransaction(WAITED)
+
+
+async def _now(call: Callable[[], T]) -> T:
+    return call()
 
 
 def path_of(url: str) -> Path:

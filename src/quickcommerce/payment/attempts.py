@@ -16,7 +16,6 @@ from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, PaymentId
-from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, PaymentDeclined, Problem
 from quickcommerce.payment import store
 from quickcommerce.payment.model import (
@@ -28,9 +27,8 @@ from quickcommerce.payment.model import (
     Status,
 )  # fmt: skip
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment, Whole
+from quickcommerce.payment.telling import message
 from quickcommerce.payment.waits import longest_us
-
-SOURCE = "payment"
 
 
 class Confirming(msgspec.Struct, frozen=True):
@@ -50,14 +48,22 @@ class Confirming(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A new attempt is committed: the PG is to be called."""
+    """A new attempt is committed, the last of these: the PG is to be called."""
 
     payment: Payment
-    attempt: Attempt
+    attempts: list[Attempt]
+
+    @property
+    def attempt(self) -> Attempt:
+        """The new one."""
+        return self.attempts[-1]
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """The same key is under way already, or its outcome is known."""
+    """The same key is under way already, or its outcome is known: the payment as it was then."""
+
+    payment: Payment
+    attempts: list[Attempt]
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -115,13 +121,13 @@ class Attempts:
         """
         old, attempts = _asked(request, known)
         if old.lease_token == request.token:
-            return Begun(old, attempts[-1])
+            return Begun(old, attempts)
         if self._joins(old, attempts, request.payment_key):
-            return Joined()
-        step = self._begun(old, request.payment_key, request.token, request.trace)
+            return Joined(old, attempts)
+        step = self._step(old, request.payment_key, request.token, request.trace)
         steps.append(step)
         known[old.payment_id] = step.new, [*attempts, step.attempt]
-        return Begun(step.new, step.attempt)
+        return Begun(*known[old.payment_id])
 
     def _joins(self, old: Payment, attempts: list[Attempt], payment_key: str) -> bool:
         """Whether a key is under way or captured already; else it is to be captured. Raises the refusals."""
@@ -144,7 +150,7 @@ class Attempts:
             raise InvalidState("the time to pay has ended")
         return False
 
-    def _begun(self, old: Payment, payment_key: str, token: str, trace: str) -> _Step:
+    def _step(self, old: Payment, payment_key: str, token: str, trace: str) -> _Step:
         """A new attempt under its lease, and (unless the order knows already) that paying has started."""
         starting = old.status is not Status.RETRY
         new = msgspec.structs.replace(
@@ -188,13 +194,13 @@ class Attempts:
 
     async def _take_due(self, tx: Tx, limit: int) -> list[tuple[Payment, Attempt]]:
         now = self.clock()
-        begun: list[_Step] = []
+        steps: list[_Step] = []
         looked: list[tuple[Payment, Payment]] = []
         rested: list[tuple[Payment, Payment]] = []
         due = await store.due(tx, now, limit, longest_us(self.lease_s))
         for old in due:
             if old.status is Status.RETRY and now < old.expires_us and old.payment_key:
-                begun.append(self._begun(old, old.payment_key, self.ids.token(), old.trace))
+                steps.append(self._step(old, old.payment_key, self.ids.token(), old.trace))
                 continue
             if old.status is Status.RETRY and not old.unknown_us:
                 rested.append((old, msgspec.structs.replace(old, due_us=NEVER_US)))
@@ -204,9 +210,9 @@ class Attempts:
                 new = msgspec.structs.replace(new, status=Status.UNKNOWN, unknown_us=old.unknown_us or now)
             looked.append((old, new))
         await self._must_move(tx, [*looked, *rested])
-        await self._write(tx, begun)
+        await self._write(tx, steps)
         attempts = await store.attempts_of(tx, [new.payment_id for _, new in looked])
-        jobs = {step.new.payment_id: (step.new, step.attempt) for step in begun}
+        jobs = {step.new.payment_id: (step.new, step.attempt) for step in steps}
         jobs |= {new.payment_id: (new, attempts[new.payment_id][-1]) for _, new in looked}
         return [jobs[old.payment_id] for old in due if old.payment_id in jobs]
 
@@ -226,17 +232,6 @@ async def move(tx: Tx, old: Payment, new: Payment) -> bool:
     if new.status is not old.status and new.status not in NEXT[old.status]:
         raise AssertionError(f"a payment that is {old.status} cannot become {new.status}")
     return await store.move(tx, old, new)
-
-
-async def tell(tx: Tx, ids: Ids, payment: Payment, event: events.PaymentEvent) -> None:
-    """Say what happened to a payment, in the transaction in which it did."""
-    await outbox.append(tx, [message(ids, payment, event)])
-
-
-def message(ids: Ids, payment: Payment, event: events.PaymentEvent) -> Message:
-    """An event of a payment on its way; the key is the order's id."""
-    name, data = type(event).__name__, events.encode(event)
-    return Message(ids.event(), name, SOURCE, payment.order_id, payment.updated_us, payment.trace, data)
 
 
 def refusal(attempt: Attempt) -> PaymentDeclined | InvalidState:

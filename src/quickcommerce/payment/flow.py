@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.db import Database, Repeatable, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, Unavailable
 from quickcommerce.kit.telemetry import log
@@ -84,9 +84,9 @@ class Payments:
         """The payments that there are of these orders; none is made."""
         return await self.db.look(lambda tx: store.of_orders(tx, order_ids))
 
-    async def attempts(self, payment: Payment) -> list[Attempt]:
-        """The attempts of a payment, in order."""
-        return await self.db.look(lambda tx: store.attempts(tx, payment.payment_id)) if payment.attempt else []
+    async def whole(self, payment: Payment) -> Whole:
+        """A payment as it is now, and its attempts in order. One without attempts is as it was seen."""
+        return await self.looking.submit(payment.payment_id) if payment.attempt else (payment, [])
 
     async def account(self, payment: Payment) -> Account | None:
         """Into which account a deposit is awaited, if one is."""
@@ -117,9 +117,10 @@ class Payments:
     ) -> tuple[Payment, list[Attempt]]:
         """Capture what the buyer authenticated, or join the capture of the same key that is under way.
 
-        Returns the payment and its attempts within `answer_within_s`, CAPTURED or still under way. Any number of
-        parallel or repeated calls lead to one capture and equal answers. Raises NotFound, then AmountMismatch (first,
-        always), InvalidState, PaymentDeclined, Unavailable (the PG refuses us, not the buyer).
+        Returns the payment and its attempts within `answer_within_s`, CAPTURED or still under way; as it was last seen,
+        where it cannot be looked at. Any number of parallel or repeated calls lead to one capture and equal answers.
+        Raises NotFound, then AmountMismatch (first, always), InvalidState, PaymentDeclined, Unavailable (nothing is
+        under way: the store is down, or the PG refuses us, not the buyer).
         """
         deadline = asyncio.get_running_loop().time() + self.answer_within_s
         asked = Confirming(payment_id, payment_key, amount, caller, trace, self.ids.token())
@@ -130,14 +131,13 @@ class Payments:
             raise
         if isinstance(begun, Begun):
             await self.captures.settled(begun.payment, self.answer_within_s)
+        payment, attempts, looked = begun.payment, begun.attempts, True
         while True:
             try:
                 payment, attempts = await self.looking.submit(payment_id)
-            except Unavailable:
-                if not isinstance(begun, Begun):
-                    raise
-                # The capture is under way: who is told otherwise brings another card.
-                return begun.payment, [begun.attempt]
+            except (Unavailable, Repeatable):
+                # Who is told that nothing is under way brings another card.
+                looked = False
             tried = {attempt.payment_key: attempt for attempt in attempts}[payment_key]
             if tried.outcome is Ended.DECLINED:
                 raise refusal(tried)
@@ -147,7 +147,7 @@ class Payments:
             if payment.status is Status.RETRY and tried.outcome is Ended.MISCONFIGURED:
                 raise Unavailable("the payment provider does not accept us at the moment", retry_after_s=RETRY_AFTER_S)
             left_s = deadline - asyncio.get_running_loop().time()
-            if payment.status not in UNDER_WAY or left_s <= 0:
+            if not looked or payment.status not in UNDER_WAY or left_s <= 0:
                 return payment, attempts
             await self.captures.settled(payment, left_s)
 

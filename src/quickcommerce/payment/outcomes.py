@@ -1,7 +1,6 @@
 """Outcomes of attempts, committed under the lease that they were found under."""
 
 import random
-from collections import Counter
 from dataclasses import dataclass
 
 import msgspec
@@ -10,9 +9,10 @@ from quickcommerce import events
 from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
+from quickcommerce.kit.sql import both
 from quickcommerce.payment import deposit_store, refund_books, store
 from quickcommerce.payment import ledger_store as ledger
-from quickcommerce.payment.attempts import move, tell
+from quickcommerce.payment.attempts import move
 from quickcommerce.payment.deposit_model import Account, Awaiting, awaited_until
 from quickcommerce.payment.model import (
     DECLINES_MAX,
@@ -29,6 +29,7 @@ from quickcommerce.payment.model import (
     let_go,
 )  # fmt: skip
 from quickcommerce.payment.store import NEVER_US, Payment
+from quickcommerce.payment.telling import tell
 from quickcommerce.payment.waits import BACKOFF, LET_GO, LOOK, SPREAD_S
 
 
@@ -75,23 +76,16 @@ class Outcomes:
     deposit_hold_s: int
 
     async def settle(self, results: list[Result]) -> list[Settled]:
-        """Commit outcomes as one transaction; the rows of payments are taken in the order of their ids."""
-        turns: list[list[int]] = []
-        before: Counter[PaymentId] = Counter()
-        for at in sorted(range(len(results)), key=lambda at: results[at].payment.payment_id):
-            payment_id = results[at].payment.payment_id
-            if before[payment_id] == len(turns):
-                turns.append([])
-            # A second outcome of a payment finds what the first one made of it.
-            turns[before[payment_id]].append(at)
-            before[payment_id] += 1
+        """Commit outcomes as one transaction. The rows of payments are locked in the order of their ids, before any of
+        them is changed; a second outcome of one of them finds what the first made of it.
+        """
+        by_id = sorted(range(len(results)), key=lambda at: results[at].payment.payment_id)
 
         async def work(tx: Tx) -> list[Settled]:
-            settled: dict[int, Settled] = {}
-            for turn in turns:
-                weighed = await tx.gather([self._weighed(tx, results[at]) for at in turn])
-                done = await tx.gather([self._settle(tx, each) for each in weighed])
-                settled |= zip(turn, done, strict=True)
+            weighed = await tx.gather([self._weighed(tx, results[at]) for at in by_id])
+            lock = store.lock(tx, [each.old.payment_id for each in weighed])
+            _, done = await both(tx, lock, tx.gather([self._settle(tx, each) for each in weighed]))
+            settled = dict(zip(by_id, done, strict=True))
             return [settled[at] for at in range(len(results))]
 
         return await self.db.run(work)

@@ -9,11 +9,12 @@ from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import Ids
 from quickcommerce.payment import ledger_store as ledger
 from quickcommerce.payment import refund_store
-from quickcommerce.payment.attempts import move, tell
+from quickcommerce.payment.attempts import move
 from quickcommerce.payment.model import Cancelled, Status
 from quickcommerce.payment.refund_model import REASON_MAX, RefundStatus
 from quickcommerce.payment.refund_store import Refund
 from quickcommerce.payment.store import NEVER_US, Payment
+from quickcommerce.payment.telling import tell
 
 GONE = "MONEY_GONE"
 """The code of a refund whose money went back at the PG before it could be asked for."""

@@ -8,11 +8,12 @@ from quickcommerce import events
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.payment import refund_books, refund_store, store
-from quickcommerce.payment.attempts import move, tell
+from quickcommerce.payment.attempts import move
 from quickcommerce.payment.model import Cancelled
 from quickcommerce.payment.reconcile_model import PAID, OrderFact
 from quickcommerce.payment.refund_model import RefundStatus
 from quickcommerce.payment.store import Payment
+from quickcommerce.payment.telling import tell
 
 
 async def write_back(tx: Tx, ids: Ids, seen: Payment, cancels: Iterable[Cancelled], at_us: int) -> bool:

@@ -115,6 +115,12 @@ async def _named(tx: Tx, payment_ids: Iterable[PaymentId], *, locked: bool) -> l
     return list(map(_payment, await tx.all(f"SELECT {_COLUMNS} FROM payment WHERE {where}", ids)))
 
 
+async def lock(tx: Tx, payment_ids: Iterable[PaymentId]) -> None:
+    """Keep payments for this transaction, in the order of their ids."""
+    ids = sorted(set(payment_ids))
+    await tx.all(f"SELECT payment_id FROM payment WHERE payment_id IN ({marks(ids)}) ORDER BY payment_id {LOCK}", ids)
+
+
 async def get(tx: Tx, payment_id: PaymentId, *, locked: bool = False) -> Payment | None:
     """A payment, or None."""
     row = await tx.one(f"SELECT {_COLUMNS} FROM payment WHERE payment_id = ? {LOCK if locked else ''}", (payment_id,))

@@ -1,5 +1,6 @@
 """Payments over HTTP."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -140,9 +141,8 @@ async def of_order(request: AnyRequest, state: State, order_id: FromPath[str]) -
     caller = await web.caller(request)
     if not is_id("ord", order_id):
         raise NotFound("there is no such order")
-    payment = await parts.payments.of_order(OrderId(order_id), caller)
-    account = await parts.payments.account(payment)
-    return web.answer(_view(payment, await parts.payments.attempts(payment), account))
+    payment, attempts = await parts.payments.whole(await parts.payments.of_order(OrderId(order_id), caller))
+    return web.answer(_view(payment, attempts, await parts.payments.account(payment)))
 
 
 @post(
@@ -170,9 +170,11 @@ async def confirm(request: AnyRequest, state: State, payment_id: FromPath[str]) 
     payment, attempts = await parts.payments.confirm(
         PaymentId(payment_id), asked.payment_key, asked.amount, caller, current_trace()
     )
-    known = payment.status in MONEY_TAKEN
+    known, account = payment.status in MONEY_TAKEN, None
+    with suppress(Unavailable):  # it is under way all the same, and is looked at again
+        account = await parts.payments.account(payment)
     headers = None if known else {"Retry-After": str(RETRY_AFTER_S)}
-    return web.answer(_view(payment, attempts, await parts.payments.account(payment)), 200 if known else 202, headers)
+    return web.answer(_view(payment, attempts, account), 200 if known else 202, headers)
 
 
 @post(

@@ -81,6 +81,8 @@ async def test_what_holds_a_second_statement_does_nothing(opened: Opened) -> Non
     await shop.run(put("beef"))
     with pytest.raises(AssertionError, match="more answers than statements"):
         await shop.run(lambda tx: tx.all("SELECT 1; DELETE FROM pair"))
+    with pytest.raises(Exception, match="nowhere"):
+        await shop.run(lambda tx: tx.all("SELECT 1; SELECT 2 FROM nowhere"))
     assert await rows(shop) == 2
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from quickcommerce.app import App
@@ -19,13 +20,15 @@ from quickcommerce.kit.auth import Caller, Role
 from quickcommerce.kit.db import Database, T, Tx
 from quickcommerce.kit.idempotency import Claim
 from quickcommerce.kit.mariadb import MariaDb
+from quickcommerce.kit.problem import InvalidState
 from quickcommerce.kit.sql import both
 from quickcommerce.order import place
 from quickcommerce.order.model import Basket, Want
 from quickcommerce.order.placing import Placed, Placing
-from quickcommerce.payment.attempts import Begun, Confirming
+from quickcommerce.payment import store as payment_store
+from quickcommerce.payment.attempts import Begun, Confirming, Joined
 from quickcommerce.payment.capture import Captures
-from quickcommerce.payment.model import Captured
+from quickcommerce.payment.model import Captured, Declined, Status
 from quickcommerce.payment.opening import Opening
 from quickcommerce.payment.outcomes import Outcomes, Result, Settled
 from servers.mariadb.shop import built
@@ -133,11 +136,13 @@ async def test_a_sale_is_looked_for_behind_the_price_that_it_changes(app: App) -
     await in_their_order(app)
 
 
-async def test_control_the_order_of_price_and_sale(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def swapped(tx: Tx, one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
-        second, first = await both(tx, other, one)
-        return first, second
+async def swapped(tx: Tx, one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """In place of `both`: the other one first."""
+    second, first = await both(tx, other, one)
+    return first, second
 
+
+async def test_control_the_order_of_price_and_sale(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_flow, "both", swapped)
     with pytest.raises(AssertionError):
         await in_their_order(app)
@@ -180,7 +185,7 @@ async def test_captures_of_a_list_take_as_many_whatever_their_number(app: App, c
     assert (taken, len(attempts)) == (3, count), "the locked payments with their attempts, the payments, the rest"
     results = [Result(each.payment, Captured(each.attempt.payment_key)) for each in attempts]
     taken, settled = await trips(db, lambda: outcomes(app.flows.captures).settle(results))
-    assert (taken, len(settled)) == (3, count), "the payments, the attempts, the rest"
+    assert (taken, len(settled)) == (3, count), "the payments, locked and changed, the attempts, the rest"
     assert all(each.mine for each in settled)
 
 
@@ -191,12 +196,54 @@ def outcomes(captures: Captures) -> Outcomes:
     return found
 
 
-async def test_two_outcomes_of_one_payment_in_a_list_are_one_after_the_other(app: App) -> None:
+async def test_a_second_outcome_of_a_payment_in_a_list_finds_what_the_first_made_of_it(app: App) -> None:
     confirms = await unpaid(app, 2, first=100)
     begun = [each for each in await app.flows.captures.attempts.begin(confirms) if isinstance(each, Begun)]
-    results = [Result(each.payment, Captured(each.attempt.payment_key)) for each in [*begun, *begun]]
-    settled: list[Settled] = await outcomes(app.flows.captures).settle(results)
-    assert [each.mine for each in settled] == [True, True, False, False]
+    captured = [Result(each.payment, Captured(each.attempt.payment_key)) for each in begun]
+    declined = Result(begun[1].payment, Declined("REJECT_CARD_PAYMENT", "no"))
+    settled: list[Settled] = await outcomes(app.flows.captures).settle([captured[0], declined, *captured])
+    assert [each.mine for each in settled] == [True, True, False, True]
+    found = [(await app.flows.payments.get(each.payment.payment_id)).status for each in begun]
+    assert found == [Status.CAPTURED, Status.CAPTURED], "the PG has the money, whatever was said before"
+
+
+async def test_a_second_confirm_in_a_list_finds_what_the_first_made_of_its_payment(app: App) -> None:
+    (confirm,) = await unpaid(app, 1, first=100)
+    others = [replace(confirm, token="another"), replace(confirm, token="third", payment_key="another key")]
+    answers = await app.flows.captures.attempts.begin([confirm, *others])
+    assert [type(each) for each in answers] == [Begun, Joined, InvalidState]
+    rows = await app.stores.payment.read(lambda tx: tx.all("SELECT payment_key FROM payment_attempt"))
+    assert rows == [(confirm.payment_key,)]
+
+
+async def attempts_behind_the_lock(app: App) -> None:
+    """Attempts that were read before the lock was held may have ended since: a declined key would begin anew."""
+    confirms = await unpaid(app, 2, first=100)
+    with listening(app.stores.payment) as sent:
+        await app.flows.captures.attempts.begin(confirms)
+    assert tables(sent[0]) == ["payment", "payment_attempt"]
+    assert sent[0][0].endswith("FOR UPDATE")
+
+
+async def test_attempts_are_read_behind_the_lock(app: App) -> None:
+    await attempts_behind_the_lock(app)
+
+
+async def test_control_attempts_behind_the_lock(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payment_store, "both", swapped)
+    with pytest.raises(AssertionError):
+        await attempts_behind_the_lock(app)
+
+
+async def test_payments_are_locked_in_the_order_of_their_ids_before_any_is_changed(app: App) -> None:
+    confirms = await unpaid(app, 3, first=100)
+    begun = [each for each in await app.flows.captures.attempts.begin(confirms) if isinstance(each, Begun)]
+    results = [Result(each.payment, Captured(each.attempt.payment_key)) for each in reversed(begun)]
+    with listening(app.stores.payment) as sent:
+        await outcomes(app.flows.captures).settle(results)
+    lock, *changes = sent[0]
+    assert "ORDER BY payment_id FOR UPDATE" in lock
+    assert all(sql.startswith("UPDATE payment SET") for sql in changes)
 
 
 async def test_whoever_asks_for_one_thing_waits_for_one_round_trip(app: App) -> None:
@@ -213,15 +260,15 @@ async def test_whoever_asks_for_one_thing_waits_for_one_round_trip(app: App) -> 
     assert [(await trips(db, look))[0] for db, look in looks] == [1, 1, 1, 1]
 
 
-async def test_whoever_looks_at_the_same_moment_shares_the_round_trip(app: App) -> None:
+async def test_whoever_looks_at_the_same_moment_shares_the_round_trip_and_gets_their_own(app: App) -> None:
     confirms = await unpaid(app, 60, first=100)
-    orders_of = [(await app.flows.payments.get(each.payment_id)).order_id for each in confirms]
-    payments = app.flows.payments
-    taken, found = await trips(
-        app.stores.payment, lambda: asyncio.gather(*(payments.of_order(order_id, None) for order_id in orders_of))
-    )
-    assert [each.order_id for each in found] == orders_of
-    assert taken <= 3, "one for whoever came first, and one or two for all who came meanwhile"
+    payments, db = app.flows.payments, app.stores.payment
+    ids = [each.payment_id for each in confirms]
+    orders_of = [(await payments.get(payment_id)).order_id for payment_id in ids]
+    taken, found = await trips(db, lambda: asyncio.gather(*(payments.of_order(each, None) for each in orders_of)))
+    assert (taken, [each.payment_id for each in found]) == (1, ids)
+    taken, seen = await trips(db, lambda: asyncio.gather(*(payments.looking.submit(each) for each in ids)))
+    assert (taken, [payment.payment_id for payment, _ in seen]) == (1, ids)
 
 
 async def test_a_look_that_asks_twice_is_an_error(app: App) -> None:
