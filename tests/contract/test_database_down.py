@@ -106,7 +106,7 @@ async def unopened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     await found.db.close()
 
 
-@pytest.mark.parametrize("ask", ["run", "read", "scan"])
+@pytest.mark.parametrize("ask", ["run", "read", "look", "scan"])
 async def test_another_process_that_has_the_file_for_itself_is_waited_for(
     unopened: Store, tmp_path: Path, ask: str
 ) -> None:

@@ -102,7 +102,7 @@ def down(patch: pytest.MonkeyPatch, w: World, *stores: str) -> None:
 
     for name, database in w.app.stores.every().items():
         if not stores or name in stores:
-            for call in ("run", "read", "scan"):
+            for call in ("run", "read", "look", "scan"):
                 patch.setattr(database, call, refuse)
 
 
