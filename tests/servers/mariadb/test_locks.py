@@ -83,6 +83,8 @@ async def test_a_row_that_another_process_holds_is_waited_for_and_asked_again(
     opened: Opened, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mariadb_line, "LOCK_WAIT_S", 1)
+    # Whoever holds it does nothing meanwhile, and would be put out while a slow machine waits for the row.
+    monkeypatch.setattr(mariadb_line, "IDLE_S", 60)
     shop, other = opened(), opened()
     await shop.run(put("beef"))
     holding = await other._open("writer")
