@@ -54,11 +54,6 @@ class Bare:
         """Store A, as asyncmy takes it."""
         return _address(self.database_url)
 
-    def cpu_s(self) -> dict[str, float]:
-        """CPU seconds of MariaDB and of Redis so far."""
-        pids = {server.name: server.pid for server in self.servers}
-        return {"MariaDB": processes.cpu_s(pids["mariadb"]), "Redis": processes.cpu_s(pids["redis-1"])}
-
     async def rows(self, sql: str, url: str = "") -> list[tuple[Any, ...]]:
         """What one statement gives in store A, or in another; it is committed."""
         connection = await asyncmy.connect(**_address(url or self.database_url), autocommit=True)

@@ -26,8 +26,8 @@ async def run(room: Room) -> AsyncIterator[Round]:
         room.tell(f"{name} run {number} of {room.runs}")
         async with spread(room, load.goods, api=EACH, others=EACH) as shop:
             seen = await measured(room, shop, load)
-            letters = [Count("dead letters", 0, await counts.dead_letters(url)) for url in shop.urls[:1]]
-        yield Round(_figures(seen), [*seen.counts, *letters], seen.faults("split"), opened.charts(seen.report, "split"))
+            letters = Count("dead letters", 0, await counts.dead_letters(shop.url))
+        yield Round(_figures(seen), [*seen.counts, letters], seen.faults("split"), opened.charts(seen.report, "split"))
 
 
 def _figures(seen: Measured) -> list[Figure]:

@@ -157,11 +157,11 @@ class Sqlite:
 
     async def read(self, work: Work[T]) -> T:
         """See `Database.read`."""
-        return await self._repeating(lambda: _now(lambda: self._reading("reader", work)))
+        return await self._at_once(work, _SqliteTx)
 
     async def look(self, work: Work[T]) -> T:
         """See `Database.look`. There is no round trip here, but what would be a second one elsewhere is refused."""
-        return await self._repeating(lambda: _now(lambda: self._reading("reader", work, _Look)))
+        return await self._at_once(work, _Look)
 
     async def scan(self, work: Work[T]) -> T:
         """See `Database.scan`."""
@@ -183,6 +183,12 @@ class Sqlite:
 
     async def _repeating(self, once: Callable[[], Awaitable[T]]) -> T:
         return await repeating(self.name, once, (sqlite3.Error,), self._meaning, self._rng)
+
+    async def _at_once(self, work: Work[T], kind: type[_SqliteTx]) -> T:
+        async def once() -> T:
+            return self._reading("reader", work, kind)
+
+        return await self._repeating(once)
 
     async def _write(self, work: Work[T]) -> T:
         after: list[Tell] = []
@@ -295,10 +301,6 @@ def _drive(work: Work[T], tx: _SqliteTx) -> T:
     if hasattr(steps, "close"):
         steps.close()
     raise WaitedInTransaction(WAITED)
-
-
-async def _now(call: Callable[[], T]) -> T:
-    return call()
 
 
 def path_of(url: str) -> Path:
