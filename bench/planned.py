@@ -13,7 +13,7 @@ from bench import opened
 from bench.figures import Count
 from bench.opened import Plan, Report
 from bench.room import Room
-from bench.shapes import Goods, Shop
+from bench.shapes import Goods, Shop, spread
 from bench.spent import ANSWERING, Spent
 
 LOOK_EVERY_S = 0.25
@@ -22,11 +22,15 @@ _Look = tuple[datetime, Spent]
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A plan, the goods it is about, and what runs before it is measured, unless that would take what it is about."""
+    """A plan, the goods it is about, and what runs before it is measured, unless that would take what it is about.
+
+    `warm_up` is for the processes of each shop, `servers_warm_up` for servers that have just started.
+    """
 
     goods: Goods
     plan: Plan
     warm_up: Plan | None = None
+    servers_warm_up: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Measured:
     def api_us_per_order(self) -> float:
         """CPU microseconds of the processes that answer, per accepted order; its share of payments is in it."""
         return self.sending.of(*ANSWERING) * 1e6 / max(self.report.answers.accepted, 1)
+
+    @property
+    def accepted(self) -> int:
+        """Orders that were accepted, those of the warm-up with them."""
+        return sum(each.answers.accepted for each in self._every)
 
     @property
     def counts(self) -> list[Count]:
@@ -88,6 +97,14 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
         moved_after - moved,
         put_out_after - put_out,
     )
+
+
+async def warm(room: Room, workload: Workload) -> None:
+    """Start the servers, and have them serve a shop that is thrown away. Raises Failed."""
+    if workload.servers_warm_up:
+        room.tell("the servers warm up")
+        async with spread(room, workload.goods) as shop:
+            await opened.run(shop.urls, shop.pg_url, _scaled(room, workload.servers_warm_up), room.folder)
 
 
 async def _look(shop: Shop, looks: list[_Look]) -> None:

@@ -41,6 +41,11 @@ class Measured:
     drain_s: float | None
 
     @property
+    def accepted(self) -> int:
+        """Orders that were accepted, those of the warm-up with them."""
+        return self.answers.accepted + (self.warm_up.accepted if self.warm_up else 0)
+
+    @property
     def faults(self) -> list[str]:
         """What makes the run worth nothing beside counts that differ."""
         faults = [] if self.drain_s is not None else ["the rest of the loop was not done in time"]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from bench import opened
 from bench.figures import Chart, Count, Figure, Round
 from bench.opened import Plan
-from bench.planned import Measured, Workload, measured
+from bench.planned import Measured, Workload, measured, warm
 from bench.room import Room, in_turn, workload
 from bench.shapes import OTHERS, spread
 from bench.spent import ANSWERING
@@ -35,6 +35,7 @@ history and its PG replaced by what answers at once. Its consumer of results die
 async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
     load = workload("plan", Workload)
+    await warm(room, load)
     for number in range(1, room.runs + 1):
         figures: list[Figure] = []
         counts: list[Count] = []

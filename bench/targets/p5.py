@@ -21,6 +21,7 @@ VCPU = 0.5
 async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
     plan, full = workload("plan", planned.Workload), workload("saturate", saturate.Workload)
+    await planned.warm(room, plan)
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
         async with spread(room, plan.goods, vcpu=VCPU) as shop:

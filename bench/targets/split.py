@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from bench import counts, opened
 from bench.figures import Count, Figure, Round
-from bench.planned import Measured, Workload, measured
+from bench.planned import Measured, Workload, measured, warm
 from bench.room import Room, workload
 from bench.shapes import spread
 from bench.targets.p4 import PARTS
@@ -22,6 +22,7 @@ EACH = 2
 async def run(room: Room) -> AsyncIterator[Round]:
     """See `targets.table`."""
     load = workload("plan-split", Workload)
+    await warm(room, load)
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
         async with spread(room, load.goods, api=EACH, others=EACH) as shop:

@@ -7,6 +7,7 @@ from bench.figures import Round
 from bench.floor import experiment as floor
 from bench.guards import experiment as guards
 from bench.pool import experiment as pool
+from bench.profile import experiment as profile
 from bench.room import Room
 from bench.scale import experiment as scale
 from bench.starved import experiment as p7
@@ -51,5 +52,6 @@ TARGETS: tuple[Target, ...] = (
     consumers,
     split,
     scale,
+    profile,
     floor,
 )

@@ -1,0 +1,49 @@
+"""Where the CPU of the api process goes, under as many orders as it takes and under P4's plan."""
+
+from collections.abc import AsyncIterator
+
+from bench import planned, saturate
+from bench.bare import bare
+from bench.figures import Figure, Round
+from bench.profile import samples
+from bench.profile.samples import Samples
+from bench.room import Room, workload
+from bench.shapes import spread
+
+name = "profile"
+what = (
+    f"CPU of the api process per order by what it is spent for, sampled {samples.PER_S} times a second, no CPU limit:"
+    " at saturation with nothing but MariaDB and Redis, and under P4's plan with the whole shop beside it"
+)
+target = "the figures are there to be used, not to be reached"
+
+
+async def run(room: Room) -> AsyncIterator[Round]:
+    """See `targets.table`."""
+    plan, full = workload("plan", planned.Workload), workload("saturate", saturate.Workload)
+    for number in range(1, room.runs + 1):
+        room.tell(f"{name} run {number} of {room.runs}")
+        async with bare(room) as on:
+            await on.stock(full.goods)
+            async with on.ours() as api, samples.taken(api, room.folder / f"full-{number}") as at_full:
+                busy = await saturate.measured_alone(on, on.shop(api), full, on.units_reserved)
+        async with (
+            spread(room, plan.goods) as shop,
+            samples.taken(shop.api[0], room.folder / f"plan-{number}") as at_plan,
+        ):
+            calm = await planned.measured(room, shop, plan)
+        figures = [
+            *_figures("at saturation", at_full, busy.accepted),
+            *_figures("under P4's plan", at_plan, calm.accepted),
+        ]
+        faults = [*busy.faults, *calm.faults("under P4's plan")]
+        yield Round(figures, [*busy.counts, *calm.counts], faults, [])
+
+
+def _figures(when: str, seen: Samples, orders: int) -> list[Figure]:
+    """The CPU of an order of so many, and what of it each part took."""
+    us_per_order = seen.cpu_s * 1e6 / max(orders, 1)
+    return [
+        Figure("all", us_per_order, "us/order", variant=when),
+        *(Figure(part, share * us_per_order, "us/order", variant=when) for part, share in seen.shares.items()),
+    ]
