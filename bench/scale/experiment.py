@@ -30,6 +30,8 @@ SINGLE = {"mariadb": DATABASE_CORES, "relay": 2.0, "redis-1": 1.0}
 free."""
 RUNNERS, LIST_MAX, WRITERS = 2, 256, 8
 """The shop's defaults: QC_DB_RUNNERS_MAX, QC_ORDER_LIST_MAX, QC_DB_WRITERS_MAX."""
+ENOUGH, GATHER_S = 16, 0.005
+"""As in `quickcommerce/kit/batch.py`."""
 RATES_A_MINUTE = (10_000, 100_000, 1_000_000)
 DRAWN_A_MINUTE = (1_000.0, *map(float, RATES_A_MINUTE))
 LOADS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -149,7 +151,7 @@ def round_of(seen: Seen, seed: int) -> Round:
     every = parts(seen.idle_cores, _used(seen.unpaid), _used(seen.paid))
     ours = [part for part in every if part.name != PG]
     a_s, b_s = fitted(seen.alone.answer_s, seen.crowd.list_s, seen.crowd.list_size)
-    lists = Lists(a_s, b_s, RUNNERS, LIST_MAX)
+    lists = Lists(a_s, b_s, RUNNERS, LIST_MAX, ENOUGH, GATHER_S)
     counts = [*seen.alone.seen.counts, *seen.unpaid.counts, *seen.paid.counts, *seen.crowd.seen.counts]
     faults = [*seen.alone.seen.faults, *seen.unpaid.faults("nobody pays"), *seen.paid.faults("everybody pays")]
     faults += seen.crowd.seen.faults

@@ -7,7 +7,6 @@ import heapq
 import math
 import random
 import statistics
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -91,12 +90,17 @@ def _enough(orders_per_s: float, most_per_s: float) -> int:
 class Lists:
     """A group commit (`quickcommerce/kit/batch.py`): a list of n orders takes `a_s` + n x `b_s` seconds, at most
     `list_max` orders are in it, and `runners` lists are in flight. `list_max` 1 is a transaction an order.
+
+    `enough` orders make a list beside another one. Where a list has ended and fewer wait, the next one begins when the
+    first of them has waited for `gather_s`.
     """
 
     a_s: float
     b_s: float
     runners: int
     list_max: int
+    enough: int = 1
+    gather_s: float = 0.0
 
     def takes_s(self, orders: int) -> float:
         """Seconds that a list takes."""
@@ -158,7 +162,7 @@ def simulate(
 ) -> Run:
     """So many orders that come at random (Poisson), `per_s` a second, before an empty queue without a bound.
 
-    A runner that is free takes all that wait, up to `list_max`, the oldest first. `takes_s` in place of the lists' own
+    Whoever begins a list takes all that wait, up to `list_max`, the oldest first. `takes_s` in place of the lists' own
     says how long a list of a size takes. The same seed gives the same run.
     """
     rng = random.Random(seed)  # noqa: S311 - a simulation must repeat
@@ -167,13 +171,39 @@ def simulate(
     begun_s: list[float] = []
     ended_s: list[float] = []
     sizes: list[int] = []
-    free_s = [0.0] * lists.runners
-    while (at := len(begun_s)) < orders:
-        begins_s = max(free_s[0], came_s[at])
-        size = min(bisect_right(came_s, begins_s, lo=at) - at, lists.list_max)
-        ends_s = begins_s + takes_s(size)
-        heapq.heapreplace(free_s, ends_s)
-        begun_s += [begins_s] * size
-        ended_s += [ends_s] * size
-        sizes.append(size)
+    enough = min(lists.enough, lists.list_max)
+    in_flight: list[float] = []
+    """When the lists in flight end, the first one first."""
+    gathered_s = math.inf
+    """When the list begins that gathers, if one does."""
+    came = 0
+
+    def begin(now_s: float) -> None:
+        size = min(came - len(begun_s), lists.list_max)
+        if size:
+            ends_s = now_s + takes_s(size)
+            heapq.heappush(in_flight, ends_s)
+            begun_s.extend([now_s] * size)
+            ended_s.extend([ends_s] * size)
+            sizes.append(size)
+
+    while len(begun_s) < orders:
+        comes_s = came_s[came] if came < orders else math.inf
+        ends_s = in_flight[0] if in_flight else math.inf
+        now_s = min(comes_s, ends_s, gathered_s)
+        working = len(in_flight) + (gathered_s < math.inf)
+        if now_s == comes_s:
+            came += 1
+            if not working or (working < lists.runners and came - len(begun_s) >= enough):
+                begin(now_s)
+        elif now_s == gathered_s:
+            gathered_s = math.inf
+            begin(now_s)
+        else:
+            heapq.heappop(in_flight)
+            waiting = came - len(begun_s)
+            if waiting >= enough:
+                begin(now_s)
+            elif waiting and working == 1:
+                gathered_s = max(now_s, came_s[len(begun_s)] + lists.gather_s)
     return Run(came_s, begun_s, ended_s, sizes)

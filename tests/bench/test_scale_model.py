@@ -70,6 +70,20 @@ def test_lists_grow_with_the_load_and_an_idle_queue_takes_each_order_at_once() -
     assert busy.mean_size > 20
 
 
+def test_few_orders_gather_behind_a_list_and_are_fewer_larger_ones_that_wait_longer() -> None:
+    gathering = Lists(a_s=0.002, b_s=0.0001, runners=2, list_max=256, enough=16, gather_s=0.005)
+    at_once = Lists(a_s=0.002, b_s=0.0001, runners=2, list_max=256)
+    run, before = (simulate(lists, 600, orders=20_000, seed=6) for lists in (gathering, at_once))
+    assert run.mean_size > 2 * before.mean_size
+    assert run.mean_answer_s < before.mean_answer_s + 0.005
+    alone = simulate(gathering, 1, orders=5_000, seed=6)
+    assert alone.mean_answer_s == pytest.approx(0.0021, rel=0.01)
+    full = simulate(gathering, 0.9 * gathering.most_per_s, orders=50_000, seed=6)
+    assert full.mean_answer_s == pytest.approx(
+        simulate(at_once, 0.9 * gathering.most_per_s, orders=50_000, seed=6).mean_answer_s, rel=0.05
+    )
+
+
 def test_orders_are_taken_in_turn_by_as_many_runners_as_there_are() -> None:
     run = simulate(Lists(0.003, 0.0001, 3, 5), 4_000, orders=5_000, seed=7)
     assert list(run.begun_s) == sorted(run.begun_s)

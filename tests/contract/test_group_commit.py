@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from structlog.typing import EventDict
 
+from quickcommerce.kit import batch
 from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import current_trace, tracing
@@ -89,6 +90,96 @@ async def test_as_many_lists_are_in_flight_as_there_are_runners(till: Till) -> N
     assert await asyncio.gather(*waiting) == [f"answer {n}" for n in range(10)]
     assert till.at_once == 3
     assert sorted(till.effects) == list(range(10))
+
+
+async def test_few_who_came_while_a_list_was_in_flight_are_one_list_with_those_who_come_right_after(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered = asyncio.Event()
+    monkeypatch.setattr(GroupCommit, "_gathered", lambda _: gathered.wait())
+    group = commits(till, runners=2)
+    waiting = submitted(group, [0])
+    await turns()
+    waiting += submitted(group, [1, 2])
+    await turns()
+    # Few do not set out beside it.
+    assert till.lists == [[0]]
+    till.open.set()
+    await waiting[0]
+    waiting += submitted(group, [3])
+    await turns()
+    assert till.lists == [[0]]
+    gathered.set()
+    await asyncio.gather(*waiting)
+    assert till.lists == [[0], [1, 2, 3]]
+
+
+async def test_whoever_has_waited_long_enough_does_not_wait_for_others_too(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "GATHER_S", 3_600.0)
+    group = commits(till)
+    waiting = submitted(group, [0])
+    await turns()
+    waiting += submitted(group, [1])
+    await turns()
+    request, future, came_s = group._queue[0]
+    group._queue[0] = (request, future, came_s - 3_600)
+    till.open.set()
+    await asyncio.gather(*waiting)
+    assert till.lists == [[0], [1]]
+
+
+async def test_control_without_gathering_each_is_a_list_of_its_own(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "ENOUGH", 1)
+    group = commits(till, runners=2)
+    waiting = submitted(group, [0])
+    await turns()
+    waiting += submitted(group, [1])
+    await turns()
+    assert till.lists == [[0], [1]]
+    till.open.set()
+    await asyncio.gather(*waiting)
+
+
+async def beside_a_list_that_is_stuck(till: Till) -> None:
+    group = commits(till, runners=2)
+    waiting = submitted(group, [0])
+    await turns()
+    waiting += submitted(group, [1])
+    await turns()
+    request, future, came_s = group._queue[0]
+    group._queue[0] = (request, future, came_s - 60)
+    waiting += submitted(group, [2])
+    await turns()
+    seen = list(till.lists)
+    till.open.set()
+    await asyncio.gather(*waiting)
+    assert seen == [[0], [1, 2]], "one buyer's row keeps all others waiting"
+
+
+async def test_a_list_that_is_stuck_does_not_keep_few_others_waiting(till: Till) -> None:
+    await beside_a_list_that_is_stuck(till)
+
+
+async def test_control_without_an_end_of_patience(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "STUCK_S", float("inf"))
+    with pytest.raises(AssertionError, match="keeps all others waiting"):
+        await beside_a_list_that_is_stuck(till)
+
+
+async def test_enough_set_out_beside_a_list_in_flight_and_fewer_are_left_to_the_other(till: Till) -> None:
+    group = commits(till, runners=2)
+    waiting = submitted(group, [0])
+    await turns()
+    many = range(1, 1 + batch.ENOUGH)
+    waiting += submitted(group, many)
+    await turns()
+    assert till.lists == [[0], [*many]]
+    waiting += submitted(group, [100, 101])
+    till.open.set()
+    await asyncio.gather(*waiting)
+    assert till.lists == [[0], [*many], [100, 101]]
 
 
 async def test_a_queue_that_is_full_refuses_at_once_and_takes_again_when_it_has_emptied(till: Till) -> None:
