@@ -24,8 +24,10 @@ class Remembering:
 
     def __init__(self) -> None:
         self.known: dict[int, tuple[int, float]] = {}
+        self.asked = 0
 
     async def figures(self, product_ids: Collection[int]) -> Mapping[int, int]:
+        self.asked += 1
         now = asyncio.get_running_loop().time()
         return {each: units for each in product_ids for units, ends in [self.known.get(each, (0, 0.0))] if ends > now}
 
@@ -99,6 +101,42 @@ async def test_what_the_gate_says_is_what_the_database_would_say(tmp_path: Path)
         by_gate = await w.order([(MILK, 1), (BEEF, 2)], user=2)
         assert by_gate.json() | {"instance": ""} == by_database.json() | {"instance": ""}
         assert by_gate.json()["errors"][0]["pointer"] == "/lines/1/quantity"
+
+
+async def asked_of_nothing_sold_out(folder: Path) -> None:
+    """Buyers come one right after another while there is enough for all; then there is not."""
+    gate = Remembering()
+    async with behind(folder, gate) as w:
+        for user in range(1, 5):
+            assert (await w.order([(MILK, 1)], user=user)).status_code == 201
+        assert gate.asked < 4, "each list waits for a gate that knows of nothing"
+        assert (await w.order([(BEEF, 6)], user=5)).status_code == 409
+        asked = gate.asked
+        for user in range(6, 9):
+            await w.order([(BEEF, 6)], user=user)
+        assert gate.asked == asked + 3, "where something is sold out, a list does not ask"
+
+
+async def test_where_nothing_is_sold_out_few_lists_wait_for_the_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowd, "QUIET_S", 60.0)
+    await asked_of_nothing_sold_out(tmp_path)
+
+
+async def test_control_a_gate_that_is_always_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "QUIET_S", 0.0)
+    with pytest.raises(AssertionError, match="a gate that knows of nothing"):
+        await asked_of_nothing_sold_out(tmp_path)
+
+
+async def test_control_a_gate_that_is_left_alone_though_it_has_spoken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowd, "QUIET_S", 60.0)
+    monkeypatch.setattr(crowd, "STILL_S", -1.0)
+    with pytest.raises(AssertionError, match="a list does not ask"):
+        await asked_of_nothing_sold_out(tmp_path)
 
 
 async def again(folder: Path) -> None:
