@@ -74,6 +74,8 @@ class Breaker:
     now_s: Callable[[], float]
     _ended: deque[tuple[float, bool]] = field(default_factory=deque)
     """When calls ended that were made in the window, and whether they failed."""
+    _failures: int = 0
+    """How many of these failed."""
     _rest_s: float = 0
     """How long the present rest is; 0: there is none."""
     _until_s: float = 0
@@ -109,6 +111,7 @@ class Breaker:
         elif not failed:
             self._rest_s = 0
             self._ended.clear()
+            self._failures = 0
             OPEN.labels(self.call).set(0)
             log.info("pg.answers_again", call=self.call)
         elif turn.first_s is not None:
@@ -118,9 +121,10 @@ class Breaker:
     def _count(self, *, failed: bool) -> None:
         now = self.now_s()
         self._ended.append((now, failed))
+        self._failures += failed
         while self._ended[0][0] < now - WINDOW_S:
-            self._ended.popleft()
-        calls, failures = len(self._ended), sum(failed for _, failed in self._ended)
+            self._failures -= self._ended.popleft()[1]
+        calls, failures = len(self._ended), self._failures
         if (calls >= CALLS_MIN and 2 * failures >= calls) or (calls >= IN_A_ROW and failures == calls):
             log.error("pg.rests", call=self.call, calls=calls, failed=failures)
             self._rest(REST_S, now)
