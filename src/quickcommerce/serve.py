@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import msgspec
 import uvicorn
@@ -22,6 +23,7 @@ from quickcommerce.catalog.file import read_file
 from quickcommerce.kit.problem import InvalidRequest, Unavailable
 from quickcommerce.kit.telemetry import configure_logs
 from quickcommerce.kit.web import PROBLEM_JSON
+from quickcommerce.kit.writes import OneWrite
 from quickcommerce.roles import ProcessRole
 from quickcommerce.running import alone
 from quickcommerce.settings import EMULATOR, Settings
@@ -51,6 +53,10 @@ class Protocol(CuttableProtocol):
     _progress = False
     _between = True
     _method = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        """A client is there."""
+        super().connection_made(cast("asyncio.Transport", OneWrite(transport, self.loop.call_soon)))
 
     def on_message_begin(self) -> None:
         """A head begins."""
