@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_s_max: int = 20_000
     lines: int = 3
     quantity: int = 1
+    overflows: bool = False
+    """More come at once than may wait (`QC_ORDER_QUEUE_MAX`): to be told to come again is an answer, and no error."""
 
     @property
     def units(self) -> int:
@@ -68,7 +70,8 @@ class Answers:
     """What wrk counted. `statuses` are answers by HTTP status; `lost` are connections that broke and timeouts.
 
     `span_s` is the time from the first request to the last answer; `percentiles_ms` pairs a percentage with the
-    latency that so many answers did not exceed; `per_s` is the rate in each `BUCKET_S`, errors left out.
+    latency that so many answers did not exceed; `per_s` is the rate in each `BUCKET_S`, errors left out. `overflows`
+    see `Load`.
     """
 
     sent: int
@@ -79,6 +82,7 @@ class Answers:
     mean_ms: float
     percentiles_ms: list[tuple[float, float]]
     per_s: list[float]
+    overflows: bool = False
 
     @property
     def accepted(self) -> int:
@@ -91,9 +95,15 @@ class Answers:
         return self.accepted / self.span_s if self.span_s else 0.0
 
     @property
+    def come_again(self) -> int:
+        """Orders answered with 503."""
+        return self.statuses.get(503, 0)
+
+    @property
     def errors(self) -> int:
         """Orders that were neither accepted nor refused as out of stock, and connections that broke."""
-        return self.sent - self.accepted - self.statuses.get(409, 0) + self.lost
+        answered = self.accepted + self.statuses.get(409, 0) + (self.come_again if self.overflows else 0)
+        return self.sent - answered + self.lost
 
     def percentile_ms(self, percent: float) -> float:
         """The latency that so many per cent of the answers did not exceed."""
@@ -127,7 +137,7 @@ async def run(url: str, load: Load, product_ids: Sequence[int], folder: Path) ->
 async def send(url: str, load: Load, base: Path) -> Answers:
     """Send a load that `prepare` has written, once. Raises Failed when wrk cannot run or does not come to an end."""
     try:
-        return parse(await _wrk(url, load, base))
+        return replace(parse(await _wrk(url, load, base)), overflows=load.overflows)
     finally:
         for thread in range(1, load.threads + 1):
             Path(f"{base}.{thread}").unlink()

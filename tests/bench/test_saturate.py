@@ -36,6 +36,11 @@ def test_what_kept_the_rate_from_being_higher_is_named(of: Spent, named: str) ->
     assert measured(of).limit(0.5).startswith(named)
 
 
+def test_to_be_told_to_come_again_is_an_error_but_where_more_come_than_may_wait() -> None:
+    told = replace(ANSWERS, sent=1_007, statuses={201: 1_000, 409: 2, 503: 4}, lost=1)
+    assert [replace(told, overflows=overflows).errors for overflows in (False, True)] == [6, 2]
+
+
 def test_what_none_of_the_shop_used_is_neither_idle_nor_stolen() -> None:
     seen = measured(spent({"api-1": 0.5, "mariadb": 0.25, "kafka": 0.1}, idle_s=0.5, stolen_s=0.25))
     assert {each.name: round(each.value, 3) for each in seen.machine()} == {
