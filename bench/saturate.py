@@ -103,7 +103,7 @@ async def measured_alone(on: Bare, shop: Shop, workload: Workload, held: Callabl
     _, seen = await _sent(on.room, on.folder, shop, workload)
     every, units = _accepted(seen, workload)
     counted = [
-        *await on.counts(sum(answers.accepted for answers in every), workload.load.units),
+        *await on.counts(seen.accepted, workload.load.units),
         Count("units held", units, await held()),
         Count("orders refused or lost", 0, sum(answers.sent - answers.accepted for answers in every)),
     ]

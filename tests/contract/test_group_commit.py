@@ -61,6 +61,12 @@ def submitted(group: GroupCommit[int, str], requests: Sequence[int]) -> list[asy
     return [asyncio.create_task(group.submit(request)) for request in requests]
 
 
+def first_has_waited(group: GroupCommit[int, str], seconds: float) -> None:
+    """Whoever is first in the queue came so much earlier."""
+    request, future, came_s = group._queue[0]
+    group._queue[0] = (request, future, came_s - seconds)
+
+
 async def test_an_idle_shop_commits_a_request_at_once_and_alone(till: Till) -> None:
     till.open.set()
     group = commits(till)
@@ -123,8 +129,7 @@ async def test_whoever_has_waited_long_enough_does_not_wait_for_others_too(
     await turns()
     waiting += submitted(group, [1])
     await turns()
-    request, future, came_s = group._queue[0]
-    group._queue[0] = (request, future, came_s - 3_600)
+    first_has_waited(group, 3_600)
     till.open.set()
     await asyncio.gather(*waiting)
     assert till.lists == [[0], [1]]
@@ -148,8 +153,7 @@ async def beside_a_list_that_is_stuck(till: Till) -> None:
     await turns()
     waiting += submitted(group, [1])
     await turns()
-    request, future, came_s = group._queue[0]
-    group._queue[0] = (request, future, came_s - 60)
+    first_has_waited(group, 60)
     waiting += submitted(group, [2])
     await turns()
     seen = list(till.lists)

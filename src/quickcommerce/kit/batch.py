@@ -70,9 +70,10 @@ class GroupCommit(Generic[Q, A]):
             REFUSED.labels(self._name).inc()
             raise Unavailable("too many requests are waiting")
         loop = asyncio.get_running_loop()
+        now_s = loop.time()
         future: asyncio.Future[A] = loop.create_future()
-        self._queue.append((request, future, loop.time()))
-        if self._sets_out(loop.time()):
+        self._queue.append((request, future, now_s))
+        if self._sets_out(now_s):
             # A context of its own: the runner works for many, and must not log under the trace of the first.
             runner = asyncio.create_task(self._run(), name=f"batch {self._name}", context=contextvars.Context())
             self._running.add(runner)
