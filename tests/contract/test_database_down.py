@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from quickcommerce.kit import db, mariadb_line
-from quickcommerce.kit.db import Database, Duplicate, Tx
+from quickcommerce.kit.db import Database, Duplicate, Lost, Repeatable, Tx
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.sqlite import Sqlite
@@ -146,6 +146,25 @@ async def test_a_key_that_the_other_process_took_is_looked_up_again_however_long
         await until(lambda: repeated() > before + db.REPEATS_MAX + 1)
         other.write(b"\n")
         assert await mine == "found"
+
+
+@pytest.mark.parametrize("undone", [Repeatable("error 1213"), Lost("the connection was lost")], ids=["lock", "line"])
+async def test_a_work_that_is_undone_each_time_is_told_as_unavailable_so_that_it_is_asked_again(
+    store: Store, undone: Exception
+) -> None:
+    """Its caller did nothing wrong: a buyer hears 503 and comes again, and a consumer waits with its event."""
+    runs = 0
+
+    async def work(tx: Tx) -> None:
+        nonlocal runs
+        runs += 1
+        await write(tx, "mine")
+        raise undone
+
+    with pytest.raises(Unavailable, match="9 times in a row"):
+        await store.db.run(work)
+    assert runs == 1 + db.REPEATS_MAX
+    assert await names(store.db) == []
 
 
 async def test_a_key_that_stays_taken_is_not_tried_for_ever(store: Store) -> None:

@@ -8,9 +8,9 @@ from typing import TypeVar
 import pytest
 from structlog.typing import EventDict
 
-from quickcommerce.kit import life
+from quickcommerce.kit import db, life
 from quickcommerce.kit.clock import from_rfc3339, rfc3339
-from quickcommerce.kit.db import Duplicate, Tx, Work
+from quickcommerce.kit.db import Duplicate, Repeatable, Tx, Work
 from quickcommerce.kit.inbox import Inbox, Poison
 from quickcommerce.kit.life import Loop, Supervisor
 from quickcommerce.kit.outbox import Message
@@ -101,6 +101,27 @@ async def test_an_event_that_fails_a_few_times_and_then_works_is_no_poison(wire:
 
     shaky = Inbox("group", wire.target.db, {"Counted": flaky}, wire.letters, wire.clock, random.Random(1))
     await shaky.deliver([message("order-1", 0)], nothing)
+    assert await wire.letters.list() == []
+    assert await group.effects() == [("order-1", 0)]
+
+
+async def test_an_event_whose_transaction_the_database_undoes_again_and_again_is_no_poison(
+    wire: Post, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under many writers of the same rows deadlocks outlast the repeats; no paid order may end among letters."""
+    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0.0001, cap_s=0.0001))
+    whole = group.inbox.handlers["Counted"]
+    undone = iter([True] * (1 + db.REPEATS_MAX))
+
+    async def disturbed(tx: Tx, messages: list[Message]) -> None:
+        await whole(tx, messages)
+        if next(undone, False):
+            raise Repeatable("error 1213")
+
+    inbox = Inbox("group", wire.target.db, {"Counted": disturbed}, wire.letters, wire.clock, random.Random(1))
+    with pytest.raises(Unavailable):
+        await inbox.deliver([message("order-1", 0)], nothing)
+    await inbox.deliver([message("order-1", 0)], nothing)
     assert await wire.letters.list() == []
     assert await group.effects() == [("order-1", 0)]
 

@@ -39,7 +39,7 @@ async def test_control_without_repeats(tmp_path: Path, monkeypatch: pytest.Monke
     assert isinstance(w, Pair)
     w.unsteady.share = 0.1
     answers = [await w.order(user=user) for user in range(1, 31)]
-    assert {answer.status_code for answer in answers} == {201, 500}, "no error of the database was met"
+    assert 503 in {answer.status_code for answer in answers}, "no error of the database was met"
     for app in w.others:
         await app.stop()
     await bury(w)

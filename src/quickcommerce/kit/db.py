@@ -6,8 +6,8 @@ discipline but an error (`WaitedInTransaction`).
 
 `run` owns commit, rollback and repeats: `fn` may be run again from its start after a deadlock, a lock timeout, a
 duplicate key that a parallel transaction caused, or a commit whose reply was lost, so it must have no effect outside
-`tx`, and must find what an earlier run of it stored. What it has to tell others,
-a log line or a count among them, it gives to `tx.after_commit`.
+`tx`, and must find what an earlier run of it stored. What it has to tell others, a log line or a count among them, it
+gives to `tx.after_commit`.
 
 SQL is written once for both databases: question marks, ids from the application, no upsert, integers for time and
 money. A read that locks its rows ends in `LOCK`, which is nothing on SQLite (its one writer is the lock).
@@ -163,7 +163,8 @@ async def repeating(
 ) -> T:
     """Do again what the database `name` undid or could not begin through no fault of the work.
 
-    `errors` are those of its driver; `meaning` says what each is here. What is no `Repeatable` is raised at once.
+    `errors` are those of its driver; `meaning` says what each is here. What is no `Repeatable` is raised at once, a key
+    that stays taken at the end of the repeats. Whatever else undid each of them is no defect: raises Unavailable.
     """
     give_up = asyncio.get_running_loop().time() + BUSY_WAIT_S
     repeatable: tuple[type[Exception], ...] = (Repeatable, *errors)
@@ -182,7 +183,9 @@ async def repeating(
             # While another process holds the database, the work has not been run.
             runs += not isinstance(undone, Busy)
             if runs > REPEATS_MAX:
-                raise undone from cause
+                if isinstance(undone, Duplicate):
+                    raise undone from cause
+                raise Unavailable(f"{undone}, {runs} times in a row") from undone
             await asyncio.sleep(_REPEAT_BACKOFF.delay_s(repeat, rng))
     raise AssertionError("unreachable: the loop above ends by itself")
 

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from quickcommerce.kit.auth import Caller
 from quickcommerce.kit.batch import GroupCommit
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.db import Database, Repeatable, Tx
+from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.problem import AmountMismatch, InvalidState, NotFound, Unavailable
 from quickcommerce.kit.telemetry import log
@@ -135,7 +135,7 @@ class Payments:
         while True:
             try:
                 payment, attempts = await self.looking.submit(payment_id)
-            except (Unavailable, Repeatable):
+            except Unavailable:
                 # Who is told that nothing is under way brings another card.
                 looked = False
             tried = {attempt.payment_key: attempt for attempt in attempts}[payment_key]

@@ -10,9 +10,10 @@ from asyncmy.constants import CLIENT
 from asyncmy.errors import OperationalError
 
 from quickcommerce.kit import db, mariadb_line
-from quickcommerce.kit.db import LOCK, Duplicate, Repeatable, Tx, Work
+from quickcommerce.kit.db import LOCK, Duplicate, Tx, Work
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.mariadb_errors import meaning
+from quickcommerce.kit.problem import Unavailable
 from servers.mariadb.acts import put, rows
 from servers.mariadb.conftest import Opened
 from stores import metric, until
@@ -75,7 +76,7 @@ async def test_of_two_that_lock_crosswise_both_end(opened: Opened) -> None:
 
 async def test_control_without_a_second_run_one_of_them_fails(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db, "REPEATS_MAX", 0)
-    with pytest.raises(Repeatable, match="1213"):
+    with pytest.raises(Unavailable, match="1213"):
         await crossing(opened())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quickcommerce.kit import db, mariadb_line, mariadb_sql
-from quickcommerce.kit.db import Limits, Lost, Tx, connect
+from quickcommerce.kit.db import Limits, Tx, connect
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.problem import Unavailable
 from servers.mariadb.acts import put, rows
@@ -96,7 +96,7 @@ async def test_a_statement_that_hides_the_one_behind_it_is_not_told_as_both(
     async def work(tx: Tx) -> list[int]:
         return await tx.gather([tx.run("UPDATE pair SET n = 5 -- all"), tx.run("UPDATE pair SET n = 6")])
 
-    with pytest.raises(Lost):
+    with pytest.raises(Unavailable, match="the connection was lost"):
         await shop.run(work)
     assert set(await shop.run(lambda tx: tx.all("SELECT n FROM pair"))) == {(1,)}
 
