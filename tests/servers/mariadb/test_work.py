@@ -4,7 +4,7 @@ together is run in its order: nothing is read before its lock is held, no sale b
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +16,14 @@ from prometheus_client import REGISTRY
 from quickcommerce.app import App
 from quickcommerce.catalog import flow as catalog_flow
 from quickcommerce.catalog.model import Entry
+from quickcommerce.kit import outbox
 from quickcommerce.kit.auth import Caller, Role
+from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.db import Database, T, Tx
 from quickcommerce.kit.idempotency import Claim
+from quickcommerce.kit.ids import OrderId
 from quickcommerce.kit.mariadb import MariaDb
+from quickcommerce.kit.outbox import Message, Relay
 from quickcommerce.kit.problem import InvalidState
 from quickcommerce.kit.sql import both
 from quickcommerce.order import place
@@ -31,6 +35,8 @@ from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.model import Captured, Declined, Status
 from quickcommerce.payment.opening import Opening
 from quickcommerce.payment.outcomes import Outcomes, Result, Settled
+from quickcommerce.payment.store import Payment
+from relays import settled
 from servers.mariadb.shop import built
 
 GOODS = [Entry(product_id, f"goods {product_id}", 1_000, 1_000_000) for product_id in range(1, 201)]
@@ -168,10 +174,14 @@ async def unpaid(app: App, count: int, first: int) -> list[Confirming]:
     placed = orders(app, count, range(1, 201), first=first)
     await app.flows.place.place(placed)
     rows = await app.flows.book.rows([each.order_id for each in placed])
-    paying = await app.flows.payments.openings.open([Opening(order_id, row) for order_id, row in rows.items()])
+    return confirms_of(app, await app.flows.payments.openings.open([Opening(*row) for row in rows.items()]))
+
+
+def confirms_of(app: App, payments: Iterable[Payment]) -> list[Confirming]:
+    """A confirm of each of these payments."""
     return [
         Confirming(each.payment_id, f"key {each.payment_id}", each.amount, None, "0" * 32, app.flows.ids.token())
-        for each in paying
+        for each in payments
     ]
 
 
@@ -180,13 +190,13 @@ async def test_captures_of_a_list_take_as_many_whatever_their_number(app: App, c
     db = app.stores.payment
     await unpaid(app, 1, first=1)
     confirms = await unpaid(app, count, first=100)
-    taken, begun = await trips(db, lambda: app.flows.captures.attempts.begin(confirms))
+    took, begun = await trips(db, lambda: app.flows.captures.attempts.begin(confirms))
     attempts = [each for each in begun if isinstance(each, Begun)]
-    assert (taken, len(attempts)) == (3, count), "the locked payments with their attempts, the payments, the rest"
+    assert (took, len(attempts)) == (3, count), "the locked payments with their attempts, the payments, the rest"
     results = [Result(each.payment, Captured(each.attempt.payment_key)) for each in attempts]
-    taken, settled = await trips(db, lambda: outcomes(app.flows.captures).settle(results))
-    assert (taken, len(settled)) == (3, count), "the payments, locked and changed, the attempts, the rest"
-    assert all(each.mine for each in settled)
+    took, ended = await trips(db, lambda: outcomes(app.flows.captures).settle(results))
+    assert (took, len(ended)) == (3, count), "the payments, locked and changed, the attempts, the rest"
+    assert all(each.mine for each in ended)
 
 
 def outcomes(captures: Captures) -> Outcomes:
@@ -196,13 +206,59 @@ def outcomes(captures: Captures) -> Outcomes:
     return found
 
 
+async def waiting(db: Database) -> list[Message]:
+    """What is in an outbox."""
+    return await db.read(lambda tx: outbox.after(tx, dict.fromkeys(range(outbox.SHARDS), 0), 10_000))
+
+
+async def taken(app: App, group: str, messages: list[Message]) -> int:
+    """How many round trips it takes a group to take events as a list."""
+    consumer = app.parts.consumers[group]
+    return (await trips(consumer.db, lambda: consumer.deliver(messages, settled)))[0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+async def test_the_events_of_a_list_take_as_many_to_the_payments_and_back_whatever_their_number(
+    app: App, count: int
+) -> None:
+    shop, payment = app.stores.shop, app.stores.payment
+    await taken(app, "payment", await waiting(shop))  # opens a connection
+    await shop.run(lambda tx: tx.run("DELETE FROM outbox"))
+    await app.flows.place.place(orders(app, count, range(1, 201), first=100))
+    placed = await waiting(shop)
+    assert (await taken(app, "payment", placed), len(placed)) == (3, count), "the inbox, the payments, the rest"
+    paying = await payment.read(lambda tx: payment_store.of_orders(tx, [OrderId(each.subject) for each in placed]))
+    begun = await app.flows.captures.attempts.begin(confirms_of(app, paying.values()))
+    attempts = [each for each in begun if isinstance(each, Begun)]
+    results = [Result(each.payment, Captured(each.attempt.payment_key)) for each in attempts]
+    await outcomes(app.flows.captures).settle(results)
+    paid = await waiting(payment)
+    assert (await taken(app, "order", paid), len(paid)) == (10, 2 * count), (
+        "those that were begun, and those that are paid"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 40])
+async def test_a_step_of_the_relay_takes_as_many_whatever_the_number_of_events(app: App, count: int) -> None:
+    await app.flows.place.place(orders(app, count, range(1, 201), first=100))
+    sent: list[Message] = []
+
+    async def publish(messages: list[Message]) -> int:
+        sent.extend(messages)
+        return len(messages)
+
+    relay = Relay(app.stores.shop, publish, system_clock, app.flows.ids, lease_s=10, list_max=100)
+    assert (await trips(app.stores.shop, relay.step))[0] == 10
+    assert sent
+
+
 async def test_a_second_outcome_of_a_payment_in_a_list_finds_what_the_first_made_of_it(app: App) -> None:
     confirms = await unpaid(app, 2, first=100)
     begun = [each for each in await app.flows.captures.attempts.begin(confirms) if isinstance(each, Begun)]
     captured = [Result(each.payment, Captured(each.attempt.payment_key)) for each in begun]
     declined = Result(begun[1].payment, Declined("REJECT_CARD_PAYMENT", "no"))
-    settled: list[Settled] = await outcomes(app.flows.captures).settle([captured[0], declined, *captured])
-    assert [each.mine for each in settled] == [True, True, False, True]
+    ended: list[Settled] = await outcomes(app.flows.captures).settle([captured[0], declined, *captured])
+    assert [each.mine for each in ended] == [True, True, False, True]
     found = [(await app.flows.payments.get(each.payment.payment_id)).status for each in begun]
     assert found == [Status.CAPTURED, Status.CAPTURED], "the PG has the money, whatever was said before"
 
