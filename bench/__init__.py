@@ -2,5 +2,6 @@
 
 Each target of `targets` starts what it needs (`shapes`, with the CPU limits of `limits`), loads it in a closed loop
 (`closed`, through wrk) or an open one (`opened`, through `qc bench orders`), counts exactly (`counts`), and gives
-`figures`; `report` shows them. It knows the shop by its commands and by HTTP only.
+`figures`; `report` shows them. It drives the shop by its commands and over HTTP. Where nothing of ours may run beside
+what is measured it counts rows (`bare`), and it pours events onto the shop's topics (`starved`).
 """

@@ -5,11 +5,11 @@ import asyncio
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -20,11 +20,12 @@ from bench.processes import Failed
 from bench.results import Result
 from bench.room import Room
 from bench.targets.table import TARGETS, Target
-from quickcommerce.bench.wire import NoAnswerError
 
 OUT = Path("build/bench")
 TOLD = "those in docs/bench are told by README.md and docs/performance.md, which are written with them"
 BAD_USAGE = 2
+RUNS = 3
+"""How often each is measured, where figures are to be told."""
 OTHERWISE = "`scripts/bench orders` sends buyers to a shop that runs already: scripts/bench orders --help"
 
 
@@ -42,9 +43,8 @@ def main(words: Sequence[str]) -> int:
         return BAD_USAGE
     chosen = list(TARGETS) if "all" in asked.names else [known[name] for name in asked.names]
     asked.out.mkdir(parents=True, exist_ok=True)
-    real = {each.name for each in results.read(asked.out) if each.scale == 1}
-    if asked.scale < 1 and (lost := [target.name for target in chosen if target.name in real]):
-        console.print(f"{asked.out} has real figures of {', '.join(lost)}; try them out with another --out")
+    if asked.out.resolve() == documents.KEPT and (asked.scale < 1 or asked.runs < RUNS):
+        console.print(f"{asked.out} is for figures of {RUNS} runs of the whole load; try it out with another --out")
         return BAD_USAGE
     try:
         return asyncio.run(_measure(chosen, asked, console))
@@ -56,7 +56,7 @@ def main(words: Sequence[str]) -> int:
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog=OTHERWISE)
     parser.add_argument("names", nargs="+", metavar="TARGET", help="P2, P3 ...; all; list shows them")
-    parser.add_argument("--runs", type=int, default=3, help="how often each is measured (3)")
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"how often each is measured ({RUNS})")
     parser.add_argument("--out", type=Path, default=OUT, help=f"where results and report are kept ({OUT}); {TOLD}")
     parser.add_argument("--scale", type=float, default=1.0, help="below 1: a smaller load, to try a target out")
     parser.add_argument("--keep", action="store_true", help="leave the data and the logs of the processes")
@@ -74,7 +74,7 @@ async def _measure(chosen: Sequence[Target], asked: argparse.Namespace, console:
     def tell(text: str) -> None:
         console.print(f"{time.monotonic() - start_s:7.1f} s  {text}", markup=False)
 
-    words = [] if asked.runs == 3 else [f"--runs {asked.runs}"]
+    words = [] if asked.runs == RUNS else [f"--runs {asked.runs}"]
     words += [] if asked.scale == 1 else [f"--scale {asked.scale:g}"]
     verdicts = []
     async with room.opened(runs=asked.runs, scale=asked.scale, keep=asked.keep, tell=tell) as where:
@@ -94,17 +94,24 @@ async def _measure(chosen: Sequence[Target], asked: argparse.Namespace, console:
 async def _result(target: Target, where: Room, command: str) -> Result:
     """Measure one target; a run that could not be made is a result too."""
     seen: Machine = await machine.seen(where)
+    where.limits_lacked = False
     rounds: list[Round] = []
     error = ""
     try:
         async for each in target.run(where):
             rounds.append(each)  # noqa: PERF401 - those before a failure are kept
-    except (Failed, NoAnswerError, OSError, msgspec.DecodeError) as failed:
+    except Exception as failed:  # noqa: BLE001 - told as the target's result; those after it are measured all the same
         error = f"{type(failed).__name__}: {failed}"
+        where.tell("".join(traceback.format_exception(failed)))
     versions = seen.versions | {server.name: server.version for server in where.known_servers}
-    await where.close()
+    try:
+        await where.close()
+    except (Failed, OSError) as failed:
+        error = error or f"{type(failed).__name__}: {failed}"
+    where.keep = where.keep or bool(error)
     seen = replace(seen, versions=versions)
-    return Result(target.name, target.what, target.target, command, seen, where.scale, rounds, error)
+    limited = not where.limits_lacked
+    return Result(target.name, target.what, target.target, command, seen, where.scale, rounds, error, limited)
 
 
 def _show(result: Result, console: Console) -> None:

@@ -5,11 +5,9 @@ import random
 import secrets
 import signal
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import cycle
 from pathlib import Path
 
 import msgspec
@@ -19,11 +17,12 @@ from quickcommerce.bench import tokens
 
 SCRIPT = Path(__file__).with_name("orders.lua")
 TOKENS_GOOD_S = 4 * 3600
+USERS = range(1, 2**52)
 ANSWER_WITHIN_S = 30
 """wrk counts an answer that takes longer as an error."""
 BUCKET_S = 0.2
 """As in `orders.lua`: the grain of the rate over time."""
-KEYS = ("thread", "status", "bucket", "errors", "latency_us", "mean_us")
+KEYS = ("orders", "status", "bucket", "errors", "latency_us", "mean_us")
 """How the lines begin that `orders.lua` prints."""
 GIVE_UP_AFTER_S = 60.0
 LEAST_PER_S = 100
@@ -40,7 +39,6 @@ class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     connections: int = 256
-    threads: int = 1
     seconds: float = ENDLESS_S
     orders: int = 0
     per_s_max: int = 20_000
@@ -111,22 +109,18 @@ class Answers:
 
 
 def prepare(load: Load, product_ids: Sequence[int], folder: Path) -> Path:
-    """Write the orders of new users, a file for each thread; gives the name that the files begin with."""
+    """Write the orders of new users into a file. They come in no order: their rows are put between those of others."""
     rng = random.Random(1)  # noqa: S311 - a load must repeat, not surprise
-    first_user = 1 + secrets.randbelow(2**52)
+    users = random.Random(secrets.randbits(64)).sample(USERS, load.prepared)  # noqa: S311 - new, but no secret
     secret, now_s = tokens.secret_bytes(tokens.LOCAL_SECRET), int(time.time())
-    base = folder / f"orders-{first_user}"
-    files = [Path(f"{base}.{thread}").open("w", encoding="ascii") for thread in range(1, load.threads + 1)]  # noqa: SIM115
-    try:
-        for user_id, file in zip(range(first_user, first_user + load.prepared), cycle(files), strict=False):
+    path = folder / f"orders-{secrets.token_hex(8)}"
+    with path.open("w", encoding="ascii") as file:
+        for user_id in users:
             token = tokens.mint(secret, user_id=user_id, role="ROLE_USER", now_s=now_s, ttl_s=TOKENS_GOOD_S)
             chosen = rng.sample(product_ids, load.lines)
             lines = ",".join(f'{{"product_id":{each},"quantity":{load.quantity}}}' for each in chosen)
             file.write(f'{token} bench-{user_id} {{"lines":[{lines}]}}\n')
-    finally:
-        for file in files:
-            file.close()
-    return base
+    return path
 
 
 async def run(url: str, load: Load, product_ids: Sequence[int], folder: Path) -> Answers:
@@ -134,57 +128,53 @@ async def run(url: str, load: Load, product_ids: Sequence[int], folder: Path) ->
     return await send(url, load, await asyncio.to_thread(prepare, load, product_ids, folder))
 
 
-async def send(url: str, load: Load, base: Path) -> Answers:
+async def send(url: str, load: Load, orders: Path) -> Answers:
     """Send a load that `prepare` has written, once. Raises Failed when wrk cannot run or does not come to an end."""
     try:
-        return replace(parse(await _wrk(url, load, base)), overflows=load.overflows)
+        return replace(parse(await _wrk(url, load, orders)), overflows=load.overflows)
     finally:
-        for thread in range(1, load.threads + 1):
-            Path(f"{base}.{thread}").unlink()
+        orders.unlink()
 
 
 def parse(printed: str) -> Answers:
     """Read what `orders.lua` prints at the end. Raises Failed when it is not all there."""
     found = {key: [line.split()[1:] for line in printed.splitlines() if line.split()[:1] == [key]] for key in KEYS}
-    if not all(found[key] for key in ("thread", "errors", "latency_us", "mean_us")):
+    if not all(found[key] for key in ("orders", "errors", "latency_us", "mean_us")):
         raise Failed(f"wrk printed no result: {printed[-1000:]}")
-    threads = [dict(zip(words[1::2], map(float, words[2::2]), strict=True)) for words in found["thread"]]
-    statuses, buckets = Counter[int](), Counter[int]()
-    for _, status, count in found["status"]:
-        statuses[int(status)] += int(count)
-    for _, bucket, count in found["bucket"]:
-        buckets[int(bucket)] += int(count)
+    (words,) = found["orders"]
+    orders = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    buckets = {int(bucket): int(count) for bucket, count in found["bucket"]}
     return Answers(
-        sent=round(sum(thread["sent"] for thread in threads)),
-        answered=round(sum(thread["answered"] for thread in threads)),
-        statuses=dict(statuses),
+        sent=orders["sent"],
+        answered=orders["answered"],
+        statuses={int(status): int(count) for status, count in found["status"]},
         lost=sum(map(int, found["errors"][0])),
-        span_s=(max(thread["last_us"] for thread in threads) - min(thread["first_us"] for thread in threads)) / 1e6,
+        span_s=(orders["last_us"] - orders["first_us"]) / 1e6,
         mean_ms=float(found["mean_us"][0][0]) / 1e3,
         percentiles_ms=[(float(percent), float(us) / 1e3) for percent, us in found["latency_us"]],
-        per_s=[buckets[at] / BUCKET_S for at in range(max(buckets, default=-1) + 1)],
+        per_s=[buckets.get(at, 0) / BUCKET_S for at in range(max(buckets, default=-1) + 1)],
     )
 
 
-async def _wrk(url: str, load: Load, base: Path) -> str:
-    """Run wrk until all its threads are done, or nothing more comes."""
+async def _wrk(url: str, load: Load, orders: Path) -> str:
+    """Run wrk until it has all its answers, or nothing more comes."""
     command = [
         "wrk",
-        f"-t{load.threads}",
+        "-t1",
         f"-c{load.connections}",
         f"-d{round(load.over_within_s)}s",
         f"--timeout={ANSWER_WITHIN_S}s",
     ]
     try:
         process = await asyncio.create_subprocess_exec(
-            *command, "-s", str(SCRIPT), url, "--", str(base), str(load.seconds),
+            *command, "-s", str(SCRIPT), url, "--", str(orders), str(load.seconds),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
     except FileNotFoundError:
         raise Failed("wrk is not installed (on Debian: apt-get install wrk)") from None
     try:
         reading = asyncio.create_task(_read(process))
-        said = await _done(process, load.threads)
+        said = await _done(process)
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         printed = await reading
@@ -200,11 +190,10 @@ async def _read(process: asyncio.subprocess.Process) -> str:
     return (await process.stdout.read()).decode()
 
 
-async def _done(process: asyncio.subprocess.Process, threads: int) -> str:
-    """Wait until so many threads have said that they are done, or wrk has ended; gives what else was said."""
+async def _done(process: asyncio.subprocess.Process) -> str:
+    """Wait until `orders.lua` says that it is done, or wrk has ended; gives what else was said."""
     assert process.stderr  # noqa: S101 - it was asked for
     said = b""
-    while threads and (line := await process.stderr.readline()):
-        threads -= line == b"done\n"
+    while (line := await process.stderr.readline()) and line != b"done\n":
         said += line
     return said.decode()

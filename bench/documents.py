@@ -47,12 +47,18 @@ def _told(name: str, results: Mapping[str, Result], path: Path) -> str:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """A row for each figure that has a bound; nothing where there is none."""
-    rows = [
+    """A row for each figure that has a bound, and for each target that failed; nothing where there is none."""
+    rows = [row for result in results for row in _rows(result)]
+    head = ["| | Measured: median (range) | To be reached | |", "|---|---:|---|---|"]
+    return "\n".join([*head, *rows, ""]) if rows else ""
+
+
+def _rows(result: Result) -> list[str]:
+    """What a target came to. Of one that failed, or was only tried, no figure is told."""
+    if result.verdict in ("failed", "tried"):
+        return [f"| {result.name} | | {result.target} | {result.verdict} |"]
+    return [
         f"| {result.name} {each.title} | {report.shown(each)} | {each.bound} | {each.word} |"
-        for result in results
         for each in middles(result.rounds)
         if each.bound
     ]
-    head = ["| | Measured: median (range) | To be reached | |", "|---|---:|---|---|"]
-    return "\n".join([*head, *rows, ""]) if rows else ""

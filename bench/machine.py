@@ -33,6 +33,14 @@ class Machine:
     versions: dict[str, str]
 
 
+async def commit() -> str:
+    """What is checked out, `-dirty` where it was changed. What the bench writes into the documents is no change."""
+    here = ("git", "-C", str(ROOT))
+    name = (await processes.run(*here, "describe", "--always")).strip()
+    changed = await processes.run(*here, "status", "--porcelain", "--", ".", ":!docs", ":!README.md")
+    return f"{name}-dirty" if changed else name
+
+
 async def seen(room: Room) -> Machine:
     """This machine now. `versions` lack the servers, which may not have started."""
     cpu, memory = Path("/proc/cpuinfo").read_text(), Path("/proc/meminfo").read_text()
@@ -47,7 +55,7 @@ async def seen(room: Room) -> Machine:
         system=f"{platform.system()} {platform.release()}",
         load_before=os.getloadavg()[0],
         limits=limited(room),
-        commit=(await processes.run("git", "-C", str(ROOT), "describe", "--always", "--dirty")).strip(),
+        commit=await commit(),
         versions={
             "Python": platform.python_version(),
             "SQLite": sqlite3.sqlite_version,

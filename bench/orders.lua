@@ -1,7 +1,7 @@
 -- What wrk sends: each line of a file is one order of one user, "token key body", sent once.
--- wrk ... -s orders.lua URL -- FILES SECONDS: thread n reads FILES.n, and sends until the seconds are over or the file is
--- at its end; then it waits for what is in flight, says so on stderr, and rests. So every order that was sent is counted.
--- wrk's own duration must be longer; whoever started it ends it by SIGINT when all threads have said that they are done.
+-- wrk -t1 ... -s orders.lua URL -- FILE SECONDS: sends until the seconds are over or the file is at its end; then it
+-- waits for what is in flight, says so on stderr, and rests. So every order that was sent is counted. wrk's own duration
+-- must be longer; whoever started it ends it by SIGINT when it has said that it is done.
 local ffi = require("ffi")
 ffi.cdef([[
   typedef struct { long s; long ns; } qc_time;
@@ -14,27 +14,25 @@ local function now_us()
   return tonumber(clock.s) * 1e6 + tonumber(clock.ns) / 1e3
 end
 
-local threads = {}
+local only
 function setup(thread)
-  thread:set("number", #threads + 1)
-  table.insert(threads, thread)
+  only = thread
 end
 
--- What is counted is global: `done` reads it from each thread.
+-- What is counted is global: `done` reads it from the thread.
 sent, answered, first_us, last_us = 0, 0, 0, 0
 statuses, buckets = {}, {}
-local file, until_us, seconds, ended, head, tried = nil, 0, 0, false, "", true
+local file, until_us, seconds, ended, head, tried = nil, 0, 0, false, "", false
 
 function init(args)
-  file = assert(io.open(args[1] .. "." .. number))
+  file = assert(io.open(args[1]))
   seconds = tonumber(args[2])
-  -- wrk asks the first thread for one request that it only looks at, and never sends.
-  tried = number > 1
   head = "POST /v1/orders HTTP/1.1\r\nHost: " .. wrk.host .. "\r\nContent-Type: application/json\r\n"
 end
 
 function request()
   if not tried then
+    -- wrk asks for one request that it only looks at, and never sends.
     tried = true
     return head .. "\r\n"
   end
@@ -72,12 +70,10 @@ function response(status, _, body)
 end
 
 function done(summary, latency)
-  for n, thread in ipairs(threads) do
-    print(string.format("thread %d sent %d answered %d first_us %.0f last_us %.0f", n, thread:get("sent"),
-      thread:get("answered"), thread:get("first_us"), thread:get("last_us")))
-    for status, count in pairs(thread:get("statuses")) do print("status", n, status, count) end
-    for bucket, count in pairs(thread:get("buckets")) do print("bucket", n, bucket, count) end
-  end
+  print(string.format("orders sent %d answered %d first_us %.0f last_us %.0f", only:get("sent"), only:get("answered"),
+    only:get("first_us"), only:get("last_us")))
+  for status, count in pairs(only:get("statuses")) do print("status", status, count) end
+  for bucket, count in pairs(only:get("buckets")) do print("bucket", bucket, count) end
   local errors = summary.errors
   print("errors", errors.connect, errors.read, errors.write, errors.timeout)
   for _, percent in ipairs({ 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99 }) do

@@ -1,4 +1,4 @@
-"""A shop under the original's load plan: what P4 and P5 measure."""
+"""A shop under the original's load plan, or one like it: what several targets measure."""
 
 import asyncio
 import time

@@ -67,7 +67,9 @@ def section(result: Result) -> list[str]:
     lines = [f"`{result.command}`: {result.what}. {held} of {made} exact counts held.", "", on(result), ""]
     lines += [f"| {result.name} | {' | '.join(variants)} |", f"|---|{'---:|' * len(variants)}"]
     lines += [f"| {row.name} | {' | '.join(map(_cell, row.cells))} |" for row in rows]
-    return lines + [line for note in (*result.failures, *result.notes) for line in ("", note)]
+    worth = {"failed": "It has failed.", "tried": "It was only tried: these figures mean nothing."}.get(result.verdict)
+    said = [*([worth] if worth else []), *result.failures, *result.notes]
+    return lines + [line for note in said for line in ("", note)]
 
 
 def on(result: Result) -> str:
@@ -76,6 +78,7 @@ def on(result: Result) -> str:
     return (
         f"{machine.started_at:%Y-%m-%d}, {len(result.rounds)} runs, commit {machine.commit}: {machine.cores} cores"
         f" ({machine.processor}), {machine.memory_gb:g} GB, Python {machine.versions.get('Python', '?')}."
+        f" CPU limits: {machine.limits}."
     )
 
 

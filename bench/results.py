@@ -1,5 +1,6 @@
 """The results as they are kept: one file for programs, in which a target's new result takes the place of its last."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,9 @@ FILE = "results.json"
 
 @dataclass(frozen=True)
 class Result:
-    """A target as it was measured. `error` says why it could not be; `scale` below 1 means that it was only tried."""
+    """A target as it was measured. `error` says why it could not be. It was only tried where `scale` is below 1, or
+    where processes that were to be `limited` had all the CPU there is.
+    """
 
     name: str
     what: str
@@ -23,12 +26,14 @@ class Result:
     scale: float
     rounds: list[Round]
     error: str = ""
+    limited: bool = True
 
     @property
     def verdict(self) -> str:
         """One word: met, missed, measured, failed, or tried."""
         told = "failed" if self.error else verdict(self.rounds)
-        return "tried" if self.scale < 1 and told != "failed" else told
+        real = self.scale == 1 and self.limited
+        return told if real or told == "failed" else "tried"
 
     @property
     def failures(self) -> list[str]:
@@ -38,8 +43,9 @@ class Result:
 
     @property
     def notes(self) -> list[str]:
-        """What the runs have to say, each thing once."""
-        return list(dict.fromkeys(note for each in self.rounds for note in each.notes))
+        """What the runs have to say, each thing once, and in how many of them where it was not all."""
+        said, runs = Counter(note for each in self.rounds for note in each.notes), len(self.rounds)
+        return [note if times >= runs else f"{note} (In {times} of {runs} runs.)" for note, times in said.items()]
 
     @property
     def counted(self) -> tuple[int, int]:

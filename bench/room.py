@@ -23,15 +23,18 @@ WORKLOADS = Path(__file__).parent / "workloads"
 class Room:
     """What every target is given. `runs` is how often each is to be measured; `tell` shows progress.
 
-    `scale` shrinks loads for trying a target out: then its figures mean nothing.
+    `scale` shrinks loads for trying a target out: then its figures mean nothing. `keep` leaves the folder at the end.
     """
 
     folder: Path
     runs: int
     scale: float
+    keep: bool
     tell: Callable[[str], None]
     place: Hierarchy | None
     unlimited: str
+    limits_lacked: bool = field(default=False, init=False)
+    """Whether a process was to be limited that could not be."""
     _servers: Servers | None = field(default=None, init=False)
     _shops: int = field(default=0, init=False)
 
@@ -60,7 +63,12 @@ class Room:
 
     def limit(self, name: str, vcpu: float | None) -> Group | None:
         """A CPU limit; None where none is asked for or this machine allows none, which the report says."""
-        return limits.make(self.place, name, vcpu) if self.place and vcpu is not None else None
+        if vcpu is None:
+            return None
+        if self.place is None:
+            self.limits_lacked = True
+            return None
+        return limits.make(self.place, name, vcpu)
 
     def scaled(self, number: int) -> int:
         """A number of orders or buyers, shrunk as the scale says."""
@@ -85,7 +93,7 @@ def workload(name: str, kind: type[T]) -> T:
 async def opened(*, runs: int, scale: float, keep: bool, tell: Callable[[str], None]) -> AsyncIterator[Room]:
     """A room on the disk of this repository, not in memory. Its servers are gone afterwards, and so is its folder.
 
-    `keep` leaves the folder, for whoever wants to read the logs of the processes.
+    `keep` leaves the folder, for whoever wants to read the logs of the processes; so does a target that failed.
     """
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
@@ -95,12 +103,12 @@ async def opened(*, runs: int, scale: float, keep: bool, tell: Callable[[str], N
     except limits.NotAllowed as why:
         place, unlimited = None, str(why)
         tell(f"no CPU limits on this machine, all processes have all of it: {why}")
-    room = Room(folder, runs, scale, tell, place, unlimited)
+    room = Room(folder, runs, scale, keep, tell, place, unlimited)
     try:
         yield room
     finally:
         await room.close()
-        if keep:
+        if room.keep:
             tell(f"kept: {folder}")
         else:
             shutil.rmtree(folder)

@@ -105,6 +105,7 @@ async def measured_alone(on: Bare, shop: Shop, workload: Workload, held: Callabl
     counted = [
         *await on.counts(seen.accepted, workload.load.units),
         Count("units held", units, await held()),
+        Count("products oversold", 0, await on.oversold()),
         Count("orders refused or lost", 0, sum(answers.sent - answers.accepted for answers in every)),
     ]
     return replace(seen, counts=counted)
@@ -114,11 +115,11 @@ async def _sent(room: Room, folder: Path, shop: Shop, workload: Workload) -> tup
     """Send the warm-up and the load: what was spent before the load, and what is measured but not counted yet."""
     # Preparing takes longer than sending: it comes first, so that the warm-up is followed by the load at once.
     loads = [scaled(room, load) for load in (workload.warm_up, workload.load) if load]
-    bases = [await asyncio.to_thread(closed.prepare, load, workload.goods.ids, folder) for load in loads]
-    *warm_up, (load, base) = zip(loads, bases, strict=True)
+    files = [await asyncio.to_thread(closed.prepare, load, workload.goods.ids, folder) for load in loads]
+    *warm_up, (load, orders) = zip(loads, files, strict=True)
     warmed = [await closed.send(shop.url, *each) for each in warm_up]
     before = Spent.so_far(shop)
-    answers = await closed.send(shop.url, load, base)
+    answers = await closed.send(shop.url, load, orders)
     spent = Spent.so_far(shop).since(before)
     rss_mb = max(running.rss_mb for running in shop.api)
     return before, Measured(answers, warmed[0] if warmed else None, spent, rss_mb, [], spent, 0.0)

@@ -1,10 +1,14 @@
 """The real servers of a run: started from nothing by `scripts/services`, with a place of its own for each shop."""
 
+import asyncio
 import getpass
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+from elasticsearch import AsyncElasticsearch
 
 from bench import processes
 
@@ -13,6 +17,8 @@ RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES
 """Rows for the shop, tables for its migrations."""
 GATES = 16
 """Databases of a Redis."""
+ASK_S = 30.0
+"""How long the brokers may take to answer."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,12 @@ class Servers:
             await self._as_root(f"GRANT {RIGHTS} ON {schema}.* TO '{user}'@'127.0.0.1'")
 
     async def drop(self, number: int) -> None:
-        """Drop the schemas of a shop."""
+        """Drop what a shop of this number has stored: the next one finds servers that hold nothing."""
         for schema in _schemas(number):
             await self._as_root(f"DROP DATABASE IF EXISTS {schema}")
+        place = self.place(number)
+        await asyncio.to_thread(_drop_topics, place["bus_url"].removeprefix("kafka://"), place["bus_prefix"])
+        await _drop_index(place["search_url"], place["search_index"])
 
     async def stop(self) -> None:
         """Stop all, and delete what they kept."""
@@ -79,6 +88,22 @@ async def start(folder: Path) -> Servers:
         shutil.rmtree(folder)
         raise
     return Servers(folder, urls, tuple(Server(words[0], int(words[3]), words[4]) for words in status))
+
+
+def _drop_topics(brokers: str, prefix: str) -> None:
+    """Delete the topics of a shop. Blocks. Raises KafkaException."""
+    admin = AdminClient({"bootstrap.servers": brokers})
+    topics = [topic for topic in admin.list_topics(timeout=ASK_S).topics if topic.startswith(prefix)]
+    for deleted in admin.delete_topics(topics, operation_timeout=ASK_S).values() if topics else ():
+        deleted.result()
+
+
+async def _drop_index(url: str, name: str) -> None:
+    """Delete the indices behind an alias of a history. Raises elasticsearch.ApiError, TransportError."""
+    async with AsyncElasticsearch(url) as server:
+        indices = list(await server.indices.get(index=f"{name}-*"))
+        if indices:
+            await server.indices.delete(index=indices)
 
 
 def _schemas(number: int) -> tuple[str, str]:

@@ -49,8 +49,10 @@ class Spent:
         return self.idle_s / self.all_s
 
     def limit(self, most_s: float, *names: str) -> str:
-        """What kept a rate from being higher, where processes whose names begin so may spend so much."""
-        if self.of(*names) >= FULL * most_s:
+        """What kept a rate from being higher, or an answer from coming sooner, where processes whose names begin so may
+        spend so much in all.
+        """
+        if self.of(*names) >= FULL * most_s or self.throttled_s > (1 - FULL) * most_s:
             return "the CPU that these processes may have"
         if self.stolen_s > (1 - FULL) * self.all_s:
             return "the machine's host, which gave CPU to others"

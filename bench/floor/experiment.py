@@ -32,11 +32,11 @@ async def run(room: Room) -> AsyncIterator[Round]:
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
         request = scaled(room, load.load)
-        base = await asyncio.to_thread(closed.prepare, request, load.goods.ids, room.folder)
+        orders = await asyncio.to_thread(closed.prepare, request, load.goods.ids, room.folder)
         process = await processes.start("floor", (sys.executable, "-m", "bench.floor"), room.folder, settings={})
         try:
             before_s = process.cpu_s
-            told = await closed.send(process.url, request, base)
+            told = await closed.send(process.url, request, orders)
             spent_s = process.cpu_s - before_s
         finally:
             await processes.stop(process)

@@ -77,8 +77,10 @@ async def _measured(
     if variant == "lock":
         # Whoever works longer than the lease writes over others' figures: that is the design's fault, and is shown.
         figures.append(Figure("units off", held - accepted * load.units, "units"))
+        figures.append(Figure("products oversold", await on.oversold()))
     else:
         counts += [Count("units held", accepted * load.units, held), Count("orders that gave up", 0, told.errors)]
+        counts.append(Count("products oversold", 0, await on.oversold()))
         if scarce:
             counts.append(Count("sold", min(goods.stock, load.orders), told.accepted))
     return (

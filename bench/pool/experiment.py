@@ -27,7 +27,8 @@ INNER = 10
 AT_ONCE = 128
 SECONDS = 3.0
 CALL_S = 0.008
-"""What an order waits for others over a network: the original's asks its coupons and waits for a broker's answer."""
+"""What an order waits for others over a network: the original's asks its coupons and waits for a broker's answer. An
+assumption: two calls within a data centre, one of which is written to a disk."""
 HUNG_S = 3.0
 """Who is not answered so long after the others were, never will be."""
 

@@ -62,14 +62,14 @@ async def lent(pool: Pool) -> AsyncIterator[Connection]:
 
 
 class Plain:
-    """At most `size` connections, opened at once."""
+    """At most `size` connections, all of them open before the first is used."""
 
     def __init__(self, size: int) -> None:
         self.size, self.waits = size, Waits()
         self._idle: asyncio.Queue[Connection] = asyncio.Queue()
 
     async def fill(self, database: Mapping[str, Any]) -> "Plain":
-        """Open the connections, a few at a time."""
+        """Open the connections."""
         for _ in range(self.size):
             self._idle.put_nowait(await asyncmy.connect(**database))
         return self

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from bench import http
 from bench.bare import Bare, bare
@@ -17,7 +18,7 @@ from bench.figures import Chart, Count, Curve, Figure, Round
 from bench.processes import QC, Failed, Running
 from bench.room import Room
 from bench.shapes import Goods, rebalances
-from bench.starved.steps import DRAIN_S, Seen, drained, flooded, watched
+from bench.starved.steps import DRAIN_S, Seen, drained, flooded, patiently, watched
 from bench.starved.watch import Watch, changes, put_out
 
 name = "P7"
@@ -76,7 +77,9 @@ async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]
     async with on.running(variant, command, vcpu=VCPU) as consumer:
         seen = await flooded(on, Watch(on.kafka, group, topic), handled, variant)
         well = await _says_well(consumer)
-        told = [json.loads(line) for line in consumer.log.read_text().splitlines() if line.startswith("{")]
+    # Stopping, it still handles and acknowledges what it has in its hands.
+    told = [json.loads(line) for line in consumer.log.read_text().splitlines() if line.startswith("{")]
+    left = await patiently(seen.watch.lag)
     made = await handled()
     orders = await on.number("SELECT COUNT(DISTINCT order_id) FROM their_payment")
     watch, poured = seen.watch, seen.flood.poured
@@ -89,8 +92,10 @@ async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]
         Figure("times a member was gone", put_out(watch.looks, seen.begun_s)),
         Figure("members at the end", len(watch.looks[-1].members)),
         Figure("not acknowledged at the end", seen.lag_after, "events"),
-        Figure("acknowledged and not handled at the end", max(0, poured - orders - seen.lag_after), "events"),
+        Figure("acknowledged, and not handled when it had stopped", max(0, poured - orders - left), "events"),
         Figure("payments made again for an order", made - orders),
+        Figure("partitions that it was given, so it says", _partitions(told, "given")),
+        Figure("partitions that were taken from it, so it says", _partitions(told, "taken")),
         Figure("HTTP says that all is well", int(well)),
         *(Figure("its stream ended after", at_s, "s") for at_s in ended_s),
     ]
@@ -141,6 +146,11 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
     ]
     faults = [] if seen.drained_s is not None else [f"ours: the lag did not drain in {DRAIN_S:g} s"]
     return seen, [replace(each, variant="ours") for each in figures], counts, faults
+
+
+def _partitions(told: Sequence[Mapping[str, Any]], what: str) -> int:
+    """How many a member told of."""
+    return sum(each["partitions"] for each in told if each["what"] == what)
 
 
 async def _says_well(consumer: Running) -> bool:

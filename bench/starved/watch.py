@@ -46,11 +46,12 @@ class Watch:
         """Ask the brokers, and remember. Blocks for some milliseconds."""
         described = self._admin.describe_consumer_groups([self.group], request_timeout=ASK_S)[self.group].result()
         members = frozenset((member.member_id, len(member.assignment.topic_partitions)) for member in described.members)
-        look = Look(time.monotonic() - self.begun_s, self._lag(), described.state.name, members)
+        look = Look(time.monotonic() - self.begun_s, self.lag(), described.state.name, members)
         self.looks.append(look)
         return look
 
-    def _lag(self) -> int:
+    def lag(self) -> int:
+        """How many events are not acknowledged. Blocks for some milliseconds."""
         asked = ConsumerGroupTopicPartitions(self.group, self._places)
         futures: dict[str, Future[Any]] = self._admin.list_consumer_group_offsets([asked], request_timeout=ASK_S)
         committed = {each.partition: each.offset for each in futures[self.group].result().topic_partitions}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.bare import Bare, bare
 from bench.figures import Count, Figure, Round, scaling
 from bench.processes import QC
-from bench.room import Room
+from bench.room import Room, in_turn
 from bench.shapes import Goods, rebalances
 from bench.spent import Spent
 from bench.starved.flood import Flood
@@ -44,17 +44,18 @@ async def run(room: Room) -> AsyncIterator[Round]:
     for number in range(1, room.runs + 1):
         figures: list[Figure] = []
         counts: list[Count] = []
-        rates: list[float] = []
         notes: list[str] = []
-        for size in SIZES:
+        seen: dict[int, _Seen] = {}
+        for size in in_turn(SIZES, number):
             room.tell(f"{name} run {number} of {room.runs}, payment processes: {size}")
             async with bare(room) as on:
-                seen = await _group(on, size)
-            rates.append(seen.per_s)
-            figures += _figures(seen, size, rates[-1] / size / rates[0])
-            counts += seen.counts
-            most_s = (VCPU if room.place else 1.0) * size * seen.events / seen.per_s
-            notes.append(f"{size} payment: at its limit was {seen.spent.limit(most_s, 'payment-')}.")
+                seen[size] = await _group(on, size)
+        rates = [seen[size].per_s for size in SIZES]
+        for size, rate in zip(SIZES, rates, strict=True):
+            figures += _figures(seen[size], size, rate / size / rates[0])
+            counts += seen[size].counts
+            most_s = (VCPU if room.place else 1.0) * size * seen[size].events / rate
+            notes.append(f"{size} payment: at its limit was {seen[size].spent.limit(most_s, 'payment-')}.")
         charts = [scaling("events by payment processes", "payment processes", "events/s", SIZES, rates)]
         yield Round(figures, counts, [], charts, notes)
 

@@ -23,13 +23,6 @@ target = (
 SIZES = (0.5, 1.0, 2.0)
 DECIDES = 0.5
 PARTS = ("api", *OTHERS, "emulator", "mariadb", "redis", "kafka", "elasticsearch")
-ORIGINAL = {
-    0.5: "168 of 10,000 answered; 25-57 ms of CPU for an order",
-    1.0: "57 % answered, p50 29 s; 27 ms of CPU for an order",
-    2.0: "55-88 % answered at 120-190/s, p50 22-29 s; 7-16 ms of CPU for an order",
-}
-"""The original's order service under the same plan within the same limits, as measured on a machine of 2 cores, its
-history and its PG replaced by what answers at once. Its consumer of results died in every run."""
 
 
 async def run(room: Room) -> AsyncIterator[Round]:
@@ -52,7 +45,6 @@ async def run(room: Room) -> AsyncIterator[Round]:
             faults += seen.faults(f"{vcpu:g} vCPU")
             charts += opened.charts(seen.report, f"{vcpu:g} vCPU")
         notes = [f"{vcpu:g} vCPU: at its limit was {limit}." for vcpu, limit in limits.items()]
-        notes += [f"The original at {vcpu:g} vCPU: {told}." for vcpu, told in ORIGINAL.items()]
         yield Round(figures, counts, faults, charts, notes)
 
 

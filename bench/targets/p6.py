@@ -10,7 +10,7 @@ from bench.saturate import Workload, measured
 from bench.shapes import spread
 
 name = "P6"
-what = "memory (RSS) of the api process while it takes 100,000 orders, MariaDB and Redis"
+what = "memory (RSS) of the api process while it takes 100,000 orders, the whole shop on its real servers beside it"
 target = "at most 200 MB, and flat: the second half of the orders adds at most 5 %"
 
 PARTS = 4

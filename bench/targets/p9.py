@@ -16,7 +16,8 @@ what = (
 )
 target = "exactly 100 sold, losers answered within 1 s (p99, 1,000 at a time)"
 
-SHAPES: dict[str, Callable[[Room, Goods], AbstractAsyncContextManager[Shop]]] = {
+Shape = Callable[[Room, Goods], AbstractAsyncContextManager[Shop]]
+SHAPES: dict[str, Shape] = {
     "MariaDB and Redis": spread,
     "embedded": embedded,
 }

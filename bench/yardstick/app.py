@@ -90,7 +90,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     await engine.dispose()
 
 
-def _caller(request: Request) -> int:
+async def _caller(request: Request) -> int:
     """The user behind a request. Raises Problem."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:

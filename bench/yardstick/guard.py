@@ -23,7 +23,7 @@ PREFIX = "yardstick:stock:"
 LOCK_WAIT_S, LOCK_LEASE_S = 5.0, 4.0
 """The original's."""
 LOCK_LOOK_S = 0.01
-"""The original's lock is told when it is free; this one looks, and so often that it hardly waits longer."""
+"""The original's lock is told when it is free; this one looks. So often it hardly waits longer, and pays with calls."""
 
 TAKE = """
 local left = tonumber(redis.call('GET', KEYS[1]) or '0')

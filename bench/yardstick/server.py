@@ -6,6 +6,9 @@ from typing import Any
 
 import uvicorn
 
+KEEP_ALIVE_S = 75
+"""As the shop's: a connection that rests at the end of a load is not an error."""
+
 
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -18,4 +21,7 @@ class _Server(uvicorn.Server):
 
 def serve(app: Any, port: int) -> None:
     """Serve an ASGI application until stopped; port 0 is any that is free."""
-    _Server(uvicorn.Config(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")).run()
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, access_log=False, log_level="warning", timeout_keep_alive=KEEP_ALIVE_S
+    )
+    _Server(config).run()

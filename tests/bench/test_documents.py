@@ -1,12 +1,14 @@
 """What the documents tell is what was measured: nobody writes a figure by hand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from bench import documents, plots, results
-from bench.documents import DOCUMENTS, KEPT, filled
-from bench.figures import Chart, Curve, Figure, Round
+from bench import plots, results
+from bench.documents import _MARKED, DOCUMENTS, KEPT, SUMMARY, filled
+from bench.figures import Chart, Count, Curve, Figure, Round
 from bench.machine import Machine
 from bench.results import Result
 from bench.targets.table import TARGETS
@@ -35,15 +37,34 @@ def test_the_summary_has_the_figures_that_have_a_bound() -> None:
     assert told.splitlines()[3:-1] == ["| P2 orders | 7 /s | >= 5 | met |"]
 
 
+@pytest.mark.parametrize(
+    "worthless",
+    [
+        replace(RESULT, error="Failed: wrk is not installed"),
+        replace(RESULT, rounds=[*RESULT.rounds, Round([], [Count("orders stored", 5, 4)], [], [])]),
+        replace(RESULT, scale=0.1),
+        replace(RESULT, limited=False),
+    ],
+    ids=["could not be measured", "a run was not exact", "a smaller load", "no CPU limits"],
+)
+def test_the_summary_tells_no_figure_that_is_worth_nothing(worthless: Result) -> None:
+    assert worthless.verdict in ("failed", "tried")
+    told = filled("<!-- measured summary -->\n<!-- /measured -->", [worthless], DOCUMENTS[0])
+    assert told.splitlines()[3:-1] == [f"| P2 | | target | {worthless.verdict} |"]
+
+
+def test_every_target_has_its_place_in_the_documents_and_so_has_the_summary() -> None:
+    places = [name for path in DOCUMENTS for _, name, _ in _MARKED.findall(path.read_text("utf-8"))]
+    assert sorted(places) == sorted([SUMMARY, SUMMARY, *(target.name for target in TARGETS)])
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_the_documents_tell_the_results_that_are_kept(path: object) -> None:
-    assert path in DOCUMENTS
+def test_the_documents_tell_the_results_that_are_kept(path: Path) -> None:
     text = path.read_text("utf-8")
-    assert documents.SUMMARY in text or {target.name for target in TARGETS} & set(documents._MARKED.findall(text)[0])
     assert filled(text, results.read(KEPT), path) == text, "run scripts/bench ... --out docs/bench, or undo the edit"
 
 
 def test_each_chart_that_they_show_is_there() -> None:
-    for result in results.read(KEPT):
-        for file in plots.files(result).values():
-            assert (KEPT / f"{file}.svg").exists()
+    shown = {file for result in results.read(KEPT) for file in plots.files(result).values()}
+    assert shown, "there are no results"
+    assert {path.stem for path in KEPT.glob("*.svg")} == {path.stem for path in KEPT.glob("*.png")} == shown

@@ -71,13 +71,14 @@ def test_the_time_that_a_group_was_made_to_wait_is_told_in_seconds(tmp_path: Pat
 
 
 def test_a_room_without_limits_makes_none_and_says_so_beside_every_figure(tmp_path: Path) -> None:
-    room = Room(tmp_path, 3, 1.0, print, None, "cgroup v1: Read-only file system")
-    assert room.limit("api", 0.5) is None
+    room = Room(tmp_path, 3, 1.0, keep=False, tell=print, place=None, unlimited="cgroup v1: Read-only file system")
+    lacked = [(room.limit("a process", vcpu), room.limits_lacked) for vcpu in (None, 0.5)]
+    assert lacked == [(None, False), (None, True)]
     assert machine.limited(room).startswith("none: cgroup v1: Read-only file system")
 
 
 def test_a_process_without_a_limit_is_in_no_group(tmp_path: Path) -> None:
-    room = Room(tmp_path, 3, 1.0, print, Hierarchy(tmp_path, 1), "")
+    room = Room(tmp_path, 3, 1.0, keep=False, tell=print, place=Hierarchy(tmp_path, 1), unlimited="")
     assert room.limit("relay", None) is None
     group = room.limit("api", 0.5)
     assert group

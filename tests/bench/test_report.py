@@ -78,6 +78,11 @@ def test_a_target_that_could_not_be_measured_has_failed_and_one_that_was_only_tr
     assert result("P2", run(1, Count("orders stored", 5, 4)), scale=0.1).verdict == "failed"
 
 
+def test_a_note_says_in_how_many_runs_it_is_true_where_not_in_all() -> None:
+    said = [Round([], [], [], [], ["At its limit was the disk.", *more]) for more in ([], ["Odd."], [])]
+    assert result("P2", *said).notes == ["At its limit was the disk.", "Odd. (In 1 of 3 runs.)"]
+
+
 @pytest.mark.parametrize(
     ("value", "shown"), [(0.1234, "0.123"), (12.34, "12.3"), (1234.5, "1,234"), (5.0, "5"), (0, "0")]
 )

@@ -18,6 +18,7 @@ from bench.scale.model import Lists
 from bench.spent import Spent
 from bench.targets.table import TARGETS
 from quickcommerce import settings
+from quickcommerce.kit import batch, outbox
 
 AT = datetime(2026, 1, 31, tzinfo=UTC)
 IDLE = dict.fromkeys((*experiment.ROLES, *experiment.SERVERS, PG, REST), 0.01)
@@ -70,6 +71,8 @@ def test_the_model_has_the_settings_that_a_shop_has() -> None:
         experiment.LIST_MAX,
         experiment.WRITERS,
     )
+    assert (batch.ENOUGH, batch.GATHER_S) == (experiment.ENOUGH, experiment.GATHER_S)
+    assert experiment.SINGLE["relay"] == outbox.SHARDS / outbox.LEASED_MAX
 
 
 def test_both_plans_are_the_same_but_for_who_pays() -> None:

@@ -1,15 +1,15 @@
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from bench import planned, results, saturate
-from bench.__main__ import BAD_USAGE, main
+from bench import documents, machine, planned, saturate
+from bench.__main__ import BAD_USAGE, _result, main
 from bench.counts import as_count
+from bench.figures import Figure, Round
 from bench.http import metric
-from bench.machine import Machine
-from bench.results import Result
-from bench.room import WORKLOADS, in_turn, workload
+from bench.room import WORKLOADS, Room, in_turn, workload
 from bench.spent import Spent
 from bench.targets.table import TARGETS
 from quickcommerce.bench.checks import Check
@@ -66,10 +66,45 @@ def test_variants_are_measured_the_other_way_round_in_every_second_run() -> None
     ]  # fmt: skip
 
 
-def test_a_load_that_is_tried_out_takes_the_place_of_no_real_figure(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("words", [["--scale", "0.1"], ["--runs", "1"]])
+def test_what_is_only_tried_out_is_kept_where_no_document_tells_it(
+    words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machine = Machine(datetime(2026, 1, 1, tzinfo=UTC), 2, "a processor", 8.0, "Linux", 0.1, "none", "abc", {})
-    results.keep(tmp_path, Result("P2", "what", "target", "scripts/bench P2", machine, 1.0, []))
-    assert main(["P2", "--scale", "0.1", "--out", str(tmp_path)]) == BAD_USAGE
-    assert "has real figures of P2" in capsys.readouterr().out
+    assert main(["P2", *words, "--out", str(documents.KEPT)]) == BAD_USAGE
+    assert "try it out with another --out" in capsys.readouterr().out
+
+
+class Broken:
+    """A target that fails as none should."""
+
+    name = what = target = "broken"
+
+    async def run(self, room: Room) -> AsyncIterator[Round]:
+        yield Round([Figure("orders", 7)], [], [], [])
+        raise ZeroDivisionError(room.folder)
+
+
+async def test_a_target_that_breaks_has_failed_with_its_folder_kept_and_those_after_it_are_measured(
+    tmp_path: Path,
+) -> None:
+    room = Room(tmp_path, 1, 1.0, keep=False, tell=print, place=None, unlimited="no cgroups")
+    result = await _result(Broken(), room, "scripts/bench broken")
+    assert (result.verdict, result.error) == ("failed", f"ZeroDivisionError: {tmp_path}")
+    assert [each.figures for each in result.rounds] == [[Figure("orders", 7)]]
+    assert room.keep
+
+
+async def test_what_the_bench_writes_into_the_documents_is_no_change_of_what_is_measured() -> None:
+    name = await machine.commit()
+    there = Path("docs") / "never-committed.txt"
+    there.write_text("a chart")
+    try:
+        assert await machine.commit() == name
+    finally:
+        there.unlink()
+
+
+def test_what_a_limit_kept_waiting_is_at_it_however_little_it_used_in_all() -> None:
+    calm, throttled = (Spent({"api-1": 4.0}, 20.0, 10.0, 0.0, waited_s) for waited_s in (0.0, 2.5))
+    assert calm.limit(8.0, "api-").startswith("no CPU")
+    assert throttled.limit(8.0, "api-") == "the CPU that these processes may have"
