@@ -47,18 +47,22 @@ def _told(name: str, results: Mapping[str, Result], path: Path) -> str:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """A row for each figure that has a bound, and for each target that failed; nothing where there is none."""
-    rows = [row for result in results for row in _rows(result)]
-    head = ["| | Measured: median (range) | To be reached | |", "|---|---:|---|---|"]
-    return "\n".join([*head, *rows, ""]) if rows else ""
+    """What was measured, on what machine: a row for each figure that has a bound. Nothing where there is none."""
+    told = [(result, rows) for result in results if (rows := _rows(result))]
+    if not told:
+        return ""
+    machines = dict.fromkeys(report.on(result) for result, _ in told)
+    head = ["", "| | Measured: median (range) | To be reached | |", "|---|---:|---|---|"]
+    return "\n".join([*machines, *head, *(row for _, rows in told for row in rows), ""])
 
 
 def _rows(result: Result) -> list[str]:
     """What a target came to. Of one that failed, or was only tried, no figure is told."""
     if result.verdict in ("failed", "tried"):
-        return [f"| {result.name} | | {result.target} | {result.verdict} |"]
-    return [
-        f"| {result.name} {each.title} | {report.shown(each)} | {each.bound} | {each.word} |"
+        return [f"| **{result.name}** {result.what} | | {result.target} | {result.verdict} |"]
+    rows = [
+        f"| {each.title} | {report.shown(each)} | {each.bound} | {each.word} |"
         for each in middles(result.rounds)
         if each.bound
     ]
+    return [f"| **{result.name}** {result.what} | | | |", *rows] if rows else []
