@@ -7,12 +7,13 @@ sets it; a test that needs one fails without.
 import asyncio
 import os
 import random
+import time
 import uuid
 import zlib
 from functools import cache
 from typing import ClassVar
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -29,6 +30,11 @@ PARTITIONS = 3
 VARIABLE = "QC_TEST_KAFKA_URL"
 KEEP_S = 86_400
 LEASE_S = 5.0
+COORDINATED_S = 30.0
+UNCOORDINATED = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR,
+)  # fmt: skip
+"""What a broker that has just started says to the first groups: nobody keeps their offsets yet."""
 _RUN = uuid.uuid4().hex[:8]
 """Tells the topics of this run of the tests from those of others."""
 
@@ -86,8 +92,15 @@ def committed(topic: str, group: str) -> dict[int, int]:
     asker = _asker(group)
     try:
         partitions = asker.list_topics(topic, timeout=10).topics[topic].partitions
-        places = asker.committed([TopicPartition(topic, each) for each in partitions], timeout=10)
-        return {place.partition: max(0, place.offset) for place in places}
+        until_s = time.monotonic() + COORDINATED_S
+        while True:
+            try:
+                places = asker.committed([TopicPartition(topic, each) for each in partitions], timeout=10)
+                return {place.partition: max(0, place.offset) for place in places}
+            except KafkaException as failure:
+                if failure.args[0].code() not in UNCOORDINATED or time.monotonic() > until_s:
+                    raise
+                time.sleep(0.1)
     finally:
         asker.close()
 
