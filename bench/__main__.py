@@ -46,6 +46,10 @@ def main(words: Sequence[str]) -> int:
     if asked.out.resolve() == documents.KEPT and (asked.scale < 1 or asked.runs < RUNS):
         console.print(f"{asked.out} is for figures of {RUNS} runs of the whole load; try it out with another --out")
         return BAD_USAGE
+    real = {each.name for each in results.read(asked.out) if each.scale == 1}
+    if asked.scale < 1 and (lost := [target.name for target in chosen if target.name in real]):
+        console.print(f"{asked.out} has real figures of {', '.join(lost)}; try them out with another --out")
+        return BAD_USAGE
     try:
         return asyncio.run(_measure(chosen, asked, console))
     except (KeyboardInterrupt, asyncio.CancelledError):

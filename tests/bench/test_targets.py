@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import documents, machine, planned, saturate
+from bench import documents, machine, planned, results, saturate
 from bench.__main__ import BAD_USAGE, _result, main
 from bench.counts import as_count
 from bench.figures import Figure, Round
 from bench.http import metric
+from bench.machine import Machine
+from bench.results import Result
 from bench.room import WORKLOADS, Room, in_turn, workload
 from bench.spent import Spent
 from bench.targets.table import TARGETS
@@ -72,6 +74,15 @@ def test_what_is_only_tried_out_is_kept_where_no_document_tells_it(
 ) -> None:
     assert main(["P2", *words, "--out", str(documents.KEPT)]) == BAD_USAGE
     assert "try it out with another --out" in capsys.readouterr().out
+
+
+def test_a_load_that_is_tried_out_takes_the_place_of_no_real_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on = Machine(datetime(2026, 1, 1, tzinfo=UTC), 2, "a processor", 8.0, "Linux", 0.1, "none", "abc", {})
+    results.keep(tmp_path, Result("P2", "what", "target", "scripts/bench P2", on, 1.0, []))
+    assert main(["P2", "--scale", "0.1", "--out", str(tmp_path)]) == BAD_USAGE
+    assert "has real figures of P2" in capsys.readouterr().out
 
 
 class Broken:
