@@ -6,7 +6,6 @@ import secrets
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -174,8 +173,8 @@ async def _wrk(url: str, load: Load, orders: Path) -> str:
         raise Failed("wrk is not installed (on Debian: apt-get install wrk)") from None
     try:
         reading = asyncio.create_task(_read(process))
-        said = await _done(process)
-        with suppress(ProcessLookupError):
+        done, said = await _done(process)
+        if done:
             process.send_signal(signal.SIGINT)
         printed = await reading
         if await process.wait():
@@ -190,10 +189,15 @@ async def _read(process: asyncio.subprocess.Process) -> str:
     return (await process.stdout.read()).decode()
 
 
-async def _done(process: asyncio.subprocess.Process) -> str:
-    """Wait until `orders.lua` says that it is done, or wrk has ended; gives what else was said."""
+async def _done(process: asyncio.subprocess.Process) -> tuple[bool, str]:
+    """Wait until `orders.lua` says that it is done, or wrk has ended; gives whether it was said, and what else was.
+
+    One that ends by itself must not be signalled: asyncio loses the status of a process that ends just then.
+    """
     assert process.stderr  # noqa: S101 - it was asked for
     said = b""
-    while (line := await process.stderr.readline()) and line != b"done\n":
+    while line := await process.stderr.readline():
+        if line == b"done\n":
+            return True, said.decode()
         said += line
-    return said.decode()
+    return False, said.decode()
