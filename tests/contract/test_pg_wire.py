@@ -5,12 +5,13 @@ What is expected is written by hand from Toss's API reference: one line for each
 
 import asyncio
 import datetime as dt
+import gzip
 import ipaddress
 import logging
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from quickcommerce.kit.clock import from_rfc3339
+from quickcommerce.payment.line import ANSWER_MAX_BYTES
 from quickcommerce.payment.model import NO_REPLY, NOT_SENT, Asked, Captured, Doubtful, Later, Unknown, Unreadable
 from quickcommerce.payment.reconcile_model import Span
 from quickcommerce.payment.refund_model import Cancel, Refunded, Said
-from quickcommerce.payment.toss import ANSWER_MAX_BYTES, LIST_MAX_BYTES, Toss
+from quickcommerce.payment.toss import LIST_MAX_BYTES, Toss
 
 SECRET = "test_gsk_0123456789abcdefghij"
 BASIC = "dGVzdF9nc2tfMDEyMzQ1Njc4OWFiY2RlZmdoaWo6"
@@ -59,7 +61,6 @@ READ = """
     Host: {host}
     Accept: */*
     Accept-Encoding: gzip, deflate
-    Connection: keep-alive
     User-Agent: quickcommerce
     Authorization: Basic {basic}
     Accept-Language: en-US
@@ -69,7 +70,6 @@ POSTED = """
     Host: {host}
     Accept: */*
     Accept-Encoding: gzip, deflate
-    Connection: keep-alive
     User-Agent: quickcommerce
     Authorization: Basic {basic}
     Accept-Language: en-US
@@ -191,6 +191,91 @@ async def test_what_the_pg_answers_is_understood() -> None:
         assert await client.confirm(ASKED) == Captured("tgen_20260101abc", secret="ps_secret")
         wire.answer = response("200 OK", GIVEN_BACK)
         assert await client.cancel(CANCEL) == Refunded("T2")
+
+
+async def test_an_answer_that_was_compressed_is_understood() -> None:
+    wire = Wire(response("200 OK", gzip.compress(DONE), "Content-Encoding: gzip"))
+    async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
+        assert await client.confirm(ASKED) == Captured("tgen_20260101abc", secret="ps_secret")
+
+
+class Keeping(Wire):
+    """A server that keeps its connections. `turns`: what it does with each request, in order: to answer it; to close
+    the connection; else nothing. `connections`, `requests`: how many came.
+    """
+
+    def __init__(self, *turns: str) -> None:
+        super().__init__(response("200 OK", DONE).replace(b"Connection: close\r\n", b""))
+        self._turns = list(turns)
+        self.connections = self.requests = 0
+        self.asked = asyncio.Event()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(dict(_fields(head)).get("Content-Length", "0")))
+                self.requests += 1
+                self.asked.set()
+                turn = self._turns.pop(0)
+                if turn == "close":
+                    break
+                if turn == "answer":
+                    writer.write(self.answer)
+        writer.close()
+
+
+async def test_calls_one_after_another_share_a_connection() -> None:
+    wire = Keeping("answer", "answer", "answer")
+    async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
+        assert {type(await client.confirm(ASKED)) for _ in range(3)} == {Captured}
+    assert (wire.requests, wire.connections) == (3, 1)
+
+
+async def test_a_capture_over_a_connection_that_is_closed_just_then_is_unknown_and_not_sent_again() -> None:
+    wire = Keeping("answer", "close", "answer")
+    async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
+        assert isinstance(await client.confirm(ASKED), Captured)
+        assert isinstance(await client.confirm(ASKED), Unknown), "it may have been taken"
+        assert wire.requests == 2
+        assert isinstance(await client.confirm(ASKED), Captured)
+
+
+async def test_who_is_cancelled_leaves_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quickcommerce.payment.toss.CONNECTIONS_MAX", 1)
+    wire = Keeping("wait", "answer")
+    async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
+        waiting = asyncio.create_task(client.confirm(ASKED))
+        await wire.asked.wait()
+        waiting.cancel()
+        assert isinstance(await client.confirm(ASKED), Captured)
+
+
+async def test_a_call_for_which_there_is_no_connection_in_time_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quickcommerce.payment.toss.CONNECTIONS_MAX", 1)
+    monkeypatch.setattr("quickcommerce.payment.line.CONNECT_S", 0.05)
+    wire = Keeping("wait")
+    async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
+        waiting = asyncio.create_task(client.confirm(ASKED))
+        await wire.asked.wait()
+        assert await client.confirm(ASKED) == Later(NOT_SENT, "ConnectTimeout", ours=False, sent=False)
+        waiting.cancel()
+    assert wire.requests == 1
+
+
+async def test_calls_go_by_the_proxy_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire(response("200 OK", DONE))
+    async with wire.open():
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{wire.port}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        async with toss("http://pg.example") as client:
+            assert isinstance(await client.confirm(ASKED), Captured)
+        assert wire.came.startswith(b"POST http://pg.example/v1/payments/confirm HTTP/1.1\r\n")
+        wire.came.clear()
+        async with toss(f"http://127.0.0.1:{wire.port}") as client:
+            assert isinstance(await client.confirm(ASKED), Captured)
+        assert wire.came.startswith(b"POST /v1/payments/confirm HTTP/1.1\r\n"), "not for this address"
 
 
 class Endless(Wire):

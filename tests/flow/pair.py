@@ -74,7 +74,7 @@ async def start(
     first = apps[0].flows.emulator
     assert first
     for app in apps:
-        app.flows.toss._http._transport = Line(AppTransport(first.asgi), probe)
+        app.flows.toss._paying._transport = Line(AppTransport(first.asgi), probe)
         app.flows.toss._reading._transport = AppTransport(first.asgi)
     await apps[0].migrate()
     if goods and not await apps[0].flows.catalog.page("", 0, 1):

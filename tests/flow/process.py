@@ -46,7 +46,7 @@ async def start(
     # The probe's connections are opened before the app makes its folder.
     folders.make(folder)
     app = built(folder, clock, connect, seed=seed, **settings)
-    for http in (app.flows.toss._http, app.flows.toss._reading):
+    for http in (app.flows.toss._paying, app.flows.toss._reading):
         http._transport = Line(http._transport, probe)
     await started(app, loops=loops, goods=goods)
     if app.flows.emulator:

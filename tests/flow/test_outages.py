@@ -188,7 +188,7 @@ async def test_a_payment_that_was_never_sent_is_shown_while_its_order_cannot_be_
         async def unreachable(_: httpx2.Request) -> httpx2.Response:
             raise httpx2.ConnectError("nobody is there")
 
-        with patch.object(w.app.flows.toss._http._transport, "handle_async_request", unreachable):
+        with patch.object(w.app.flows.toss._paying._transport, "handle_async_request", unreachable):
             assert (await w.confirm(payment, key)).json()["status"] == "RETRY"
             await asyncio.sleep(6)
             probe.down["shop"] = "the shop's store is down"

@@ -127,8 +127,8 @@ async def test_a_repeat_that_could_not_be_sent_leaves_the_request_before_it_open
     """The first one may have arrived: under a new key the PG would take the next one for another."""
     async with process(tmp_path) as w:
         order_id, payment, key = await to_pay(w)
-        line = NoLine(w.app.flows.toss._http._transport, *([] if rests else [2, 3]))
-        w.app.flows.toss._http._transport = line
+        line = NoLine(w.app.flows.toss._paying._transport, *([] if rests else [2, 3]))
+        w.app.flows.toss._paying._transport = line
         if rests:
             # The next failure makes it rest, for longer than until the first repeat.
             monkeypatch.setattr(breaker, "REST_S", 5.0)

@@ -118,9 +118,9 @@ async def test_after_a_pg_that_swallowed_requests_everything_is_known_in_time(
 ) -> None:
     async with process(tmp_path, seed=seed, payment_window_s=3_600) as w:
         ways = [
-            Swallowing(client._transport, does=does) for client in (w.app.flows.toss._http, w.app.flows.toss._reading)
+            Swallowing(client._transport, does=does) for client in (w.app.flows.toss._paying, w.app.flows.toss._reading)
         ]
-        w.app.flows.toss._http._transport, w.app.flows.toss._reading._transport = ways
+        w.app.flows.toss._paying._transport, w.app.flows.toss._reading._transport = ways
 
         async def buyer(at: int) -> None:
             await asyncio.sleep(at)
@@ -179,8 +179,8 @@ async def swallowed(folder: Path, *, buyers: int = 60, per_s: float = 0.8) -> No
     """More captures are in doubt than there are turns to read them in, and the PG has none of their requests."""
     async with process(folder, payment_window_s=7_200) as w:
         bought = [await to_pay(w, [(MILK, 1)]) for _ in range(buyers)]
-        way = Swallowing(w.app.flows.toss._http._transport, does=False)
-        w.app.flows.toss._http._transport = way
+        way = Swallowing(w.app.flows.toss._paying._transport, does=False)
+        w.app.flows.toss._paying._transport = way
         await asyncio.gather(*(w.confirm(payment, key) for _, payment, key in bought))
         way.well = True
         pg = w.app.flows.payments.captures.pg

@@ -1,6 +1,5 @@
 """`qc bench`: the commands."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -44,9 +43,7 @@ def orders(
     Latency counts from the intended start. Exit status: 0 exact, 1 errors or a count that differs, 2 cannot run.
     """
     console = Console()
-    if find_spec("aiohttp") is None:
-        _leave(console, "the bench needs aiohttp: pip install 'quickcommerce[bench]'", 2)
-    # Not at the top: `qc` must start where the bench's extra is not installed.
+    # Not at the top: `qc` starts faster without them.
     from quickcommerce.bench.orders import run_orders  # noqa: PLC0415
     from quickcommerce.bench.report import show  # noqa: PLC0415
     from quickcommerce.bench.wire import NoAnswerError  # noqa: PLC0415

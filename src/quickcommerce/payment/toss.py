@@ -7,8 +7,6 @@ import asyncio
 import base64
 import re
 from collections.abc import Awaitable, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -17,6 +15,7 @@ import msgspec
 
 from quickcommerce.payment.codes import ABSENT, REFUSALS, TossError, classify, classify_cancel, trouble
 from quickcommerce.payment.deposit_model import Awaiting
+from quickcommerce.payment.line import Line, Tcp
 from quickcommerce.payment.model import (
     NO_REPLY,
     NOT_SENT,
@@ -40,42 +39,15 @@ from quickcommerce.payment.toss_transactions import NoSuchPage, Page, page, seou
 
 AGENT = "quickcommerce"
 """Who asks; which library of which version asks for us is nobody's business."""
-CONNECT_S = 5.0
-"""How long a call waits for a connection."""
-
 CONNECTIONS_MAX = 128
 """Connections to the PG, for captures and for readings each."""
-ANSWER_MAX_BYTES = 2**20
-"""What an answer about a payment may have; Toss's have a few thousand. Of a longer one nothing is believed."""
 LIST_MAX_BYTES = 2**24
 """What a page of the list may have: 16 thousand for each of 1,000 rows."""
 NO_SUCH_PAGE = "INVALID_TRANSACTION_KEY"
-_NO_LINE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_NO_LINE = (httpx2.ConnectError, httpx2.ConnectTimeout)
 
 KEY = re.compile(r"(?!(?:confirm|orders|key-in)$)[A-Za-z0-9_=-]+")
 """What may stand in a path as a payment key. A buyer's client brings the key, and must not choose what is read."""
-
-
-class TooLong(httpx2.HTTPError):
-    """The PG does not come to an end with its answer: it is cut off, and is none."""
-
-
-class _Answer(NamedTuple):
-    status: int
-    content: bytes
-
-
-async def _ask(
-    client: httpx2.AsyncClient, method: str, path: str, *, most: int = ANSWER_MAX_BYTES, **facts: Any
-) -> _Answer:
-    """Make a call, and take no more than `most` bytes of its answer. Raises httpx2.HTTPError."""
-    async with client.stream(method, path, **facts) as answer:
-        content = bytearray()
-        async for part in answer.aiter_bytes():
-            content += part
-            if len(content) > most:
-                raise TooLong(f"an answer of more than {most} bytes")
-        return _Answer(answer.status_code, bytes(content))
 
 
 class Toss:
@@ -95,30 +67,20 @@ class Toss:
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         credentials = base64.b64encode(f"{secret_key}:".encode()).decode()
+        headers = {"User-Agent": AGENT, "Authorization": f"Basic {credentials}", "Accept-Language": "en-US"}
         self._confirm_deadline_s = confirm_deadline_s
         self._read_deadline_s = read_deadline_s
         self._list_deadline_s = list_deadline_s
         self._accounts = accounts
-
-        def client() -> httpx2.AsyncClient:
-            return httpx2.AsyncClient(
-                base_url=url,
-                headers={"User-Agent": AGENT, "Authorization": f"Basic {credentials}", "Accept-Language": "en-US"},
-                # What an answer to one payment's call would have sent along with all others.
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-                transport=transport,
-                # Each step of a call; the whole call has a deadline of its own.
-                timeout=httpx2.Timeout(confirm_deadline_s, connect=CONNECT_S, pool=CONNECT_S),
-                limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=16),
-            )
-
         # A crowd of slow captures leaves connections for those who must know what became of theirs.
-        self._http, self._reading = client(), client()
+        self._paying, self._reading = (
+            Line(url, headers, transport or Tcp(url, connections=CONNECTIONS_MAX)) for _ in range(2)
+        )
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
-        await self._reading.aclose()
+        await self._paying.close()
+        await self._reading.close()
 
     def rests_s(self) -> float:
         """It is asked whenever somebody wants to (`breaker.Sparing` holds back)."""
@@ -130,7 +92,7 @@ class Toss:
         headers = {"Idempotency-Key": asked.idempotency_key}
         try:
             async with asyncio.timeout(self._confirm_deadline_s):
-                answer = await _ask(self._http, "POST", "/v1/payments/confirm", json=body, headers=headers)
+                answer = await self._paying.ask("POST", "/v1/payments/confirm", json=body, headers=headers)
         except _NO_LINE as error:
             return Later(NOT_SENT, type(error).__name__, ours=False, sent=False)
         except (httpx2.HTTPError, TimeoutError) as error:
@@ -151,7 +113,7 @@ class Toss:
         path = f"/v1/payments/{quote(cancel.payment_key, safe='')}/cancel"
         try:
             async with asyncio.timeout(self._confirm_deadline_s):
-                answer = await _ask(self._http, "POST", path, json=body, headers=headers)
+                answer = await self._paying.ask("POST", path, json=body, headers=headers)
         except _NO_LINE as error:
             return Later(NOT_SENT, type(error).__name__, ours=False, sent=False)
         except (httpx2.HTTPError, TimeoutError) as error:
@@ -196,12 +158,9 @@ class Toss:
         """At most `limit` of what moved in a span, widened to whole seconds, behind a transaction."""
         asked = {"startDate": seoul(span.from_us), "endDate": seoul(span.before_us), "limit": str(limit)}
         query = asked | ({"startingAfter": after} if after else {})
-        step = httpx2.Timeout(self._list_deadline_s, connect=CONNECT_S, pool=CONNECT_S)
         try:
             async with asyncio.timeout(self._list_deadline_s):
-                answer = await _ask(
-                    self._reading, "GET", "/v1/transactions", most=LIST_MAX_BYTES, params=query, timeout=step
-                )
+                answer = await self._reading.ask("GET", "/v1/transactions", most=LIST_MAX_BYTES, params=query)
         except (httpx2.HTTPError, TimeoutError) as error:
             return Unreadable(type(error).__name__)
         if answer.status == httpx2.codes.OK:
@@ -221,10 +180,10 @@ class Toss:
             return Unreadable(type(error).__name__)
 
     async def _read(
-        self, path: str, body: Mapping[str, object] | None = None, headers: dict[str, str] | None = None
+        self, path: str, body: Mapping[str, object] | None = None, headers: Mapping[str, str] | None = None
     ) -> Reading:
         """What a GET says, or a POST of a body. Raises httpx2.HTTPError."""
-        answer = await _ask(self._reading, "POST" if body else "GET", path, json=body, headers=headers)
+        answer = await self._reading.ask("POST" if body else "GET", path, json=body, headers=headers)
         if answer.status == httpx2.codes.OK:
             return self._payment(answer.content)
         told = _error(answer.content)

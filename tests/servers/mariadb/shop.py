@@ -67,7 +67,7 @@ async def shops(
         worlds = []
         for app in apps:
             await app.open()
-            for client in (app.flows.toss._http, app.flows.toss._reading):
+            for client in (app.flows.toss._paying, app.flows.toss._reading):
                 client._transport = AppTransport(first.asgi)
             http = await stack.enter_async_context(buyers(AppTransport(app.asgi)))
             worlds.append(World(app, RealClock(), http))

@@ -17,7 +17,7 @@ OF_EACH = 6
 async def test_two_processes_that_reconcile_the_same_span_heal_each_mismatch_once(tmp_path: Path) -> None:
     async with shops(tmp_path) as processes:
         one, two = processes
-        two.app.flows.toss._reading._transport = two.app.flows.toss._http._transport
+        two.app.flows.toss._reading._transport = two.app.flows.toss._paying._transport
         made = set[tuple[Kind, str]]()
         for _ in range(OF_EACH):
             made.add((Kind.CAPTURED_NOT_RECORDED, await captured_not_recorded(one)))
