@@ -24,7 +24,6 @@ from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.shortcut import Shortcut
 from quickcommerce.kit.telemetry import log
 from quickcommerce.order import store as order_store
-from quickcommerce.order import web as order_web
 from quickcommerce.parts import Connect, Flows, Parts, Stores, make, migrations
 from quickcommerce.payment import store as payment_store
 from quickcommerce.payment.attention import Attentions
@@ -64,7 +63,7 @@ class App:
     def asgi(self) -> Shortcut:
         """The ASGI application, for a server that speaks lifespan."""
         telemetry = Telemetry(Head(self.routes), self.flows.ids, HEADERS)
-        return Shortcut(Drain(telemetry), telemetry, self.routes, order_web.SHORTCUTS)
+        return Shortcut(Drain(telemetry), telemetry, self.routes, routes.SHORTCUTS)
 
     async def start(self) -> None:
         """Start the emulator, if it is ours, and every loop; those that need stores once these are fit."""

@@ -22,6 +22,7 @@ from quickcommerce.kit.auth import Role, Verifier, mint, secret_bytes
 from quickcommerce.kit.clock import Clock
 from quickcommerce.kit.problem import Problem
 from quickcommerce.kit.rate import UserRate
+from quickcommerce.kit.shortcut import Shortcuts
 from quickcommerce.order import web as order_web
 from quickcommerce.order.checkout import Checkout
 from quickcommerce.parts import EMULATOR_PREFIX, Flows
@@ -34,6 +35,8 @@ from quickcommerce.shop.session import SESSION_S
 from quickcommerce.shop.window import window
 from quickcommerce.stock import web as stock_web
 
+SHORTCUTS: Shortcuts = {**order_web.SHORTCUTS, **payment_web.SHORTCUTS}
+"""What goes a short way to its handler."""
 DEMO = ("local", "test")
 """Profiles in which whoever opens the shop may choose who they are."""
 

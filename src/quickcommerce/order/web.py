@@ -26,6 +26,7 @@ from quickcommerce.kit.problem import (
     PriceChanged,
     Unavailable,
 )  # fmt: skip
+from quickcommerce.kit.shortcut import Shortcuts
 from quickcommerce.kit.telemetry import current_trace
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.order import store
@@ -210,8 +211,8 @@ async def timeline(request: AnyRequest, state: State, order_id: FromPath[str]) -
     )
 
 
-SHORTCUTS = {("POST", ORDERS): place.fn}
-"""What a flash sale asks for, by method and path."""
+SHORTCUTS: Shortcuts = {("POST", ORDERS): place.fn}
+"""What a flash sale asks for."""
 
 
 def router() -> Router:

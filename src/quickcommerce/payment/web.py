@@ -25,6 +25,7 @@ from quickcommerce.kit.problem import (
     PaymentDeclined,
     Unavailable,
 )  # fmt: skip
+from quickcommerce.kit.shortcut import Shortcuts
 from quickcommerce.kit.telemetry import current_trace
 from quickcommerce.kit.web import AnyRequest
 from quickcommerce.payment.deposit_model import Account
@@ -35,6 +36,8 @@ from quickcommerce.payment.refunding import Refunding
 from quickcommerce.payment.refunds import Asking
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment
 
+OF_ORDER = "/v1/orders/{order_id:str}/payment"
+CONFIRM = "/v1/payments/{payment_id:str}/confirm"
 WAITING = (Status.UNKNOWN, Status.RETRY)
 """The next look at these is at a time."""
 
@@ -132,12 +135,12 @@ def _view(payment: Payment, attempts: list[Attempt], account: Account | None) ->
 
 
 @get(
-    "/v1/orders/{order_id:str}/payment",
+    OF_ORDER,
     opt={"doc": Doc("The payment of an order", EVERY_ROLE, gives={200: PaymentView}, problems=(NotFound, Unavailable))},
 )
-async def of_order(request: AnyRequest, state: State, order_id: FromPath[str]) -> Response[bytes]:
+async def of_order(request: AnyRequest, order_id: FromPath[str]) -> Response[bytes]:
     """The payment of an order, made from the order where it is not there yet."""
-    parts: Web = state.payments_web
+    parts: Web = request.app.state.payments_web
     caller = await web.caller(request)
     if not is_id("ord", order_id):
         raise NotFound("there is no such order")
@@ -146,7 +149,7 @@ async def of_order(request: AnyRequest, state: State, order_id: FromPath[str]) -
 
 
 @post(
-    "/v1/payments/{payment_id:str}/confirm",
+    CONFIRM,
     status_code=200,
     opt={
         "doc": Doc(
@@ -160,9 +163,9 @@ async def of_order(request: AnyRequest, state: State, order_id: FromPath[str]) -
         )
     },
 )
-async def confirm(request: AnyRequest, state: State, payment_id: FromPath[str]) -> Response[bytes]:
+async def confirm(request: AnyRequest, payment_id: FromPath[str]) -> Response[bytes]:
     """Capture what the buyer authenticated; 202 while the outcome is not known."""
-    parts: Web = state.payments_web
+    parts: Web = request.app.state.payments_web
     caller: Caller = await web.caller(request)
     if not is_id("pay", payment_id):
         raise NotFound("there is no such payment")
@@ -211,6 +214,10 @@ async def refund(request: AnyRequest, state: State, payment_id: FromPath[str]) -
     told: Literal["DONE", "PENDING"] = "DONE" if status is RefundStatus.DONE else "PENDING"
     headers = {"Idempotency-Replayed": "true"} if replayed else None
     return web.answer(RefundView(made.refund_id, made.amount, told), 201, headers)
+
+
+SHORTCUTS: Shortcuts = {("GET", OF_ORDER): of_order.fn, ("POST", CONFIRM): confirm.fn}
+"""What whoever pays asks for."""
 
 
 def routes() -> list[HTTPRouteHandler]:
