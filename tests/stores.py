@@ -19,7 +19,7 @@ import schemas
 from quickcommerce.kit import migrate, outbox
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import SECOND_US
-from quickcommerce.kit.db import Database, Limits, Tx, connect
+from quickcommerce.kit.db import Database, Limits, Tx, Unmatched, Work, connect
 from quickcommerce.kit.ids import EventId
 from quickcommerce.kit.inbox import DeadLetters, Inbox
 from quickcommerce.kit.mariadb import MariaDb
@@ -325,3 +325,12 @@ async def drain(reader: Reader) -> None:
     """Deliver until nothing waits."""
     while await reader.step():
         pass
+
+
+async def undone(db: Database, work: Work[None]) -> bool:
+    """Whether a unit of work met other rows than it was to meet."""
+    try:
+        await db.run(work)
+    except Unmatched:
+        return True
+    return False

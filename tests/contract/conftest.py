@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import schemas
-from quickcommerce.kit import db, inbox
+from quickcommerce.kit import inbox, repeating
 from quickcommerce.kit.policy import Backoff
 from stores import Post, kinds, post
 
@@ -22,7 +22,7 @@ def _schemas() -> Iterator[None]:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried again at once."""
     monkeypatch.setattr(inbox, "_BACKOFF", Backoff(base_s=0, cap_s=0))
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
+    monkeypatch.setattr(repeating, "_BACKOFF", Backoff(base_s=0, cap_s=0))
 
 
 @pytest.fixture(params=kinds("sqlite", "sqlite-inline", "mariadb"))

@@ -10,13 +10,13 @@ import pytest
 
 from quickcommerce.coupon.flow import Answer, Coupons, Issued, Issuing
 from quickcommerce.coupon.model import Coupon, DiscountType, PolicyDraft
-from quickcommerce.kit import db
+from quickcommerce.kit import repeating
 from quickcommerce.kit.clock import rfc3339
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, PolicyId
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import CouponNotUsable, NotFound
-from stores import EVERY, Clock, metric, opened
+from stores import EVERY, Clock, metric, opened, undone
 
 DAY_S = 86_400
 NOBODYS = PolicyId("pol_" + "0" * 26)
@@ -52,17 +52,8 @@ class Shop:
         return answer.coupon.coupon_id
 
     async def spend(self, spent: dict[int, str]) -> bool:
-        """Spend in a transaction that is undone where it must be."""
-
-        async def work(tx: Tx) -> None:
-            if not await self.coupons.spend(tx, spent):
-                raise LookupError
-
-        try:
-            await self.db.run(work)
-        except LookupError:
-            return False
-        return True
+        """Whether they could be."""
+        return not await undone(self.db, lambda tx: self.coupons.spend(tx, spent))
 
     async def of(self, *coupon_ids: int) -> dict[int, Coupon]:
         return dict(await self.db.read(lambda tx: self.coupons.of(tx, coupon_ids, self.clock(), locked=False)))
@@ -80,7 +71,7 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 @pytest.fixture(autouse=True)
 def _no_waiting_between_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
+    monkeypatch.setattr(repeating, "_BACKOFF", Backoff(base_s=0, cap_s=0))
 
 
 def said(answers: list[Answer]) -> list[object]:

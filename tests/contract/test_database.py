@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from quickcommerce.kit import db
-from quickcommerce.kit.db import LOCK, Duplicate, Tx, WaitedInTransaction, marks
+from quickcommerce.kit import db, repeating
+from quickcommerce.kit.db import LOCK, Duplicate, Tx, Unmatched, WaitedInTransaction, marks
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.order.model import Status
 from stores import EMBEDDED, EVERY, TEXTS, Store, opened
@@ -123,7 +123,7 @@ async def test_a_duplicate_key_that_stays_is_told_after_a_bounded_number_of_runs
 
     with pytest.raises(Duplicate):
         await store.db.run(work)
-    assert runs == db.REPEATS_MAX + 1
+    assert runs == repeating.REPEATS_MAX + 1
     assert await count(store) == 2
 
 
@@ -172,6 +172,51 @@ async def test_an_update_tells_the_rows_it_matched_even_where_nothing_came_out_d
     assert await store.db.run(lambda tx: tx.run("UPDATE pair SET n = 5 WHERE name = 'milk.left' AND n = 1")) == 1
     assert await store.db.run(lambda tx: tx.run("UPDATE pair SET n = 5 WHERE name = 'milk.left' AND n = 1")) == 0
     assert await store.db.run(lambda tx: tx.run("DELETE FROM pair")) == 2
+
+
+async def test_what_is_written_is_there_for_what_is_asked_behind_it(store: Store) -> None:
+    async def work(tx: Tx) -> list[Any]:
+        await put(tx, "milk")
+        await tx.write("UPDATE pair SET n = 1", rows=2)  # which they are already
+        await tx.write("UPDATE pair SET n = n + ? WHERE name = ?", (4, "milk.left"), rows=1)
+        await tx.write("UPDATE pair SET n = 7 WHERE name = 'eggs.left'")
+        await tx.write("DELETE FROM pair WHERE name = ?", ("milk.right",), rows=1)
+        found = await tx.all("SELECT name, n FROM pair")
+        await tx.write("UPDATE pair SET n = n + 1")
+        return found
+
+    assert await store.db.run(work) == [("milk.left", 5)]
+    assert await store.db.read(lambda tx: tx.all("SELECT name, n FROM pair")) == [("milk.left", 6)]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("rows", [0, 1, 3])
+async def test_a_change_that_meets_other_rows_than_it_was_to_meet_leaves_nothing_of_the_work_whoever_swallows_it(
+    store: Store, rows: int, asked: bool
+) -> None:
+    await store.db.run(lambda tx: put(tx, "milk"))
+    runs = 0
+
+    async def work(tx: Tx) -> str:
+        nonlocal runs
+        runs += 1
+        await put(tx, "eggs")
+        with suppress(Unmatched):
+            await tx.write("UPDATE pair SET n = 5 WHERE name LIKE 'milk%'", rows=rows)
+            await tx.write("UPDATE pair SET n = 6 WHERE name = 'eggs.left'", rows=1)
+            if asked:
+                await tx.one(COUNT)
+        return "as if it had met them"
+
+    with pytest.raises(Unmatched):
+        await store.db.run(work)
+    assert runs == 1
+    assert await store.db.read(lambda tx: tx.all("SELECT name, n FROM pair ORDER BY name")) == [
+        ("milk.left", 1),
+        ("milk.right", 1),
+    ]
+    await store.db.run(lambda tx: put(tx, "eggs"))
+    assert await count(store) == 4
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 127, 128, 129, 300])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from quickcommerce.kit import db, mariadb_line
+from quickcommerce.kit import db, mariadb_line, repeating
 from quickcommerce.kit.db import Database, Duplicate, Lost, Repeatable, Tx
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
@@ -41,7 +41,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture(autouse=True)
 def _short_waits_between_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0.0001, cap_s=0.0001))
+    monkeypatch.setattr(repeating, "_BACKOFF", Backoff(base_s=0.0001, cap_s=0.0001))
 
 
 async def write(tx: Tx, name: str, size: int = 0) -> str:
@@ -87,7 +87,7 @@ async def test_another_process_that_writes_is_waited_for(store: Store, tmp_path:
 async def test_another_process_that_writes_for_too_long_is_told_as_unavailable(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "BUSY_WAIT_S", 0.0)
+    monkeypatch.setattr(repeating, "BUSY_WAIT_S", 0.0)
     async with another_process_writes(tmp_path / "store.db"):
         with pytest.raises(Unavailable, match="busy"):
             await store.db.run(lambda tx: write(tx, "mine"))
@@ -121,7 +121,7 @@ async def test_another_process_that_has_the_file_for_itself_is_waited_for(
 async def test_another_process_that_keeps_the_file_for_itself_is_told_as_unavailable(
     unopened: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "BUSY_WAIT_S", 0.0)
+    monkeypatch.setattr(repeating, "BUSY_WAIT_S", 0.0)
     async with another_process_writes(tmp_path / "store.db", locking="EXCLUSIVE"):
         for ask in (unopened.db.run, unopened.db.read, unopened.db.scan):
             with pytest.raises(Unavailable, match="busy"):
@@ -143,7 +143,7 @@ async def test_a_key_that_the_other_process_took_is_looked_up_again_however_long
     async with another_process_writes(tmp_path / "store.db") as other:
         before = repeated()
         mine = asyncio.create_task(store.db.run(work))
-        await until(lambda: repeated() > before + db.REPEATS_MAX + 1)
+        await until(lambda: repeated() > before + repeating.REPEATS_MAX + 1)
         other.write(b"\n")
         assert await mine == "found"
 
@@ -163,7 +163,7 @@ async def test_a_work_that_is_undone_each_time_is_told_as_unavailable_so_that_it
 
     with pytest.raises(Unavailable, match="9 times in a row"):
         await store.db.run(work)
-    assert runs == 1 + db.REPEATS_MAX
+    assert runs == 1 + repeating.REPEATS_MAX
     assert await names(store.db) == []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from quickcommerce.kit import db, idempotency, inbox, outbox
+from quickcommerce.kit import idempotency, inbox, outbox, repeating
 from quickcommerce.kit.db import Database, Duplicate, Tx
 from quickcommerce.kit.idempotency import Claim, Kept
 from quickcommerce.kit.outbox import SHARDS
@@ -23,7 +23,7 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 @pytest.fixture(autouse=True)
 def _no_waiting_between_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0, cap_s=0))
+    monkeypatch.setattr(repeating, "_BACKOFF", Backoff(base_s=0, cap_s=0))
 
 
 async def test_a_key_leads_to_what_it_made_for_its_own_user_only(shop: Database) -> None:

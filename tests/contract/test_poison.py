@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 from structlog.typing import EventDict
 
-from quickcommerce.kit import db, life
+from quickcommerce.kit import life, repeating
 from quickcommerce.kit.clock import from_rfc3339, rfc3339
 from quickcommerce.kit.db import Duplicate, Repeatable, Tx, Work
 from quickcommerce.kit.inbox import Inbox, Poison
@@ -109,9 +109,9 @@ async def test_an_event_whose_transaction_the_database_undoes_again_and_again_is
     wire: Post, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under many writers of the same rows deadlocks outlast the repeats; no paid order may end among letters."""
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0.0001, cap_s=0.0001))
+    monkeypatch.setattr(repeating, "_BACKOFF", Backoff(base_s=0.0001, cap_s=0.0001))
     whole = group.inbox.handlers["Counted"]
-    undone = iter([True] * (1 + db.REPEATS_MAX))
+    undone = iter([True] * (1 + repeating.REPEATS_MAX))
 
     async def disturbed(tx: Tx, messages: list[Message]) -> None:
         await whole(tx, messages)
@@ -124,6 +124,25 @@ async def test_an_event_whose_transaction_the_database_undoes_again_and_again_is
     await inbox.deliver([message("order-1", 0)], nothing)
     assert await wire.letters.list() == []
     assert await group.effects() == [("order-1", 0)]
+
+
+async def test_events_that_are_undone_as_a_list_again_and_again_are_taken_one_by_one(
+    wire: Post, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeating, "_BACKOFF", Backoff(base_s=0.0001, cap_s=0.0001))
+    whole, lists = group.inbox.handlers["Counted"], list[int]()
+
+    async def disturbed(tx: Tx, messages: list[Message]) -> None:
+        await whole(tx, messages)
+        lists.append(len(messages))
+        if len(messages) > 1:
+            raise Repeatable("error 1213")
+
+    inbox = Inbox("group", wire.target.db, {"Counted": disturbed}, wire.letters, wire.clock, random.Random(1))
+    await inbox.deliver([message("order-1", 0), message("order-2", 0)], nothing)
+    assert lists == [2] * (1 + repeating.REPEATS_MAX) + [1, 1]
+    assert await wire.letters.list() == []
+    assert await group.effects() == [("order-1", 0), ("order-2", 0)]
 
 
 async def test_what_is_undone_and_run_again_is_counted_and_logged_once(

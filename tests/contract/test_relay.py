@@ -298,8 +298,8 @@ class Forgetful:
     async def all(self, sql: str, params: Params = ()) -> list[Row]:
         return await self._tx.all(self._without_token(sql), params)
 
-    async def run(self, sql: str, params: Params = ()) -> int:
-        return await self._tx.run(self._without_token(sql), params)
+    async def write(self, sql: str, params: Params = ()) -> None:
+        await self._tx.write(self._without_token(sql), params)
 
     def _without_token(self, sql: str) -> str:
         return sql.replace("WHERE token = ?", "WHERE ? <> ''")

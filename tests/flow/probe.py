@@ -121,6 +121,11 @@ class WatchedTx:
             self._happened()
         return changed
 
+    async def write(self, sql: str, params: Params = (), rows: int | None = None) -> None:
+        self._reach(sql)
+        await self._tx.write(sql, params, rows)
+        self._happened()
+
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
         rows = list(rows)
         if rows:

@@ -45,12 +45,18 @@ class Without:
         return await self._tx.one(sql, params)
 
     async def run(self, sql: str, params: Params = ()) -> int:
+        return await self._tx.run(*self._cut(sql, params))
+
+    async def write(self, sql: str, params: Params = (), rows: int | None = None) -> None:
+        await self._tx.write(*self._cut(sql, params), rows)
+
+    def _cut(self, sql: str, params: Params) -> tuple[str, Params]:
         before, found, after = sql.partition(self._condition.removesuffix(REST))
         assert found, f"there is no {self._condition!r} in {sql!r}"
         if self._condition.endswith(REST):
             found, after = found + after, ""
         at, marks = before.count("?"), found.count("?")
-        return await self._tx.run(before + after, [*params[:at], *params[at + marks :]])
+        return before + after, [*params[:at], *params[at + marks :]]
 
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
         await self._tx.insert(table, columns, rows)
@@ -65,14 +71,35 @@ class Without:
         self._tx.after_commit(tell)
 
 
-def cut(monkeypatch: pytest.MonkeyPatch, store: ModuleType, update: str, condition: str) -> None:
-    """Switch a guard off: take one condition out of one update."""
+class Uncounted(Without):
+    """A transaction whose changes may meet any rows."""
+
+    def __init__(self, tx: Tx) -> None:
+        super().__init__(tx, "")
+
+    async def write(self, sql: str, params: Params = (), rows: int | None = None) -> None:
+        assert rows is not None, "nobody counted them anyway"
+        await self._tx.write(sql, params)
+
+
+def blind(store: ModuleType, update: str, way: Callable[[Tx], Tx]) -> Callable[..., Any]:
+    """An update of a store that goes another way."""
     guarded = getattr(store, update)
 
     async def unguarded(tx: Tx, *facts: Any) -> Any:
-        return await guarded(Without(tx, condition), *facts)
+        return await guarded(way(tx), *facts)
 
-    monkeypatch.setattr(store, update, unguarded)
+    return unguarded
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, store: ModuleType, update: str, condition: str) -> None:
+    """Switch a guard off: take one condition out of one update."""
+    monkeypatch.setattr(store, update, blind(store, update, lambda tx: Without(tx, condition)))
+
+
+def uncount(monkeypatch: pytest.MonkeyPatch, store: ModuleType, update: str) -> None:
+    """Switch a guard off: how many rows an update meets is not looked at."""
+    monkeypatch.setattr(store, update, blind(store, update, Uncounted))
 
 
 def unchecked(w: World) -> None:

@@ -17,6 +17,7 @@ from flow.process import bury, day, process
 from flow.truth import rest
 from quickcommerce.kit.db import Duplicate, Tx
 from quickcommerce.kit.ids import OrderId
+from quickcommerce.order import store
 from quickcommerce.order.changes import Move
 from quickcommerce.order.model import Status
 
@@ -84,7 +85,7 @@ async def test_a_change_whose_transaction_is_undone_and_run_again_is_logged_once
         async def cancel(tx: Tx) -> None:
             nonlocal runs
             runs += 1
-            await w.app.flows.orders.changes.apply(tx, [move])
+            await w.app.flows.orders.changes.apply(tx, [move], (await store.load(tx, [order_id], locked=True)).values())
             if runs == 1:
                 raise Duplicate("a parallel transaction was faster")
 

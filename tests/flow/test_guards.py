@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from flow import guards
-from flow.staging import cut
+from flow.staging import cut, uncount
 from quickcommerce.kit import idempotency
 from quickcommerce.kit.db import Tx, marks
 from quickcommerce.kit.ids import OrderId
@@ -34,6 +34,12 @@ async def test_stock_check(tmp_path: Path) -> None:
 
 async def test_control_stock_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut(monkeypatch, stock_store, "hold", " AND on_hand - reserved - sold >= ...")
+    with pytest.raises(AssertionError, match="sold to two buyers"):
+        await guards.stock_check(tmp_path)
+
+
+async def test_control_stock_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uncount(monkeypatch, stock_store, "hold")
     with pytest.raises(AssertionError, match="sold to two buyers"):
         await guards.stock_check(tmp_path)
 
@@ -72,7 +78,14 @@ async def test_lease_token(tmp_path: Path) -> None:
 
 async def test_control_lease_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut(monkeypatch, payment_store, "move", " AND lease_token = ?")
+    cut(monkeypatch, payment_store, "move_if_same", " AND lease_token = ?")
     with pytest.raises(AssertionError, match="told to take another card"):
+        await guards.lease_token(tmp_path)
+
+
+async def test_control_lease_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uncount(monkeypatch, payment_store, "move")
+    with pytest.raises(AssertionError, match="I6: events taken"):
         await guards.lease_token(tmp_path)
 
 
@@ -82,6 +95,7 @@ async def test_state_in_where(tmp_path: Path) -> None:
 
 async def test_control_state_in_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut(monkeypatch, payment_store, "move", " AND status = ?")
+    cut(monkeypatch, payment_store, "move_if_same", " AND status = ?")
     with pytest.raises(AssertionError, match="charged for goods that went back"):
         await guards.state_in_where(tmp_path)
 

@@ -144,7 +144,7 @@ async def test_an_older_refund_counts_once(tmp_path: Path) -> None:
 
 async def test_control_an_older_refund(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows_with(monkeypatch, refunded=0)
-    with pytest.raises(AssertionError, match="2500 of 1,500 won"):
+    with pytest.raises(AssertionError, match="1000 of 1,500 won"):
         await older_refund(tmp_path)
 
 

@@ -12,7 +12,7 @@ from flow.pair import Pair
 from flow.probe import Probe
 from flow.process import bury, day, process
 from flow.truth import rest
-from quickcommerce.kit import db
+from quickcommerce.kit import repeating
 from quickcommerce.kit.mariadb_errors import DUPLICATE, UNDONE
 
 pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("on_mariadb")]
@@ -34,7 +34,7 @@ async def test_every_error_is_met_and_none_is_shown(tmp_path: Path) -> None:
 
 
 async def test_control_without_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "REPEATS_MAX", 0)
+    monkeypatch.setattr(repeating, "REPEATS_MAX", 0)
     w = await pair.start(tmp_path, Probe(), day(), loops=False)
     assert isinstance(w, Pair)
     w.unsteady.share = 0.1

@@ -30,11 +30,11 @@ READS = ["idempotency", "product", "time_sale", "product"]
 INSERTS = ["idempotency", "orders", "order_line", "order_change", "outbox"]
 PLACED = len(READS) + len(INSERTS)
 """Statements of a list, beside one UPDATE for every `TOGETHER` of its products, and its COMMIT."""
-RELAYED = 8
+RELAYED = 7
 """Statements of a step of the relay, whatever the number of events."""
-TAKEN, TAKINGS = 20, 6
+TAKEN, TAKINGS = 18, 6
 """Statements and transactions by which all groups take the events of a list of orders, whatever their number."""
-SETTLED, PAID = 47, 2
+SETTLED, PAID = 37, 2
 """Statements by which all groups take the events of payments, and those of each order: it moves to PAYING, and PAID."""
 
 

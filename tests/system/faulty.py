@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from flow.staging import Without
+from flow.staging import Uncounted, Without, blind
 from quickcommerce.catalog import store as catalog_store
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.cli import main
@@ -31,18 +31,19 @@ LATE_NS = 600 * 10**9
 LINGER_S = 0.1
 
 
-def _without(store: Any, update: str, condition: str) -> Callable[[], None]:
-    """Take a condition out of an update, and the tables' own checks, the last line of defence, with it."""
-    guarded = getattr(store, update)
-
-    async def unguarded(tx: db.Tx, *facts: Any) -> Any:
-        return await guarded(Without(tx, condition), *facts)
+def _blind(store: Any, update: str, way: Callable[[db.Tx], db.Tx]) -> Callable[[], None]:
+    """An update goes another way, and the tables' own checks, the last line of defence, are taken away with it."""
 
     def switch_off() -> None:
-        setattr(store, update, unguarded)
+        setattr(store, update, blind(store, update, way))
         _Connection.checks = "OFF"
 
     return switch_off
+
+
+def _without(store: Any, update: str, condition: str) -> Callable[[], None]:
+    """Take a condition out of an update."""
+    return _blind(store, update, lambda tx: Without(tx, condition))
 
 
 class _Connection(sqlite3.Connection):
@@ -125,17 +126,6 @@ def _price_of_before() -> None:
     patch.object(Catalog, "offers", told).start()
 
 
-def _uncounted_hold() -> None:
-    """Whether the shelf had what was to be held is not looked at."""
-    hold = Stock.hold
-
-    async def held(self: Stock, tx: db.Tx, wanted: Any) -> bool:
-        await hold(self, tx, wanted)
-        return True
-
-    patch.object(Stock, "hold", held).start()
-
-
 def _endless_idling() -> None:
     """A transaction in which nothing happens is never ended."""
     patch.object(mariadb_line, "IDLE_S", 600).start()
@@ -169,7 +159,7 @@ FAULTS = {
     "stale-stock": _stale_stock,
     "stale-payment": _stale_payment,
     "price-of-before": _price_of_before,
-    "uncounted-hold": _uncounted_hold,
+    "uncounted-hold": _blind(stock_store, "hold", Uncounted),
     "endless-idling": _endless_idling,
     "lingering": _lingering,
     "no-total": _without(coupon_store, "take", " AND total_quantity - issued >= ?"),

@@ -60,12 +60,14 @@ class TimeSales:
         await store.reprice(tx, new.product_id)
         return sale
 
-    async def take(self, tx: Tx, units: Mapping[str, int]) -> bool:
-        """Use up quota, by sale; False means that the transaction must be undone."""
+    async def take(self, tx: Tx, units: Mapping[str, int]) -> None:
+        """Use up quota, by sale, only if so much is left; else the transaction is undone."""
         for time_sale_id, quantity in sorted(units.items()):
-            if not await store.use_quota(tx, time_sale_id, quantity):
-                return False
-        return True
+            await store.use_quota(tx, time_sale_id, quantity)
+
+    async def take_again(self, tx: Tx, time_sale_id: str, units: int) -> bool:
+        """Use up quota of a sale for an order that has ended; False where so much is not left."""
+        return await store.use_quota_if_left(tx, time_sale_id, units)
 
     async def give_back(self, tx: Tx, units: Mapping[str, int]) -> None:
         """Let others have quota again, by sale."""

@@ -81,21 +81,20 @@ async def lock(tx: Tx, product_id: int) -> Product | None:
 
 async def change(tx: Tx, product: Product, name: str, price: int) -> None:
     """Give a locked product another name or price."""
-    changed = await tx.run(
+    await tx.write(
         "UPDATE product SET name = ?, price = ?, search_text = ?, price_version = price_version + ?"
         " WHERE product_id = ? AND price = ?",
         (
             name, price, search_text(name, product.name_en, product.category), int(price != product.list_price),
             product.product_id, product.list_price,
         ),
+        rows=1,
     )  # fmt: skip
-    if changed != 1:
-        raise AssertionError(f"product {product.product_id} was locked at {product.list_price} won and costs another")
 
 
 async def reprice(tx: Tx, product_id: int) -> None:
     """Say that what is known of a product's price is old: orders that are being decided are decided again."""
-    await tx.run("UPDATE product SET price_version = price_version + 1 WHERE product_id = ?", (product_id,))
+    await tx.write("UPDATE product SET price_version = price_version + 1 WHERE product_id = ?", (product_id,))
 
 
 def _contains(word: str) -> str:
@@ -107,11 +106,11 @@ async def fold_old(tx: Tx) -> None:
     """Give products of before there was a search text theirs, and one spelling to those that are of one category."""
     for category in await categories(tx):
         if category != fold(category):
-            await tx.run("UPDATE product SET category = ? WHERE category = ?", (fold(category), category))
+            await tx.write("UPDATE product SET category = ? WHERE category = ?", (fold(category), category))
     for product_id, *texts in await tx.all(
         "SELECT product_id, name, name_en, category FROM product WHERE search_text = ''"
     ):
-        await tx.run("UPDATE product SET search_text = ? WHERE product_id = ?", (search_text(*texts), product_id))
+        await tx.write("UPDATE product SET search_text = ? WHERE product_id = ?", (search_text(*texts), product_id))
 
 
 def search_text(name: str, name_en: str, category: str) -> str:
@@ -119,6 +118,7 @@ def search_text(name: str, name_en: str, category: str) -> str:
     return fold(f"{name}\n{name_en}\n{category}")
 
 
+_USE = "UPDATE time_sale SET used = used + ? WHERE time_sale_id = ? AND quota - used >= ?"
 _SALE = "time_sale_id, product_id, price, quota, used, starts_us, ends_us"
 
 
@@ -169,22 +169,23 @@ async def add_sale(tx: Tx, sale: Sale, now_us: int) -> None:
     await tx.insert("time_sale", f"{_SALE}, created_us", [(*msgspec.structs.astuple(sale), now_us)])
 
 
-async def use_quota(tx: Tx, time_sale_id: str, units: int) -> bool:
-    """Take units out of a sale's quota, if they are left."""
-    changed = await tx.run(
-        "UPDATE time_sale SET used = used + ? WHERE time_sale_id = ? AND quota - used >= ?",
-        (units, time_sale_id, units),
-    )
-    return changed == 1
+async def use_quota(tx: Tx, time_sale_id: str, units: int) -> None:
+    """Take units out of a sale's quota. So many must be left."""
+    await tx.write(_USE, (units, time_sale_id, units), rows=1)
+
+
+async def use_quota_if_left(tx: Tx, time_sale_id: str, units: int) -> bool:
+    """As `use_quota`; returns whether so many were left."""
+    return await tx.run(_USE, (units, time_sale_id, units)) == 1
 
 
 async def free_quota(tx: Tx, time_sale_id: str, units: int) -> None:
-    """Put units back into a sale's quota."""
-    changed = await tx.run(
-        "UPDATE time_sale SET used = used - ? WHERE time_sale_id = ? AND used >= ?", (units, time_sale_id, units)
+    """Put units back into a sale's quota. So many must have been used."""
+    await tx.write(
+        "UPDATE time_sale SET used = used - ? WHERE time_sale_id = ? AND used >= ?",
+        (units, time_sale_id, units),
+        rows=1,
     )
-    if changed != 1:
-        raise AssertionError(f"of the time sale {time_sale_id} fewer than {units} were used")
 
 
 async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
@@ -197,7 +198,7 @@ async def put(tx: Tx, entries: Sequence[Entry], now_us: int) -> list[Entry]:
     for one in entries:
         if one.product_id in known:
             price, *texts = known[one.product_id]
-            await tx.run(
+            await tx.write(
                 "UPDATE product SET price = ?, price_version = price_version + ?, name = ?, name_en = ?, category = ?,"
                 " search_text = ? WHERE product_id = ?",
                 (one.price, int(one.price != price), *_texts(one, *texts), one.product_id),

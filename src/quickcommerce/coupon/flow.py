@@ -13,7 +13,7 @@ import msgspec
 from quickcommerce.coupon import store
 from quickcommerce.coupon.model import RATE_MAX, Coupon, DiscountType, Policy, PolicyDraft
 from quickcommerce.kit.clock import LAST_US, Clock, from_rfc3339
-from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.db import Database, Tx, Unmatched
 from quickcommerce.kit.ids import Ids, PolicyId
 from quickcommerce.kit.problem import CouponNotUsable, InvalidRequest, NotFound, Problem
 
@@ -33,10 +33,6 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 Answer = Issued | Problem
-
-
-class _Moved(Exception):
-    """A parallel transaction issued what was left; the list is undone and decided again, locked."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,8 @@ class Coupons:
         """One answer for each request, in order. Optimistic at first; with the policies locked where that fails."""
         try:
             return await self.db.run(lambda tx: self._issue(tx, requests, locked=False))
-        except _Moved:
+        except Unmatched:
+            # A parallel transaction issued what was left.
             return await self.db.run(lambda tx: self._issue(tx, requests, locked=True))
 
     async def _issue(self, tx: Tx, requests: list[Issuing], *, locked: bool) -> list[Answer]:
@@ -92,8 +89,7 @@ class Coupons:
                 taken[policy.policy_id] += 1
                 answers.append(Issued(held[whose], new=True))
         for policy_id, count in sorted(taken.items()):
-            if not await store.take(tx, policy_id, count):
-                raise _Moved
+            await store.take(tx, policy_id, count)
         await store.add(tx, new)
         return answers
 
@@ -101,12 +97,14 @@ class Coupons:
         """Coupons by id, as they are at this time; those that do not exist are left out."""
         return await store.of(tx, coupon_ids, at_us, locked=locked)
 
-    async def spend(self, tx: Tx, spent: Mapping[int, str]) -> bool:
-        """Spend coupons (coupon id -> order id), all or none: False means the transaction must be undone."""
+    async def spend(self, tx: Tx, spent: Mapping[int, str]) -> None:
+        """Spend coupons (coupon id -> order id), only if none of them is spent yet; else the transaction is undone."""
         for coupon_id, order_id in sorted(spent.items()):
-            if not await store.spend(tx, coupon_id, order_id):
-                return False
-        return True
+            await store.spend(tx, coupon_id, order_id)
+
+    async def spend_again(self, tx: Tx, coupon_id: int, order_id: str) -> bool:
+        """Spend a coupon on an order that has ended; False where it is spent on another by now."""
+        return await store.spend_if_unspent(tx, coupon_id, order_id)
 
     async def give_back(self, tx: Tx, order_ids: Collection[str]) -> None:
         """Make what these orders spent usable again, in the transaction that ends them."""

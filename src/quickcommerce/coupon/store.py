@@ -16,6 +16,7 @@ _JOINED = (
     + _POLICY.replace(", ", ", p.")
     + " FROM coupon c JOIN coupon_policy p ON p.policy_id = c.policy_id"
 )
+_SPEND = "UPDATE coupon SET order_id = ? WHERE coupon_id = ? AND order_id IS NULL"
 _Pairs = Collection[tuple[PolicyId, int]]
 
 
@@ -46,14 +47,12 @@ async def offered(tx: Tx, now_us: int, after: tuple[int, str] | None, limit: int
     return [_policy(row) for row in rows]
 
 
-async def take(tx: Tx, policy_id: PolicyId, count: int) -> bool:
-    """Count coupons as issued, if so many are left. One row, however many users."""
-    return (
-        await tx.run(
-            "UPDATE coupon_policy SET issued = issued + ? WHERE policy_id = ? AND total_quantity - issued >= ?",
-            (count, policy_id, count),
-        )
-        == 1
+async def take(tx: Tx, policy_id: PolicyId, count: int) -> None:
+    """Count coupons as issued. So many must be left. One row, however many users."""
+    await tx.write(
+        "UPDATE coupon_policy SET issued = issued + ? WHERE policy_id = ? AND total_quantity - issued >= ?",
+        (count, policy_id, count),
+        rows=1,
     )
 
 
@@ -100,19 +99,21 @@ async def page(tx: Tx, user_id: int, before: tuple[int, int] | None, now_us: int
     return [_coupon(row, now_us) for row in rows]
 
 
-async def spend(tx: Tx, coupon_id: int, order_id: str) -> bool:
-    """Spend a coupon on an order, if it is not spent yet."""
-    return (
-        await tx.run("UPDATE coupon SET order_id = ? WHERE coupon_id = ? AND order_id IS NULL", (order_id, coupon_id))
-        == 1
-    )
+async def spend(tx: Tx, coupon_id: int, order_id: str) -> None:
+    """Spend a coupon on an order. It must not be spent yet."""
+    await tx.write(_SPEND, (order_id, coupon_id), rows=1)
+
+
+async def spend_if_unspent(tx: Tx, coupon_id: int, order_id: str) -> bool:
+    """As `spend`; returns whether it was not spent yet."""
+    return await tx.run(_SPEND, (order_id, coupon_id)) == 1
 
 
 async def give_back(tx: Tx, order_ids: Iterable[str]) -> None:
     """Make what these orders spent usable again."""
     ids = sorted(set(order_ids))
     if ids:
-        await tx.run(f"UPDATE coupon SET order_id = NULL WHERE order_id IN ({marks(ids)})", ids)
+        await tx.write(f"UPDATE coupon SET order_id = NULL WHERE order_id IN ({marks(ids)})", ids)
 
 
 def _policy(row: Any) -> Policy:

@@ -46,7 +46,7 @@ class SqlIndex:
 
         async def work(tx: Tx) -> None:
             for table in ("word", "document"):
-                await tx.run(f"DELETE FROM {table} WHERE order_id IN ({marks(order_ids)})", order_ids)
+                await tx.write(f"DELETE FROM {table} WHERE order_id IN ({marks(order_ids)})", order_ids)
 
         await self.db.run(work)
 
@@ -79,7 +79,7 @@ async def _write(tx: Tx, newest: dict[str, Document]) -> None:
     )
     for one in newest.values():
         if one.order_id in kept:
-            await tx.run(
+            await tx.write(
                 "UPDATE document SET version = ?, status = ?, body = ? WHERE order_id = ? AND version < ?",
                 (one.version, one.status, one.body, one.order_id, one.version),
             )
@@ -102,7 +102,7 @@ async def _mend(tx: Tx, wanted: dict[str, Document]) -> Mended:
     old = [one for one in wanted.values() if kept.get(one.order_id, (0, b""))[0] <= one.version]
     wrong = {one.order_id: one for one in old if kept.get(one.order_id) != (one.version, one.body)}
     if wrong:
-        await tx.run(f"DELETE FROM document WHERE order_id IN ({marks(list(wrong))})", list(wrong))
+        await tx.write(f"DELETE FROM document WHERE order_id IN ({marks(list(wrong))})", list(wrong))
         await _insert(tx, wrong.values())
     lost = [(word, one.order_id) for one in old for word in sorted(one.words - await _words(tx, one))]
     await tx.insert("word", "word, order_id", lost)

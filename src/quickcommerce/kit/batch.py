@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from prometheus_client import Counter, Gauge, Histogram
 
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.repeating import singly
 from quickcommerce.kit.telemetry import log
 
 Q = TypeVar("Q")
@@ -44,8 +45,9 @@ class GroupCommit(Generic[Q, A]):
     """A bounded queue in front of a function that handles lists.
 
     `handle(list)` returns one answer or exception for each request, in order. If it raises, the list is retried one
-    by one, so that a request that breaks it fails alone; `Unavailable` is not retried, since it would fail each. Nor is
-    a list with more or fewer answers than requests: whatever it did is done, and each request fails.
+    by one, so that a request that breaks it fails alone, and so is one that the database undid again and again. Any
+    other `Unavailable` is not retried, since it would fail each. Nor is a list with more or fewer answers than
+    requests: whatever it did is done, and each request fails.
     `runners` lists are in flight at once, where enough requests wait: one where the database has one writer. A request
     that has no answer after `within_s` seconds is told so: it may still happen, which is why clients send an
     Idempotency-Key.
@@ -132,11 +134,9 @@ class GroupCommit(Generic[Q, A]):
     async def _answers(self, requests: list[Q]) -> Sequence[A | Exception]:
         try:
             answers = await self._handle(requests)
-        except Unavailable as down:
-            return [down] * len(requests)
         except Exception as failure:  # noqa: BLE001 - whatever broke the list must not break its neighbours
-            if len(requests) == 1:
-                return [failure]
+            if len(requests) == 1 or not singly(failure, len(requests)):
+                return [failure] * len(requests)
             SINGLED.labels(self._name).inc()
             log.warning("batch.singled", batch=self._name, requests=len(requests), error=repr(failure))
             return [(await self._answers([request]))[0] for request in requests]

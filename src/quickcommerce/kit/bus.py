@@ -68,7 +68,7 @@ class Subscription:
         if not self._cursors:
             self._cursors.update(await self.consumer.db.run(self._load))
         each = outbox.share(self.list_max, SHARDS)
-        messages = await self.source.read(lambda tx: outbox.after(tx, self._cursors, self.list_max, each))
+        messages = await self.source.look(lambda tx: outbox.after(tx, self._cursors, self.list_max, each))
         LAG.labels(self.consumer.name).set(len(messages))
         if not messages:
             return False

@@ -14,7 +14,6 @@ money. A read that locks its rows ends in `LOCK`, which is nothing on SQLite (it
 """
 
 import asyncio
-import itertools
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
@@ -25,8 +24,6 @@ from prometheus_client import Counter
 
 from quickcommerce.kit.adapters import adapter
 from quickcommerce.kit.addresses import server_of
-from quickcommerce.kit.policy import Backoff
-from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
 
 T = TypeVar("T")
@@ -37,10 +34,7 @@ Tell = Callable[[], None]
 LOCK = "/*lock*/"
 """Ends a SELECT whose rows stay as read until the transaction's end."""
 
-REPEATS_MAX = 8
-BUSY_WAIT_S = 5.0
 WAITED = "a transaction may await nothing but itself: no network, no sleep, no lock"
-_REPEAT_BACKOFF = Backoff(base_s=0.002, cap_s=0.2)
 
 TRANSACTIONS = Counter("qc_db_transactions_total", "Transactions by end", ["db", "end"])
 STATEMENTS = Counter("qc_db_statements_total", "Statements sent; a bulk insert is one", ["db"])
@@ -64,6 +58,10 @@ class Duplicate(Repeatable):
     """A row with this key exists already: most often a parallel transaction made it, and a second run will see it."""
 
 
+class Unmatched(Exception):
+    """A change met other rows than it was to meet (`Tx.write`); all that its transaction did is undone."""
+
+
 class WaitedInTransaction(RuntimeError):
     """A unit of work awaited something other than its transaction. A defect in the calling code."""
 
@@ -83,10 +81,17 @@ class Tx(Protocol):
         """Change rows; returns how many matched (not how many came out different)."""
         ...
 
-    async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
-        """Insert rows, many with a statement; `columns` as written in SQL. No rows, no statement.
+    async def write(self, sql: str, params: Params = (), rows: int | None = None) -> None:
+        """Change rows, and do not wait for the answer. Where so many `rows` must match and others do, the whole work is
+        undone, whatever the work makes of it, and `Database.run` raises Unmatched.
 
         It may travel with the next statement that has an answer, or with the commit: its error comes from there then.
+        """
+        ...
+
+    async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
+        """Insert rows, many with a statement; `columns` as written in SQL. No rows, no statement. Travels as `write`
+        does.
         """
         ...
 
@@ -152,42 +157,6 @@ class Database(Protocol):
 def marks(values: Sequence[Any]) -> str:
     """`?, ?, ?`: one mark for each value, for an IN list. An empty list gives NULL, which is IN nothing."""
     return ", ".join("?" * len(values)) or "NULL"
-
-
-async def repeating(
-    name: str,
-    once: Callable[[], Awaitable[T]],
-    errors: tuple[type[Exception], ...],
-    meaning: Callable[[Exception], Exception],
-    rng: random.Random,
-) -> T:
-    """Do again what the database `name` undid or could not begin through no fault of the work.
-
-    `errors` are those of its driver; `meaning` says what each is here. What is no `Repeatable` is raised at once, a key
-    that stays taken at the end of the repeats. Whatever else undid each of them is no defect: raises Unavailable.
-    """
-    give_up = asyncio.get_running_loop().time() + BUSY_WAIT_S
-    repeatable: tuple[type[Exception], ...] = (Repeatable, *errors)
-    runs = 0
-    for repeat in itertools.count():
-        try:
-            return await once()
-        except repeatable as failure:
-            undone = meaning(failure)
-            cause = None if undone is failure else failure
-            if not isinstance(undone, Repeatable):
-                raise undone from cause
-            TRANSACTIONS.labels(name, "repeated").inc()
-            if isinstance(undone, Busy) and asyncio.get_running_loop().time() > give_up:
-                raise Unavailable(f"the database {name} is busy") from undone
-            # While another process holds the database, the work has not been run.
-            runs += not isinstance(undone, Busy)
-            if runs > REPEATS_MAX:
-                if isinstance(undone, Duplicate):
-                    raise undone from cause
-                raise Unavailable(f"{undone}, {runs} times in a row") from undone
-            await asyncio.sleep(_REPEAT_BACKOFF.delay_s(repeat, rng))
-    raise AssertionError("unreachable: the loop above ends by itself")
 
 
 async def to_its_end(future: asyncio.Future[T]) -> T:

@@ -79,7 +79,7 @@ async def forget(tx: Tx, claims: Iterable[Claim]) -> None:
     """Free keys again: what they led to was refused after all."""
     keys = sorted(claim.scoped for claim in claims)
     if keys:
-        await tx.run(f"DELETE FROM idempotency WHERE scoped_key IN ({marks(keys)})", keys)
+        await tx.write(f"DELETE FROM idempotency WHERE scoped_key IN ({marks(keys)})", keys)
 
 
 def reused(claim: Claim, kept: Kept) -> IdempotencyKeyReused | None:

@@ -21,6 +21,7 @@ from quickcommerce.kit.db import Database, Tx, marks
 from quickcommerce.kit.outbox import Message
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import NotFound, Unavailable
+from quickcommerce.kit.repeating import singly
 from quickcommerce.kit.telemetry import log, tracing
 
 TRIES_MAX = 5
@@ -166,9 +167,9 @@ class Inbox:
 
         try:
             await self.db.run(together)
-        except (Unavailable, CursorMoved):
-            raise
-        except Exception as failure:  # noqa: BLE001 - any failure of the list is found again one by one
+        except Exception as failure:
+            if isinstance(failure, CursorMoved) or not singly(failure, len(messages)):
+                raise
             log.warning("consumer.singled", consumer=self.name, events=len(messages), error=repr(failure))
             for message in messages:
                 await self._deliver_one(message)
@@ -244,5 +245,6 @@ async def prune(tx: Tx, older_than_us: int, limit: int) -> int:
     rows = await tx.all(
         "SELECT consumer, event_id FROM inbox WHERE at_us < ? ORDER BY at_us LIMIT ?", (older_than_us, limit)
     )
-    await tx.gather([tx.run("DELETE FROM inbox WHERE consumer = ? AND event_id = ?", row) for row in rows])
+    for row in rows:
+        await tx.write("DELETE FROM inbox WHERE consumer = ? AND event_id = ?", row)
     return len(rows)

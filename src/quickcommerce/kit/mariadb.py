@@ -24,9 +24,9 @@ from quickcommerce.kit.db import (
     Repeatable,
     T,
     Tell,
+    Unmatched,
     WaitedInTransaction,
     Work,
-    repeating,
     tell_all,
     to_its_end,
 )  # fmt: skip
@@ -34,6 +34,7 @@ from quickcommerce.kit.mariadb_line import Session, asked, drop, opened
 from quickcommerce.kit.mariadb_tx import Answer, Ask, MariaDbTx, Outcome, driven
 from quickcommerce.kit.pool import Pool
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.repeating import repeating
 
 _inside: ContextVar[bool] = ContextVar("inside a unit of work", default=False)
 
@@ -117,7 +118,7 @@ class MariaDb:
             if not at_once:
                 await ask([*tx.waiting(), "COMMIT"])
             committed = True
-        except (Repeatable, Unavailable, errors.MySQLError) as failed:
+        except (Repeatable, Unavailable, Unmatched, errors.MySQLError) as failed:
             return None, failed
         finally:
             try:

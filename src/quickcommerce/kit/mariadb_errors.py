@@ -3,12 +3,14 @@
 Only what is known to pass by itself is repeated. What is told to others names no host, no user and no value.
 """
 
-from quickcommerce.kit.db import Duplicate, Lost, Repeatable
+from quickcommerce.kit.db import Duplicate, Lost, Repeatable, Unmatched
 from quickcommerce.kit.problem import Unavailable
 
 UNDONE = frozenset({1020, 1205, 1213})
 """The row changed since it was read, a lock was waited for too long, a deadlock: another transaction was in the way."""
 DUPLICATE = 1062
+UNMATCHED = 1644
+"""A SIGNAL, as `mariadb_sql.matched` gives; there is no other."""
 LOST = frozenset({0, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1317, 1927, 2006, 2013, 2014, 2055})
 """The server stops, the connection or its statement was killed, or what went over it came to an end."""
 GONE = frozenset({1129, 1130, 2002, 2003, 2005, 2026})
@@ -28,6 +30,8 @@ def meaning(name: str, error: Exception) -> Exception:
         return Repeatable(f"{name}: error {code}")
     if code == DUPLICATE:
         return Duplicate(str(error.args[1]))
+    if code == UNMATCHED:
+        return Unmatched(f"{name}: a change matched other rows than it was to match")
     if code in LOST:
         return Lost(f"{name}: the connection was lost ({code})")
     for codes, what, retry_after_s in (

@@ -16,7 +16,7 @@ from asyncmy.converters import conversions
 from asyncmy.cursors import Cursor
 
 from quickcommerce.kit.addresses import Server
-from quickcommerce.kit.db import Lost
+from quickcommerce.kit.db import Lost, Unmatched
 from quickcommerce.kit.mariadb_errors import meaning
 from quickcommerce.kit.mariadb_sql import statement
 from quickcommerce.kit.mariadb_tx import Answer
@@ -127,6 +127,7 @@ async def asked(name: str, connection: Connection, flight: Sequence[str], within
         if isinstance(meant, Lost) or at < len(answers):
             # Behind the last answer that was asked for, it is of a statement that was hidden in another.
             drop(connection)
+        at -= isinstance(meant, Unmatched)  # which says so of the statement before
         meant.add_note(f"statement {at + 1} of {len(flight)}: {_head(flight[at])}")
         raise meant from error
     except BaseException:

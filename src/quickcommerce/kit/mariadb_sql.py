@@ -38,6 +38,11 @@ def inserts(table: str, columns: str, rows: Iterable[Params]) -> Generator[str]:
         yield head + ", ".join(written)
 
 
+def matched(rows: int) -> str:
+    """Behind a change: undoes the transaction, with error 1644, where it did not match so many rows."""
+    return f"IF ROW_COUNT() <> {rows} THEN SIGNAL SQLSTATE '45000'; END IF"
+
+
 @lru_cache(maxsize=512)
 def _with_places(sql: str) -> str:
     """In the server's dialect, with places for Python's formatting instead of question marks outside of quotes."""

@@ -1,6 +1,6 @@
 """A unit of work on MariaDB, driven step by step by whoever holds the connection; knows no driver.
 
-A method of its `Tx` that has an answer hands its statement to `driven`, with the INSERTs before it, and gets the answer
+A method of its `Tx` that has an answer hands its statement to `driven`, with the writes before it, and gets the answer
 back. Whatever else the unit of work awaits is seen there, and is an error, as on SQLite.
 """
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from quickcommerce.kit.db import WAITED, Params, Repeatable, Row, T, Tell, WaitedInTransaction, Work
-from quickcommerce.kit.mariadb_sql import inserts, statement
+from quickcommerce.kit.mariadb_sql import inserts, matched, statement
 from quickcommerce.kit.problem import Unavailable
 
 FLIGHT_MAX_CHARS = 1 << 21
-"""Of inserts that wait to travel with the next statement. UTF-8 has up to four bytes for each, so it is half of what a
+"""Of writes that wait to travel with the next statement. UTF-8 has up to four bytes for each, so it is half of what a
 server must take at once (`mariadb_line.PACKET_MIN`); what parts in step ask beside them is small."""
 
 Answer = tuple[list[Row], int]
@@ -37,7 +37,7 @@ class _Asked:
 class MariaDbTx:
     """`Tx` of a unit of work that is driven step by step.
 
-    A round trip costs both sides more than most statements do. So an INSERT, of which nobody asks the answer, waits for
+    A round trip costs both sides more than most statements do. So a write, of which nobody asks the answer, waits for
     the next statement and travels with it, and parts of the work that do not need each other's answers run in step.
     """
 
@@ -46,6 +46,7 @@ class MariaDbTx:
         self._wake = wake
         self._after = after
         self._waiting: list[str] = []
+        self._chars = 0
         self.broken: Exception | None = None
         """What was raised by one of several parts that ran in step."""
 
@@ -62,13 +63,17 @@ class MariaDbTx:
         """See `Tx.run`."""
         return (await self._asked(sql, params))[1]
 
+    async def write(self, sql: str, params: Params = (), rows: int | None = None) -> None:
+        """See `Tx.write`."""
+        self._count()
+        text = statement(sql, params)
+        await self._wait([text] if rows is None else [text, matched(rows)])
+
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
         """See `Tx.insert`."""
         for sql in inserts(table, columns, rows):
             self._count()
-            if self._waiting and sum(map(len, self._waiting)) + len(sql) > FLIGHT_MAX_CHARS:
-                await _Asked(self.waiting())
-            self._waiting.append(sql)
+            await self._wait([sql])
 
     async def gather(self, parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """See `Tx.gather`."""
@@ -80,7 +85,7 @@ class MariaDbTx:
 
     def waiting(self) -> list[str]:
         """What is still to be sent, which is the caller's from now on."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._chars = self._waiting, [], 0
         return waiting
 
     def announce(self) -> None:
@@ -91,6 +96,14 @@ class MariaDbTx:
     def after_commit(self, tell: Tell) -> None:
         """See `Tx.after_commit`."""
         self._after.append(tell)
+
+    async def _wait(self, sql: Sequence[str]) -> None:
+        """Let statements travel with the next one, unless they are too much for one flight."""
+        chars = sum(map(len, sql))
+        if self._waiting and self._chars + chars > FLIGHT_MAX_CHARS:
+            await _Asked(self.waiting())
+        self._waiting += sql
+        self._chars += chars
 
     async def _asked(self, sql: str, params: Params) -> Answer:
         self._count()

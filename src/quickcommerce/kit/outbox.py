@@ -18,7 +18,6 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx, marks
 from quickcommerce.kit.ids import EventId, Ids
 from quickcommerce.kit.problem import Unavailable
-from quickcommerce.kit.sql import both
 
 SHARDS = 16
 """How many shards the key space has; a fixed number, since rows carry it."""
@@ -82,14 +81,11 @@ async def after(tx: Tx, cursors: dict[int, int], limit: int, each: int | None = 
     """
     each = limit if each is None else each
     of_shard = "SELECT seq FROM (SELECT seq FROM outbox WHERE shard = ? AND seq > ? ORDER BY seq LIMIT ?) AS s"
-    found = await tx.all(
-        f"{' UNION ALL '.join([of_shard] * len(cursors))} ORDER BY seq LIMIT ?",
+    oldest = f"{' UNION ALL '.join([of_shard] * len(cursors))} ORDER BY seq LIMIT ?"
+    rows = await tx.all(
+        f"SELECT {_COLUMNS}, o.seq FROM ({oldest}) AS f JOIN outbox AS o ON o.seq = f.seq ORDER BY o.seq",
         [*(value for shard, seq in cursors.items() for value in (shard, seq, each)), limit],
     )
-    seqs = [seq for (seq,) in found]
-    if not seqs:
-        return []
-    rows = await tx.all(f"SELECT {_COLUMNS}, seq FROM outbox WHERE seq IN ({marks(seqs)}) ORDER BY seq", seqs)
     return [Message(*row[1:]) for row in rows]
 
 
@@ -158,7 +154,7 @@ class Relay:
                 down.append(unavailable)
 
         try:
-            messages = await self.db.read(lambda tx: after(tx, begins, self.list_max, each)) if shards else []
+            messages = await self.db.look(lambda tx: after(tx, begins, self.list_max, each)) if shards else []
             by_shard: dict[int, list[Message]] = {}
             for message in messages:
                 by_shard.setdefault(message.shard, []).append(message)
@@ -191,18 +187,20 @@ class Relay:
 
     async def _lease(self, tx: Tx, token: str, wanted: list[int]) -> list[int]:
         now = self.clock()
-        lease = tx.run(
+        await tx.write(
             f"UPDATE outbox_lease SET token = ?, until_us = ? WHERE {_FREE} AND shard IN ({marks(wanted)})",
             [token, now + self._lease_us, *self._free(now), *wanted],
         )
-        _, leased = await both(tx, lease, tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,)))
-        return [shard for (shard,) in leased]
+        return await self._leased(tx, token)
+
+    async def _leased(self, tx: Tx, token: str) -> list[int]:
+        return [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]
 
     async def _settle(self, tx: Tx, token: str, confirmed: list[int]) -> None:
-        mine = [shard for (shard,) in await tx.all("SELECT shard FROM outbox_lease WHERE token = ?", (token,))]
+        mine = await self._leased(tx, token)
         if confirmed and mine:
-            await tx.run(
+            await tx.write(
                 f"DELETE FROM outbox WHERE seq IN ({marks(confirmed)}) AND shard IN ({marks(mine)})",
                 [*confirmed, *mine],
             )
-        await tx.run("UPDATE outbox_lease SET token = '', until_us = 0 WHERE token = ?", (token,))
+        await tx.write("UPDATE outbox_lease SET token = '', until_us = 0 WHERE token = ?", (token,))

@@ -19,14 +19,15 @@ from quickcommerce.kit.db import (
     Row,
     T,
     Tell,
+    Unmatched,
     WaitedInTransaction,
     Work,
     marks,
-    repeating,
     tell_all,
     to_its_end,
 )  # fmt: skip
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.kit.repeating import repeating
 
 SCHEME = "sqlite:///"
 _ROWS_LOG2_MAX = 7
@@ -59,6 +60,12 @@ class _SqliteTx:
 
     async def run(self, sql: str, params: Params = ()) -> int:
         return self._execute(sql, params).rowcount
+
+    async def write(self, sql: str, params: Params = (), rows: int | None = None) -> None:
+        matched = self._execute(sql, params).rowcount
+        if rows is not None and matched != rows:
+            self.broken = Unmatched(f"{matched} rows matched where {rows} were to: {sql}")
+            raise self.broken
 
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
         rows = list(rows)

@@ -1,9 +1,9 @@
-"""Changes of orders. Every one goes through `Changes.apply`: lock the orders, check the move against `NEXT`, write the
+"""Changes of orders that are locked. Every one goes through `Changes.apply`: check the move against `NEXT`, write the
 new state (the old one in the WHERE), the timeline and one event each, then coupons, time sales and, last, stock.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -61,15 +61,16 @@ class Changes:
     clock: Clock
     ids: Ids
 
-    async def apply(self, tx: Tx, moves: Sequence[Move]) -> list[store.Row]:
+    async def apply(self, tx: Tx, moves: Sequence[Move], locked: Iterable[store.Row]) -> list[store.Row]:
         """Change orders (each named once) with all that belongs to a change; returns them as they are then.
 
-        Raises InvalidState.
+        `locked`: these orders, as this transaction has locked or stored them, and perhaps others. Raises InvalidState.
         """
-        rows = await store.load(tx, [move.order_id for move in moves], locked=True)
+        rows = {row.order_id: row for row in locked}
         ordered = sorted(moves, key=lambda move: move.order_id)
         changed = [(move, rows[move.order_id], self._moved(move, rows[move.order_id])) for move in ordered]
-        await tx.gather([store.move(tx, old, new) for _, old, new in changed])
+        for _, old, new in changed:
+            await store.move(tx, old, new)
         await timeline_store.record(
             tx,
             [

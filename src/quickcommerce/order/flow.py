@@ -14,6 +14,7 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.db import Database, Tx
 from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.problem import InvalidState, Unavailable
+from quickcommerce.kit.repeating import singly
 from quickcommerce.kit.telemetry import log
 from quickcommerce.order import store, timeline_store
 from quickcommerce.order.book import OrderBook
@@ -72,7 +73,7 @@ class Orders:
     async def _cancel(self, tx: Tx, order_id: OrderId, trace: str) -> None:
         row = (await store.load(tx, [order_id], locked=True))[order_id]
         if row.status in HOLDING:
-            await self.changes.apply(tx, [Move(order_id, Status.CANCELLED, "cancelled", "buyer", trace)])
+            await self.changes.apply(tx, [Move(order_id, Status.CANCELLED, "cancelled", "buyer", trace)], [row])
 
     async def expire(self) -> bool:
         """End orders whose time to pay is over. Returns whether more may be due.
@@ -94,9 +95,10 @@ class Orders:
 
         try:
             await self.db.run(partial(self._expire, token=token, due=due, closed=closed))
-        except Unavailable:
-            raise
-        except Exception:  # noqa: BLE001 - whichever order it is, its neighbours end
+        except Exception as failure:
+            # Whichever order it is, its neighbours end.
+            if not singly(failure, len(due)):
+                raise
             log.exception("expire.singled", orders=len(due))
             for order_id in due:
                 await self._expire_alone(token, order_id, closed)
@@ -122,6 +124,7 @@ class Orders:
                 for row in held
                 if row.order_id in closed
             ],
+            held,
         )
         now = self.clock()
         refused = [row for row in held if row.order_id not in closed]

@@ -9,7 +9,7 @@ import msgspec
 from quickcommerce import events
 from quickcommerce.kit import idempotency, outbox
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.db import Database, Tx, Unmatched
 from quickcommerce.kit.ids import Ids, OrderId
 from quickcommerce.kit.sql import both
 from quickcommerce.kit.telemetry import log, tracing
@@ -22,10 +22,6 @@ from quickcommerce.order.pricing import Offer, Priced, Refusal
 
 _Shelf = tuple[Mapping[int, Offer], dict[int, int]]
 """Offers, and how much may be sold, by product."""
-
-
-class _Moved(Exception):
-    """A parallel transaction took what was read, or changed a price; the list is undone and decided again, locked."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,8 @@ class Place:
         """One answer for each basket, in order. Optimistic at first; with the rows locked where that fails."""
         try:
             answers = await self._transact(requests, locked=False)
-        except _Moved:
+        except Unmatched:
+            # A parallel transaction took what was read, or changed a price.
             answers = await self._transact(requests, locked=True)
         lines = log.bind()  # once: it takes a quarter of the time of a line
         for request, answer in zip(requests, answers, strict=True):
@@ -183,17 +180,19 @@ class Place:
             for line in basket.lines:
                 units, _ = wanted.get(line.product_id, (0, 0))
                 wanted[line.product_id] = (units + line.quantity, offers[line.product_id].price_version)
-        if (spent and not await self.coupons.spend(tx, spent)) or (quota and not await self.sales.take(tx, quota)):
-            raise _Moved
-        if not await self.reservations.hold(tx, wanted):
-            raise _Moved
+        await self.coupons.spend(tx, spent)
+        await self.sales.take(tx, quota)
+        await self.reservations.hold(tx, wanted)
 
     async def _pay_nothing(self, tx: Tx, rows: Mapping[int, store.Row]) -> dict[int, bytes]:
         """Orders of which nothing is left to pay are PAID at once. Returns what is answered instead, by position."""
         if not rows:
             return {}
         moves = [Move(row.order_id, Status.PAID, "paid", "nothing to pay", row.trace) for row in rows.values()]
-        paid = {row.order_id: msgspec.json.encode(row.public()) for row in await self.changes.apply(tx, moves)}
+        paid = {
+            row.order_id: msgspec.json.encode(row.public())
+            for row in await self.changes.apply(tx, moves, rows.values())
+        }
         for order_id, body in paid.items():
             await store.answer_again(tx, order_id, body)
         return {at: paid[row.order_id] for at, row in rows.items()}

@@ -25,8 +25,8 @@ class Reservations(Protocol):
         """Units that may still be sold, by product."""
         ...
 
-    async def hold(self, tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
-        """Reserve (units, price version) by product; False means that the transaction must be undone."""
+    async def hold(self, tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> None:
+        """Reserve (units, price version) by product, each only if it is still so; else the transaction is undone."""
         ...
 
     async def hold_again(self, tx: Tx, wanted: Sequence[tuple[str, Mapping[int, int]]]) -> set[str]:
@@ -47,8 +47,12 @@ class Reservations(Protocol):
 class Sales(Protocol):
     """What time sales do for an order: units by sale."""
 
-    async def take(self, tx: Tx, units: Mapping[str, int]) -> bool:
-        """Use up quota; False means that the transaction must be undone."""
+    async def take(self, tx: Tx, units: Mapping[str, int]) -> None:
+        """Use up quota, only if so much is left; else the transaction is undone."""
+        ...
+
+    async def take_again(self, tx: Tx, time_sale_id: str, units: int) -> bool:
+        """Use up quota of a sale for an order that has ended; False where so much is not left."""
         ...
 
     async def give_back(self, tx: Tx, units: Mapping[str, int]) -> None:
@@ -63,8 +67,12 @@ class Coupons(Protocol):
         """Coupons by id, as they are at this time; those that do not exist are left out."""
         ...
 
-    async def spend(self, tx: Tx, spent: Mapping[int, str]) -> bool:
-        """Spend coupons on orders; False means that the transaction must be undone."""
+    async def spend(self, tx: Tx, spent: Mapping[int, str]) -> None:
+        """Spend coupons on orders, only if none of them is spent yet; else the transaction is undone."""
+        ...
+
+    async def spend_again(self, tx: Tx, coupon_id: int, order_id: str) -> bool:
+        """Spend a coupon on an order that has ended; False where it is spent on another by now."""
         ...
 
     async def give_back(self, tx: Tx, order_ids: Collection[str]) -> None:

@@ -1,7 +1,7 @@
 """What the events of payments do to orders: paying, paid, open again, failed, refunded; and money that comes late."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -70,13 +70,16 @@ class Settlement:
         for one in late:
             if one.row.order_id not in again:
                 await self._unclaimed(tx, one)
-        await self._take(tx, messages, Status.PAID, "paid", if_in=HOLDING)
+        await self._move(tx, messages, rows, Status.PAID, "paid", if_in=HOLDING)
         moves = [
-            Move(one.row.order_id, Status.PAID, "paid late", f"payment event {one.message.id}", one.message.trace)
+            Move(
+                one.row.order_id, Status.PAID, "paid late", f"payment event {one.message.id}", one.message.trace,
+                payment_version=one.settled.version,
+            )
             for one in late
             if one.row.order_id in again
-        ]
-        await self.changes.apply(tx, moves)
+        ]  # fmt: skip
+        await self.changes.apply(tx, moves, rows.values())
 
     async def refunded(self, tx: Tx, messages: list[Message]) -> None:
         """PaymentRefunded: some of the money went back, or all of it, and perhaps the goods came back too."""
@@ -97,7 +100,7 @@ class Settlement:
                 what = "refunded" if to is Status.REFUNDED else "partly refunded"
                 cause, back = f"payment event {each.id}", event.refunded - row.refunded
                 moves.append(Move(row.order_id, to, what, cause, each.trace, refunded=back, restock=event.restock))
-        await self.changes.apply(tx, moves)
+        await self.changes.apply(tx, moves, rows.values())
 
     async def refund_failed(self, tx: Tx, messages: list[Message]) -> None:
         """RefundFailed: the buyer, who was promised this money, can read that it is not on its way."""
@@ -108,11 +111,22 @@ class Settlement:
             await timeline_store.note(tx, rows[each.subject], self.clock(), REFUND_FAILED, cause)
 
     async def _take(self, tx: Tx, messages: list[Message], to: Status, what: str, *, if_in: Collection[Status]) -> None:
-        """Move the orders of these payment events; those in other states than `if_in` have moved on already.
+        """Move the orders of these payment events; those in other states than `if_in` have moved on already."""
+        await self._move(tx, messages, await _rows(tx, messages), to, what, if_in=if_in)
 
-        What tells no end is old news where a later event of the payment was taken: this one was a dead letter.
+    async def _move(
+        self,
+        tx: Tx,
+        messages: list[Message],
+        rows: Mapping[str, store.Row],
+        to: Status,
+        what: str,
+        *,
+        if_in: Collection[Status],
+    ) -> None:
+        """See `_take`. What tells no end is old news where a later event of the payment was taken: this one was a dead
+        letter.
         """
-        rows = await _rows(tx, messages)
         moves = []
         for each in messages:
             row, version = rows[each.subject], events.decode(each.type, each.data).version
@@ -122,7 +136,7 @@ class Settlement:
                 moves.append(Move(row.order_id, to, what, cause, each.trace, payment_version=version))
             else:
                 await store.heard(tx, row.order_id, version)
-        await self.changes.apply(tx, moves)
+        await self.changes.apply(tx, moves, rows.values())
 
     def _wanted(self, late: _Late) -> bool:
         """Whether late money may buy everything again."""
@@ -148,14 +162,14 @@ class Settlement:
         changes, short = self.changes, set[OrderId]()
         taken: dict[tuple[OrderId, str], int] = {}
         for coupon_id, order_id in sorted((coupon_id, row.order_id) for row in rows for coupon_id in row.coupons):
-            if order_id not in short and not await changes.coupons.spend(tx, {coupon_id: order_id}):
+            if order_id not in short and not await changes.coupons.spend_again(tx, coupon_id, order_id):
                 short.add(order_id)
         for sale, order_id, units in sorted(
             (sale, row.order_id, units) for row in rows for sale, units in row.quota.items()
         ):
             if order_id in short:
                 continue
-            if await changes.sales.take(tx, {sale: units}):
+            if await changes.sales.take_again(tx, sale, units):
                 taken[order_id, sale] = units
             else:
                 short.add(order_id)

@@ -113,7 +113,7 @@ async def placed(tx: Tx, order_ids: Iterable[str]) -> dict[str, bytes]:
 
 async def answer_again(tx: Tx, order_id: OrderId, body: bytes) -> None:
     """Change what a replay is answered, in the transaction that stores the order."""
-    await tx.run("UPDATE orders SET placed = ? WHERE order_id = ?", (body, order_id))
+    await tx.write("UPDATE orders SET placed = ? WHERE order_id = ?", (body, order_id))
 
 
 async def load(tx: Tx, order_ids: Iterable[OrderId], *, locked: bool = False) -> dict[OrderId, Row]:
@@ -180,23 +180,22 @@ def _row(values: list[Any]) -> Row:
 
 
 async def move(tx: Tx, old: Row, new: Row) -> None:
-    """Change an order from one state to the next. Both the old status and the old version stand in the WHERE."""
-    changed = await tx.run(
+    """Change an order from one state to the next. Both the old status and the old version must still be so."""
+    await tx.write(
         "UPDATE orders SET status = ?, version = ?, paid = ?, refunded = ?, updated_us = ?, payment_version = ?,"
         " lease_until_us = 0 WHERE order_id = ? AND status = ? AND version = ?",
         (
             new.status, new.version, new.paid, new.refunded, new.updated_us, new.payment_version, old.order_id,
             old.status, old.version,
         ),
+        rows=1,
     )  # fmt: skip
-    if changed != 1:
-        raise AssertionError(f"{old.order_id} was locked as {old.status} and is not")
 
 
 async def heard(tx: Tx, order_id: OrderId, payment_version: int) -> None:
     """Remember an event of the order's payment that changed nothing."""
     sql = "UPDATE orders SET payment_version = ? WHERE order_id = ? AND payment_version < ?"
-    await tx.run(sql, (payment_version, order_id, payment_version))
+    await tx.write(sql, (payment_version, order_id, payment_version))
 
 
 async def claim_due(tx: Tx, token: str, now_us: int, until_us: int, limit: int) -> list[OrderId]:
@@ -218,7 +217,7 @@ async def claim_due(tx: Tx, token: str, now_us: int, until_us: int, limit: int) 
 async def defer(tx: Tx, token: str, order_ids: Sequence[OrderId], until_us: int) -> None:
     """Keep a lease until a later time; what somebody else has leased by now is left alone."""
     if order_ids:
-        await tx.run(
+        await tx.write(
             f"UPDATE orders SET lease_until_us = ? WHERE order_id IN ({marks(order_ids)}) AND lease_token = ?",
             (until_us, *order_ids, token),
         )
@@ -226,7 +225,7 @@ async def defer(tx: Tx, token: str, order_ids: Sequence[OrderId], until_us: int)
 
 async def unclaim(tx: Tx, token: str, order_ids: Sequence[OrderId]) -> None:
     """Give a lease back before its time; what somebody else has leased by now is left alone."""
-    await tx.run(
+    await tx.write(
         f"UPDATE orders SET lease_until_us = 0 WHERE order_id IN ({marks(order_ids)}) AND lease_token = ?",
         (*order_ids, token),
     )

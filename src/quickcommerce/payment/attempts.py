@@ -167,7 +167,8 @@ class Attempts:
         return _Step(old, new, attempt, starting)
 
     async def _write(self, tx: Tx, steps: Sequence[_Step]) -> None:
-        await self._must_move(tx, [(step.old, step.new) for step in steps])
+        for step in steps:
+            await move(tx, step.old, step.new)
         await store.start(tx, [step.attempt for step in steps])
         started = [step.new for step in steps if step.starting]
         await outbox.append(
@@ -184,13 +185,6 @@ class Attempts:
         return msgspec.structs.replace(
             payment, lease_token=token, due_us=now + int(self.lease_s * SECOND_US), updated_us=now
         )
-
-    async def _must_move(self, tx: Tx, moves: Sequence[tuple[Payment, Payment]]) -> None:
-        """Change payments that are locked, each of them once."""
-        moved = await tx.gather([move(tx, old, new) for old, new in moves])
-        for (old, _), done in zip(moves, moved, strict=True):
-            if not done:
-                raise AssertionError(f"{old.payment_id} was locked as {old.status} and is not")
 
     async def _take_due(self, tx: Tx, limit: int) -> list[tuple[Payment, Attempt]]:
         now = self.clock()
@@ -209,7 +203,8 @@ class Attempts:
             if old.status is not Status.AWAITING_DEPOSIT:
                 new = msgspec.structs.replace(new, status=Status.UNKNOWN, unknown_us=old.unknown_us or now)
             looked.append((old, new))
-        await self._must_move(tx, [*looked, *rested])
+        for old, new in (*looked, *rested):
+            await move(tx, old, new)
         await self._write(tx, steps)
         attempts = await store.attempts_of(tx, [new.payment_id for _, new in looked])
         jobs = {step.new.payment_id: (step.new, step.attempt) for step in steps}
@@ -227,11 +222,16 @@ def _asked(request: Confirming, known: Mapping[PaymentId, Whole]) -> Whole:
     return old, attempts
 
 
-async def move(tx: Tx, old: Payment, new: Payment) -> bool:
-    """Change a payment as `NEXT` allows. Returns whether it still was as `old` was read; see `store.move`."""
+async def move(tx: Tx, old: Payment, new: Payment) -> None:
+    """Change a payment as `NEXT` allows. It must still be as `old` was read; see `store.move`."""
+    check(old, new)
+    await store.move(tx, old, new)
+
+
+def check(old: Payment, new: Payment) -> None:
+    """Whether `NEXT` allows such a change. Raises AssertionError."""
     if new.status is not old.status and new.status not in NEXT[old.status]:
         raise AssertionError(f"a payment that is {old.status} cannot become {new.status}")
-    return await store.move(tx, old, new)
 
 
 def refusal(attempt: Attempt) -> PaymentDeclined | InvalidState:

@@ -176,8 +176,8 @@ class Payments:
                 closed.add(order_id)
             elif payment.status in CLOSABLE and not payment.unknown_us:
                 new = msgspec.structs.replace(payment, status=Status.CLOSED, due_us=NEVER_US, updated_us=now)
-                if await store.move(tx, payment, new):
-                    closed.add(order_id)
+                await store.move(tx, payment, new)
+                closed.add(order_id)
             elif payment.status in (Status.CLOSED, Status.FAILED) or self._let_go(payment, now):
                 closed.add(order_id)
         return closed

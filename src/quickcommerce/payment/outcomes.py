@@ -2,17 +2,18 @@
 
 import random
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
 from quickcommerce import events
 from quickcommerce.kit.clock import SECOND_US, Clock
-from quickcommerce.kit.db import Database, Tx
+from quickcommerce.kit.db import Database, Tx, Unmatched
 from quickcommerce.kit.ids import Ids, OrderId, PaymentId
 from quickcommerce.kit.sql import both
 from quickcommerce.payment import deposit_store, refund_books, store
 from quickcommerce.payment import ledger_store as ledger
-from quickcommerce.payment.attempts import move
+from quickcommerce.payment.attempts import check, move
 from quickcommerce.payment.deposit_model import Account, Awaiting, awaited_until
 from quickcommerce.payment.model import (
     DECLINES_MAX,
@@ -76,19 +77,26 @@ class Outcomes:
     deposit_hold_s: int
 
     async def settle(self, results: list[Result]) -> list[Settled]:
-        """Commit outcomes as one transaction. The rows of payments are locked in the order of their ids, before any of
-        them is changed; a second outcome of one of them finds what the first made of it.
+        """Commit outcomes as one transaction, optimistic at first: all is written at once, and is undone where one of
+        the payments is not as it was when its lease was taken. Then their rows are locked before any is changed, and a
+        second outcome of one of them finds what the first made of it. Both take the rows in the order of their ids.
         """
         by_id = sorted(range(len(results)), key=lambda at: results[at].payment.payment_id)
 
-        async def work(tx: Tx) -> list[Settled]:
+        async def work(tx: Tx, *, locked: bool) -> list[Settled]:
             weighed = await tx.gather([self._weighed(tx, results[at]) for at in by_id])
-            lock = store.lock(tx, [each.old.payment_id for each in weighed])
-            _, done = await both(tx, lock, tx.gather([self._settle(tx, each) for each in weighed]))
+            if locked:
+                lock = store.lock(tx, [each.old.payment_id for each in weighed])
+                _, done = await both(tx, lock, tx.gather([self._settle(tx, each) for each in weighed]))
+            else:
+                done = [await self._settle_unchanged(tx, each) for each in weighed]
             settled = dict(zip(by_id, done, strict=True))
             return [settled[at] for at in range(len(results))]
 
-        return await self.db.run(work)
+        try:
+            return await self.db.run(partial(work, locked=False))
+        except Unmatched:
+            return await self.db.run(partial(work, locked=True))
 
     async def _weighed(self, tx: Tx, result: Result) -> _Weighed:
         """An outcome with what it makes of the payment as it was; nothing is written or locked yet."""
@@ -100,19 +108,28 @@ class Outcomes:
             outcome = outcome if outcome.payment_key in asked else MISMATCH
         return _Weighed(old, outcome, attempt, await _recounted(tx, self._change(old, outcome), attempt))
 
+    async def _settle_unchanged(self, tx: Tx, weighed: _Weighed) -> Settled:
+        await move(tx, weighed.old, weighed.change.new)
+        return await self._end(tx, weighed)
+
     async def _settle(self, tx: Tx, weighed: _Weighed) -> Settled:
-        old, outcome, attempt, change = weighed.old, weighed.outcome, weighed.attempt, weighed.change
-        if not await move(tx, old, change.new):
+        old, outcome, change = weighed.old, weighed.outcome, weighed.change
+        check(old, change.new)
+        if not await store.move_if_same(tx, old, change.new):
             if not isinstance(outcome, Captured):
                 return Settled(outcome, mine=False)
             # Somebody else works on it by now, or has come to believe that no money was taken. The PG says it was.
             current = await store.get(tx, old.payment_id, locked=True)
             if current is None or current.status in MONEY_TAKEN:
                 return Settled(outcome, mine=False)
-            attempt = current.attempt if current.payment_key == outcome.payment_key else attempt
-            old, change = current, self._change(current, outcome)
-            if not await move(tx, current, change.new):
-                raise AssertionError(f"{current.payment_id} was locked as {current.status} and is not")
+            attempt = current.attempt if current.payment_key == outcome.payment_key else weighed.attempt
+            weighed = _Weighed(current, outcome, attempt, self._change(current, outcome))
+            await move(tx, current, weighed.change.new)
+        return await self._end(tx, weighed)
+
+    async def _end(self, tx: Tx, weighed: _Weighed) -> Settled:
+        """Write what belongs to an outcome beside the payment's row."""
+        old, outcome, attempt, change = weighed.old, weighed.outcome, weighed.attempt, weighed.change
         at_us = change.new.updated_us
         if attempt != old.attempt:
             paid = (PAID_OTHERWISE, "paid under another key")

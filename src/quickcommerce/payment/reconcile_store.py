@@ -143,7 +143,7 @@ async def keep(tx: Tx, kept: Kept, *, new: bool) -> None:
         row = (kept.mismatch_id, *seen, kept.state, kept.detail, kept.found_us, kept.checked_us, kept.told_us)
         await tx.insert("mismatch", _KEPT, [row])
         return
-    await tx.run(
+    await tx.write(
         "UPDATE mismatch SET at_us = ?, pg_won = ?, our_won = ?, state = ?, detail = ?, checked_us = ?, told_us = ?"
         " WHERE subject = ? AND kind = ?",
         (
@@ -155,7 +155,7 @@ async def keep(tx: Tx, kept: Kept, *, new: bool) -> None:
 
 async def drop(tx: Tx, seen: Mismatch) -> None:
     """It is a mismatch no more."""
-    await tx.run("DELETE FROM mismatch WHERE subject = ? AND kind = ?", (seen.subject, seen.kind))
+    await tx.write("DELETE FROM mismatch WHERE subject = ? AND kind = ?", (seen.subject, seen.kind))
 
 
 async def left(tx: Tx) -> dict[str, int]:

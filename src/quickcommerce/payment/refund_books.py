@@ -32,7 +32,7 @@ async def done(tx: Tx, ids: Ids, payment: Payment, refund: Refund, *, owed: int)
         refunding=payment.refunding - owed,
         updated_us=refund.updated_us,
     )
-    await _must_move(tx, payment, new)
+    await move(tx, payment, new)
     await ledger.refund(tx, new.payment_id, refund.refund_id, refund.amount, refund.updated_us)
     facts = (new.payment_id, new.order_id, new.version, new.amount, refunded)
     await tell(
@@ -53,7 +53,7 @@ async def failed(tx: Tx, ids: Ids, payment: Payment, refund: Refund) -> Payment:
         refunding=payment.refunding - refund.amount,
         updated_us=refund.updated_us,
     )
-    await _must_move(tx, payment, new)
+    await move(tx, payment, new)
     if waited_for:
         facts = (new.payment_id, new.order_id, new.version, new.amount, refund.amount, refund.refund_id)
         await tell(tx, ids, new, events.RefundFailed(*facts, refund.code or ""))
@@ -95,7 +95,7 @@ async def _fit(tx: Tx, ids: Ids, payment: Payment, at_us: int) -> Payment:
             continue
         if left and not refund.asked_by:
             cut = msgspec.structs.replace(payment, refunding=payment.refunding - refund.amount + left)
-            await _must_move(tx, payment, cut)
+            await move(tx, payment, cut)
             await refund_store.move(tx, msgspec.structs.replace(refund, amount=left, updated_us=at_us), "")
             payment, left = cut, 0
             continue
@@ -106,8 +106,3 @@ async def _fit(tx: Tx, ids: Ids, payment: Payment, at_us: int) -> Payment:
         await refund_store.move(tx, ended, "")
         payment = await failed(tx, ids, payment, ended)
     return payment
-
-
-async def _must_move(tx: Tx, old: Payment, new: Payment) -> None:
-    if not await move(tx, old, new):
-        raise AssertionError(f"{old.payment_id} was locked as {old.status} and is not")

@@ -139,7 +139,7 @@ async def wake_next(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
         "SELECT MIN(seq) FROM refund WHERE payment_id = ? AND status = ?", (payment_id, RefundStatus.PENDING)
     )
     if row and row[0] is not None:
-        await tx.run(
+        await tx.write(
             "UPDATE refund SET due_us = ? WHERE payment_id = ? AND seq = ? AND due_us = ?",
             (now_us, payment_id, row[0], NEVER_US),
         )
@@ -147,7 +147,7 @@ async def wake_next(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
 
 async def hurry(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
     """What is owed of a payment and waits for its time is due now; what is worked on, or waits for another, is not."""
-    await tx.run(
+    await tx.write(
         "UPDATE refund SET due_us = ? WHERE payment_id = ? AND status = ? AND lease_token = '' AND due_us > ?"
         " AND due_us < ?",
         (now_us, payment_id, RefundStatus.PENDING, now_us, NEVER_US),
@@ -156,12 +156,12 @@ async def hurry(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
 
 async def claim(tx: Tx, refund_id: RefundId, until_us: int) -> None:
     """A request works under this refund's key until then."""
-    await tx.run("UPDATE refund SET claimed_us = ? WHERE refund_id = ? AND answered = ''", (until_us, refund_id))
+    await tx.write("UPDATE refund SET claimed_us = ? WHERE refund_id = ? AND answered = ''", (until_us, refund_id))
 
 
 async def answer(tx: Tx, refund_id: RefundId, status: RefundStatus) -> None:
     """Keep what a request is answered with, if no other was answered before."""
-    await tx.run("UPDATE refund SET answered = ? WHERE refund_id = ? AND answered = ''", (status, refund_id))
+    await tx.write("UPDATE refund SET answered = ? WHERE refund_id = ? AND answered = ''", (status, refund_id))
 
 
 async def attempts(tx: Tx, refund_id: RefundId) -> list[RefundAttempt]:
@@ -179,7 +179,7 @@ async def start(tx: Tx, attempt: RefundAttempt) -> None:
 
 async def end(tx: Tx, refund: Refund, outcome: Tried) -> None:
     """Write what came of a refund's last request. One that moved no money when last seen may have after all."""
-    await tx.run(
+    await tx.write(
         "UPDATE refund_attempt SET outcome = ?, code = ?, message = ?, ended_us = ?"
         " WHERE refund_id = ? AND attempt = ? AND (outcome IS NULL OR ? = ?)",
         (

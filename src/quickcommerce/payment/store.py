@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from quickcommerce.kit.db import LOCK, Tx, marks
+from quickcommerce.kit.db import LOCK, Params, Tx, marks
 from quickcommerce.kit.ids import OrderId, PaymentId
 from quickcommerce.kit.sql import both
 from quickcommerce.payment.model import Asked, Ended, Status
@@ -79,6 +79,10 @@ _CHANGING = (
     "lease_token", "trace", "updated_us", "captured_us", "refunding",
     "deposit_us",
 )  # fmt: skip
+_MOVE = (
+    f"UPDATE payment SET {', '.join(f'{name} = ?' for name in _CHANGING)}"
+    " WHERE payment_id = ? AND status = ? AND version = ? AND lease_token = ?"
+)
 DUE = (Status.CAPTURING, Status.UNKNOWN, Status.RETRY, Status.AWAITING_DEPOSIT)
 _DUE = "('" + "', '".join(DUE) + "')"
 
@@ -164,7 +168,7 @@ async def end(
 
     A later reading that says the same does not move the end. `secret`: of the capture, where the PG told it.
     """
-    await tx.run(
+    await tx.write(
         # `ended_us` first: MariaDB sets one after another, and each sees those before it.
         "UPDATE payment_attempt SET ended_us = CASE WHEN outcome = ? THEN ended_us ELSE ? END,"
         " outcome = ?, code = ?, message = ?, secret = ?"
@@ -176,21 +180,23 @@ async def end(
     )  # fmt: skip
 
 
-async def move(tx: Tx, old: Payment, new: Payment) -> bool:
-    """Change a payment if it still is as `old` was read: same status, same version, same lease."""
-    sets = ", ".join(f"{name} = ?" for name in _CHANGING)
-    return (
-        await tx.run(
-            f"UPDATE payment SET {sets} WHERE payment_id = ? AND status = ? AND version = ? AND lease_token = ?",
-            [*(getattr(new, name) for name in _CHANGING), old.payment_id, old.status, old.version, old.lease_token],
-        )
-        == 1
-    )
+async def move(tx: Tx, old: Payment, new: Payment) -> None:
+    """Change a payment. It must still be as `old` was read: same status, same version, same lease."""
+    await tx.write(_MOVE, _moved(old, new), rows=1)
+
+
+async def move_if_same(tx: Tx, old: Payment, new: Payment) -> bool:
+    """As `move`; returns whether it still was as `old` was read."""
+    return await tx.run(_MOVE, _moved(old, new)) == 1
+
+
+def _moved(old: Payment, new: Payment) -> Params:
+    return [*(getattr(new, name) for name in _CHANGING), old.payment_id, old.status, old.version, old.lease_token]
 
 
 async def hurry(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
     """A payment that is unknown or awaits a deposit, and waits for its time, is due now; what is worked on is not."""
-    await tx.run(
+    await tx.write(
         "UPDATE payment SET due_us = ? WHERE payment_id = ? AND status IN (?, ?) AND lease_token = '' AND due_us > ?",
         (now_us, payment_id, Status.UNKNOWN, Status.AWAITING_DEPOSIT, now_us),
     )
@@ -198,7 +204,7 @@ async def hurry(tx: Tx, payment_id: PaymentId, now_us: int) -> None:
 
 async def learn(tx: Tx, payment_id: PaymentId, attempt: int, secret: str) -> None:
     """Remember the secret that came with an attempt which has no end yet."""
-    await tx.run(
+    await tx.write(
         "UPDATE payment_attempt SET secret = ? WHERE payment_id = ? AND attempt = ?", (secret, payment_id, attempt)
     )
 

@@ -121,7 +121,7 @@ async def take(tx: Tx, now_us: int, limit: int, token: str, until_us: int) -> li
     mine = [each.transmission_id for each in due]
     if mine:
         sql = f"UPDATE webhook SET lease_token = ?, due_us = ? WHERE transmission_id IN ({marks(mine)})"
-        await tx.run(sql, [token, until_us, *mine])
+        await tx.write(sql, [token, until_us, *mine])
     return [msgspec.structs.replace(each, lease_token=token, due_us=until_us) for each in due]
 
 
@@ -138,7 +138,7 @@ async def end(tx: Tx, webhooks: Collection[Webhook], state: State, at_us: int) -
 async def again(tx: Tx, webhooks: Collection[Webhook], due_us: int) -> None:
     """They are tried again at a time, where their lease still is this one."""
     ids = sorted(each.transmission_id for each in webhooks)
-    await tx.run(
+    await tx.write(
         "UPDATE webhook SET tries = tries + 1, due_us = ?, lease_token = ''"
         f" WHERE transmission_id IN ({marks(ids)}) AND state = ? AND lease_token = ?",
         [due_us, *ids, State.WAITING, _token(webhooks)],
@@ -152,7 +152,7 @@ async def prune(tx: Tx, older_than_us: int, limit: int) -> int:
     )
     ids = [transmission_id for (transmission_id,) in rows]
     if ids:
-        await tx.run(f"DELETE FROM webhook WHERE transmission_id IN ({marks(ids)})", ids)
+        await tx.write(f"DELETE FROM webhook WHERE transmission_id IN ({marks(ids)})", ids)
     return len(ids)
 
 

@@ -30,9 +30,9 @@ class Stock:
         for product_id, quantity in sorted(units.items()):
             await store.put_in(tx, product_id, quantity)
 
-    async def hold(self, tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
-        """Reserve (units, price version) by product, all or none: False means the transaction must be undone."""
-        return await store.hold(tx, wanted)
+    async def hold(self, tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> None:
+        """Reserve (units, price version) by product, each only if it is still so; else the transaction is undone."""
+        await store.hold(tx, wanted)
 
     async def hold_again(self, tx: Tx, wanted: Sequence[tuple[str, Mapping[int, int]]]) -> set[str]:
         """Reserve what orders that have ended had held: lists of (order id, units by product), for each all or none.

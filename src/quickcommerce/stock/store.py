@@ -1,6 +1,6 @@
 """The stock counters and entries of store A as rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from quickcommerce.kit.db import LOCK, Tx, marks
@@ -46,7 +46,7 @@ async def shelved(tx: Tx, product_id: int) -> Shelved | None:
 
 async def put_in(tx: Tx, product_id: int, quantity: int) -> None:
     """Add units to what is on hand."""
-    await tx.run("UPDATE product SET on_hand = on_hand + ? WHERE product_id = ?", (quantity, product_id))
+    await tx.write("UPDATE product SET on_hand = on_hand + ? WHERE product_id = ?", (quantity, product_id))
 
 
 async def entered(tx: Tx, cause: str) -> bool:
@@ -54,61 +54,53 @@ async def entered(tx: Tx, cause: str) -> bool:
     return await tx.one("SELECT 1 FROM stock_entry WHERE cause = ? LIMIT 1", (cause,)) is not None
 
 
-async def hold(tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> bool:
-    """Reserve (units, price version) by product, where so much is there and the price is still the one used.
+async def hold(tx: Tx, wanted: Mapping[int, tuple[int, int]]) -> None:
+    """Reserve (units, price version) by product. So much must be there of each, and its price still be the one used.
 
-    Returns whether all of them are. At most `TOGETHER` products are one statement.
+    At most `TOGETHER` products are one statement.
     """
-
-    async def held(part: Sequence[tuple[int, tuple[int, int]]]) -> bool:
+    for part in in_parts(sorted(wanted.items()), TOGETHER):
         ids = [product_id for product_id, _ in part]
         units, units_of = each_its_own("product_id", {each: quantity for each, (quantity, _) in part})
         version, versions_of = each_its_own("product_id", {each: used for each, (_, used) in part})
-        changed = await tx.run(
+        await tx.write(
             f"UPDATE product SET reserved = reserved + {units} WHERE product_id IN ({marks(ids)})"
             f" AND price_version = {version} AND on_hand - reserved - sold >= {units}",
             [*units_of, *ids, *versions_of, *units_of],
+            rows=len(ids),
         )
-        return changed == len(ids)
-
-    return all(await tx.gather([held(part) for part in in_parts(sorted(wanted.items()), TOGETHER)]))
 
 
 async def unhold(tx: Tx, moved: Mapping[int, tuple[int, int]]) -> None:
-    """Take units out of the reserve, (back to the shelf, sold) by product."""
-
-    async def gone_from(part: Sequence[tuple[int, tuple[int, int]]]) -> None:
+    """Take units out of the reserve, (back to the shelf, sold) by product. So many must be in it."""
+    for part in in_parts(sorted(moved.items()), TOGETHER):
         ids = [product_id for product_id, _ in part]
         units, units_of = each_its_own("product_id", {each: released + sold for each, (released, sold) in part})
         gone, gone_of = each_its_own("product_id", {each: sold for each, (_, sold) in part})
-        changed = await tx.run(
+        await tx.write(
             f"UPDATE product SET reserved = reserved - {units}, sold = sold + {gone}"
             f" WHERE product_id IN ({marks(ids)}) AND reserved >= {units}",
             [*units_of, *gone_of, *ids, *units_of],
+            rows=len(ids),
         )
-        if changed != len(ids):
-            raise AssertionError(f"a product holds less than is to be moved: {dict(part)}")
-
-    await tx.gather([gone_from(part) for part in in_parts(sorted(moved.items()), TOGETHER)])
 
 
 async def hold_again(tx: Tx, product_id: int, quantity: int) -> None:
-    """Reserve units that were seen to be there, whatever they cost by now."""
-    changed = await tx.run(
+    """Reserve units that were seen to be there, and must be, whatever they cost by now."""
+    await tx.write(
         "UPDATE product SET reserved = reserved + ? WHERE product_id = ? AND on_hand - reserved - sold >= ?",
         (quantity, product_id, quantity),
+        rows=1,
     )
-    if changed != 1:
-        raise AssertionError(f"product {product_id} was locked with {quantity} and has less")
 
 
 async def take_back(tx: Tx, product_id: int, quantity: int) -> None:
-    """Put sold units back on the shelf."""
-    changed = await tx.run(
-        "UPDATE product SET sold = sold - ? WHERE product_id = ? AND sold >= ?", (quantity, product_id, quantity)
+    """Put sold units back on the shelf. So many must have been sold."""
+    await tx.write(
+        "UPDATE product SET sold = sold - ? WHERE product_id = ? AND sold >= ?",
+        (quantity, product_id, quantity),
+        rows=1,
     )
-    if changed != 1:
-        raise AssertionError(f"of product {product_id} fewer than {quantity} were sold")
 
 
 async def record(tx: Tx, kind: Kind, moves: Iterable[tuple[str, Mapping[int, int]]], at_us: int) -> None:

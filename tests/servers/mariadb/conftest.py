@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import schemas
-from quickcommerce.kit import db
+from quickcommerce.kit import repeating
 from quickcommerce.kit.db import Limits, connect
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.policy import Backoff
@@ -32,7 +32,7 @@ def _schemas() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _short_waits_between_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "_REPEAT_BACKOFF", Backoff(base_s=0.001, cap_s=0.01))
+    monkeypatch.setattr(repeating, "_BACKOFF", Backoff(base_s=0.001, cap_s=0.01))
 
 
 @pytest.fixture

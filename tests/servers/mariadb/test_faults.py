@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 import schemas
-from quickcommerce.kit import db, mariadb, mariadb_line
+from quickcommerce.kit import mariadb, mariadb_line, repeating
 from quickcommerce.kit.addresses import server_of
 from quickcommerce.kit.db import Tx, connect
 from quickcommerce.kit.problem import Unavailable
@@ -52,7 +52,7 @@ async def test_many_at_once_over_a_line_that_breaks_around_commits_are_each_done
 async def test_control_without_a_second_run_a_lost_reply_looks_like_a_failure(
     line: Proxy, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "REPEATS_MAX", 0)
+    monkeypatch.setattr(repeating, "REPEATS_MAX", 0)
     shop = opened(line)
     line.cut_at = lambda _: "after"
     with pytest.raises(Unavailable, match="the connection was lost"):
@@ -180,7 +180,7 @@ async def test_control_without_an_end_to_idle_transactions_a_frozen_process_stop
 ) -> None:
     monkeypatch.setattr(mariadb_line, "IDLE_S", 600)
     monkeypatch.setattr(mariadb_line, "LOCK_WAIT_S", 1)
-    monkeypatch.setattr(db, "REPEATS_MAX", 2)
+    monkeypatch.setattr(repeating, "REPEATS_MAX", 2)
     shop, frozen = opened(), opened()
     await shop.run(put("beef"))
     async with _holding(frozen):

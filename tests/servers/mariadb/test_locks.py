@@ -9,7 +9,7 @@ import pytest
 from asyncmy.constants import CLIENT
 from asyncmy.errors import OperationalError
 
-from quickcommerce.kit import db, mariadb_line
+from quickcommerce.kit import mariadb_line, repeating
 from quickcommerce.kit.db import LOCK, Duplicate, Tx, Work
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.mariadb_errors import meaning
@@ -75,7 +75,7 @@ async def test_of_two_that_lock_crosswise_both_end(opened: Opened) -> None:
 
 
 async def test_control_without_a_second_run_one_of_them_fails(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db, "REPEATS_MAX", 0)
+    monkeypatch.setattr(repeating, "REPEATS_MAX", 0)
     with pytest.raises(Unavailable, match="1213"):
         await crossing(opened())
 
@@ -132,7 +132,7 @@ async def test_two_who_store_the_same_key_at_once_have_one_row_and_the_same_answ
 async def test_control_without_a_second_run_a_double_tap_is_told_as_an_error(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "REPEATS_MAX", 0)
+    monkeypatch.setattr(repeating, "REPEATS_MAX", 0)
     shop = opened()
     async with stopping(shop, "SELECT 1 FROM pair", lambda sent: sent >= 2):
         answers = await asyncio.gather(*(shop.run(put("tap")) for _ in range(2)), return_exceptions=True)
@@ -164,7 +164,7 @@ async def test_what_the_server_undoes_at_any_statement_is_run_again_whole(opened
 async def test_what_swallows_the_news_that_it_was_undone_commits_nothing_all_the_same(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "REPEATS_MAX", 0)
+    monkeypatch.setattr(repeating, "REPEATS_MAX", 0)
     shop = opened()
     await shop.run(put("tap"))
 

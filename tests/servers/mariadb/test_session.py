@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quickcommerce.kit import db, mariadb_line, mariadb_sql
+from quickcommerce.kit import mariadb_line, mariadb_sql, repeating
 from quickcommerce.kit.db import Limits, Tx, connect
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.problem import Unavailable
@@ -89,7 +89,7 @@ async def test_what_holds_a_second_statement_does_nothing(opened: Opened) -> Non
 async def test_a_statement_that_hides_the_one_behind_it_is_not_told_as_both(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "REPEATS_MAX", 0)
+    monkeypatch.setattr(repeating, "REPEATS_MAX", 0)
     shop = opened()
     await shop.run(put("beef"))
 
