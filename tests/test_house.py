@@ -28,8 +28,8 @@ DOORS = {
     "confluent_kafka": {"kit/kafka.py", "kit/kafka_list.py", "kit/kafka_member.py"},
     "redis": {"stock/gate.py"},
     "elasticsearch": {"history/elastic.py"},
-    "httpx2": {"payment/toss.py", "payment/line.py", "kit/auth.py"},
-    "aiohttp": {"payment/line.py"},
+    "httpx2": {"payment/toss.py", "payment/line.py", "payment/tcp.py", "kit/auth.py"},
+    "aiohttp": {"payment/tcp.py"},
 }
 """One door per library: only these files may import it. The emulator and the bench stand apart and are free."""
 FREE = ("toss_emulator/", "bench/")

@@ -17,7 +17,7 @@ REST = "what is none of these"
 PARTS = {
     "MariaDB": r"/asyncmy/|/quickcommerce/kit/mariadb",
     "Redis": r"/redis/|/quickcommerce/stock/gate",
-    "calls to the PG": r"/httpx2/|/httpcore2/|/h11/|/anyio/|/quickcommerce/payment/toss",
+    "calls to the PG": r"/aiohttp/|/yarl/|/multidict/|/httpx2/|/quickcommerce/payment/(toss|line|tcp)",
     "log lines": r"/structlog/|/ecs_logging/|/logging/|/quickcommerce/kit/telemetry",
     "metrics": r"/prometheus_client/",
     "tokens": r"/jwt/|/quickcommerce/kit/auth",

@@ -19,7 +19,7 @@ PLACE = f"{ROOT};step (/shop/src/quickcommerce/kit/batch.py:9);place (/shop/src/
         (f"{PLACE};all (/shop/src/quickcommerce/kit/mariadb_tx.py:5);wait (/usr/lib/asyncio/tasks.py:1)", "MariaDB"),
         (f"{ROOT};data_received (/venv/uvicorn/protocols/http/httptools_impl.py:3)", "HTTP"),
         (
-            f"{ROOT};confirm (/shop/src/quickcommerce/payment/toss.py:9);send (/venv/h11/_connection.py:2)",
+            f"{ROOT};confirm (/shop/src/quickcommerce/payment/toss.py:9);send (/venv/aiohttp/client.py:2)",
             "calls to the PG",
         ),
         (f"{ROOT};confirm (/shop/src/quickcommerce/payment/capture.py:9)", "payments"),

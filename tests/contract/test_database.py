@@ -1,6 +1,7 @@
 """What every database promises: whole or not at all, once, and an honest answer."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from quickcommerce.kit import db, repeating
-from quickcommerce.kit.db import LOCK, Duplicate, Tx, Unmatched, WaitedInTransaction, marks
+from quickcommerce.kit.db import LOCK, Duplicate, Lost, Repeatable, Tx, Unmatched, WaitedInTransaction, marks
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.order.model import Status
 from stores import EMBEDDED, EVERY, TEXTS, Store, opened
@@ -125,6 +126,21 @@ async def test_a_duplicate_key_that_stays_is_told_after_a_bounded_number_of_runs
         await store.db.run(work)
     assert runs == repeating.REPEATS_MAX + 1
     assert await count(store) == 2
+
+
+@pytest.mark.parametrize("first", [Repeatable("error 1205"), Lost("the line broke")])
+async def test_what_is_undone_to_the_end_did_not_happen_unless_a_line_broke(store: Store, first: Exception) -> None:
+    """Behind a line that broke it may have: whoever asks again must look first."""
+    failures = itertools.chain([first], itertools.repeat(Repeatable("error 1213")))
+
+    async def work(tx: Tx) -> None:
+        await put(tx, "order")
+        raise next(failures)
+
+    with pytest.raises(Unavailable, match="9 times in a row") as raised:
+        await store.db.run(work)
+    assert isinstance(raised.value, repeating.Undone) == (not isinstance(first, Lost))
+    assert await count(store) == 0
 
 
 class Elsewhere:

@@ -312,6 +312,20 @@ async def test_a_list_that_is_undone_again_and_again_is_done_one_by_one_and_nobo
     assert till.lists == [[3]], "alone it is no less the second time"
 
 
+async def test_of_a_list_that_was_undone_nothing_is_done_for_who_has_left_or_was_told_to_ask_again(till: Till) -> None:
+    """Somebody holds a row: the others would be waited for one after another, and ordered for when nobody is there."""
+    till.undone_from = 2
+    group = commits(till)
+    asked = submitted(group, range(3))
+    await asyncio.sleep(0)  # they have asked
+    await asyncio.sleep(0)  # and are a list, which waits
+    assert till.lists == [[0, 1, 2]]
+    asked[1].cancel()
+    till.open.set()
+    assert [str(each) for each in await asyncio.gather(*asked, return_exceptions=True)] == ["answer 0", "", "answer 2"]
+    assert till.lists == [[0, 1, 2], [0], [2]]
+
+
 async def test_a_database_that_goes_down_while_a_list_is_retried_one_by_one_is_told_to_the_rest(till: Till) -> None:
     handled = till.handle
 

@@ -254,7 +254,7 @@ async def test_who_is_cancelled_leaves_room_for_the_next(monkeypatch: pytest.Mon
 
 async def test_a_call_for_which_there_is_no_connection_in_time_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quickcommerce.payment.toss.CONNECTIONS_MAX", 1)
-    monkeypatch.setattr("quickcommerce.payment.line.CONNECT_S", 0.05)
+    monkeypatch.setattr("quickcommerce.payment.tcp.CONNECT_S", 0.05)
     wire = Keeping("wait")
     async with wire.open(), toss(f"http://127.0.0.1:{wire.port}") as client:
         waiting = asyncio.create_task(client.confirm(ASKED))
@@ -264,10 +264,15 @@ async def test_a_call_for_which_there_is_no_connection_in_time_was_not_sent(monk
     assert wire.requests == 1
 
 
-async def test_calls_go_by_the_proxy_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"), [("http_proxy", "http://{}"), ("http_proxy", "{}"), ("all_proxy", "http://{}")]
+)
+async def test_calls_go_by_the_proxy_that_the_environment_names(
+    name: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wire = Wire(response("200 OK", DONE))
     async with wire.open():
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{wire.port}")
+        monkeypatch.setenv(name, form.format(f"127.0.0.1:{wire.port}"))
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         async with toss("http://pg.example") as client:
             assert isinstance(await client.confirm(ASKED), Captured)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from quickcommerce.catalog import store as catalog_rows
 from quickcommerce.catalog.flow import Catalog
 from quickcommerce.catalog.model import Entry
 from quickcommerce.catalog.sales import TimeSales
@@ -112,6 +113,16 @@ async def test_more_than_is_held_is_a_defect_and_changes_nothing(shop: Shop) -> 
     assert await shop.counters(EGGS) == (3, 1, 0)
     entries = await shop.db.read(lambda tx: tx.all("SELECT kind FROM stock_entry WHERE cause = 'ord_1'"))
     assert entries == []
+
+
+async def test_what_is_not_there_is_neither_held_again_nor_taken_back_nor_priced_anew(shop: Shop) -> None:
+    assert await undone(shop.db, lambda tx: rows.hold_again(tx, MILK, 11))
+    assert await undone(shop.db, lambda tx: rows.take_back(tx, MILK, 1))
+    milk = await shop.db.read(lambda tx: catalog_rows.lock(tx, MILK))
+    assert milk
+    old = msgspec.structs.replace(milk, list_price=1)
+    assert await undone(shop.db, lambda tx: catalog_rows.change(tx, old, "우유", 2))
+    assert await shop.counters(MILK) == (10, 0, 0)
 
 
 async def test_an_import_is_one_move_a_product_and_a_second_one_adds_nothing(shop: Shop) -> None:

@@ -32,6 +32,7 @@ from flow.process import process
 from flow.staging import Misinformed, forgetful_orders, stale_order, stale_payment, stale_stock, unchecked
 from flow.truth import rest, rows
 from quickcommerce.kit.clock import SECOND_US, from_rfc3339
+from quickcommerce.kit.db import Row, Tx
 from quickcommerce.kit.ids import OrderId
 from quickcommerce.order import timeline_store
 from quickcommerce.payment.model import Asked, Found, Reading, Reply, Unknown
@@ -144,12 +145,18 @@ async def order_state_in_where(folder: Path) -> None:
         await deliver(w)
         started = [each for each in await every(w, to_order) if each.type == "PaymentStarted"]
         late = dataclasses.replace(to_order.consumer, name="late")  # type: ignore[type-var]
+        told = await w.app.stores.shop.read(outbox_rows)
         # The timeline's own key, the last line of defence, is taken away: here the first one is looked at.
         with stale_order(before), patch.object(timeline_store, "record", unwritten):
             await late.deliver(started, nothing)
         status = await w.status(order_id)
         assert status == "PAID", f"the order is paid, and its buyer is told that it is {status}"
+        assert await w.app.stores.shop.read(outbox_rows) == told, "a change is told that did not happen"
         await deliver(w)
+
+
+async def outbox_rows(tx: Tx) -> Row | None:
+    return await tx.one("SELECT COUNT(*) FROM outbox")
 
 
 async def amount_check(folder: Path) -> None:

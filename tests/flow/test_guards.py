@@ -110,6 +110,12 @@ async def test_control_order_state_in_where(tmp_path: Path, monkeypatch: pytest.
         await guards.order_state_in_where(tmp_path)
 
 
+async def test_control_order_state_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uncount(monkeypatch, order_store, "move")
+    with pytest.raises(AssertionError, match="a change is told that did not happen"):
+        await guards.order_state_in_where(tmp_path)
+
+
 async def test_amount_check(tmp_path: Path) -> None:
     await guards.amount_check(tmp_path)
 

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from prometheus_client import Counter, Gauge, Histogram
 
 from quickcommerce.kit.problem import Unavailable
-from quickcommerce.kit.repeating import singly
+from quickcommerce.kit.repeating import Undone, singly
 from quickcommerce.kit.telemetry import log
 
 Q = TypeVar("Q")
@@ -45,9 +45,9 @@ class GroupCommit(Generic[Q, A]):
     """A bounded queue in front of a function that handles lists.
 
     `handle(list)` returns one answer or exception for each request, in order. If it raises, the list is retried one
-    by one, so that a request that breaks it fails alone, and so is one that the database undid again and again. Any
-    other `Unavailable` is not retried, since it would fail each. Nor is a list with more or fewer answers than
-    requests: whatever it did is done, and each request fails.
+    by one, so that a request that breaks it fails alone; one that the database undid again and again too, for those who
+    still wait. Any other `Unavailable` is not retried, since it would fail each. Nor is a list with more or fewer
+    answers than requests: whatever it did is done, and each request fails.
     `runners` lists are in flight at once, where enough requests wait: one where the database has one writer. A request
     that has no answer after `within_s` seconds is told so: it may still happen, which is why clients send an
     Idempotency-Key.
@@ -123,7 +123,7 @@ class GroupCommit(Generic[Q, A]):
         if not taken:
             return
         LIST_SIZE.labels(self._name).observe(len(taken))
-        for (_, future), answer in zip(taken, await self._answers([request for request, _ in taken]), strict=True):
+        for (_, future), answer in zip(taken, await self._answers(taken), strict=True):
             if future.done():
                 continue
             if isinstance(answer, Exception):
@@ -131,15 +131,18 @@ class GroupCommit(Generic[Q, A]):
             else:
                 future.set_result(answer)
 
-    async def _answers(self, requests: list[Q]) -> Sequence[A | Exception]:
+    async def _answers(self, taken: list[tuple[Q, asyncio.Future[A]]]) -> Sequence[A | Exception]:
+        requests = [request for request, _ in taken]
         try:
             answers = await self._handle(requests)
         except Exception as failure:  # noqa: BLE001 - whatever broke the list must not break its neighbours
-            if len(requests) == 1 or not singly(failure, len(requests)):
+            if len(requests) == 1 or not singly(failure):
                 return [failure] * len(requests)
             SINGLED.labels(self._name).inc()
             log.warning("batch.singled", batch=self._name, requests=len(requests), error=repr(failure))
-            return [(await self._answers([request]))[0] for request in requests]
+            # Who was told meanwhile to ask again is not waited for at a row that somebody holds.
+            undone = isinstance(failure, Undone)
+            return [failure if undone and each[1].done() else (await self._answers([each]))[0] for each in taken]
         if len(answers) == len(requests):
             return answers
         # A defect of the handler. Which answer is whose cannot be told, but nobody may wait for theirs in vain.

@@ -127,7 +127,9 @@ class Database(Protocol):
     """Whose lines of a migration are meant for it: `sqlite` or `mariadb`."""
 
     async def run(self, work: Work[T]) -> T:
-        """Run a unit of work in one transaction. Raises `Unavailable` when the database cannot take it now."""
+        """Run a unit of work in one transaction. Raises `Unavailable` when the database cannot take it now, and
+        `Unmatched` where a change met other rows than it was to meet.
+        """
         ...
 
     async def read(self, work: Work[T]) -> T:

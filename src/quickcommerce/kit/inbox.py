@@ -1,8 +1,8 @@
 """Consumers: a list of events is one transaction, with an inbox row for each, so that its effect happens once.
 
 A list that fails is handled one by one. An event that keeps failing is poison: it goes to the dead letters with its
-reason, and its neighbours go on. A dependency that is down is not poison; `Unavailable` passes through to the loop,
-which waits and tries the same list again.
+reason, and its neighbours go on. A dependency that is down is not poison, nor is what the database undoes again and
+again: `Unavailable` passes through to the loop, which waits and tries the same list again.
 """
 
 import asyncio
@@ -168,7 +168,7 @@ class Inbox:
         try:
             await self.db.run(together)
         except Exception as failure:
-            if isinstance(failure, CursorMoved) or not singly(failure, len(messages)):
+            if isinstance(failure, CursorMoved) or not singly(failure):
                 raise
             log.warning("consumer.singled", consumer=self.name, events=len(messages), error=repr(failure))
             for message in messages:

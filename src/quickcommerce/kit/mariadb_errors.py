@@ -31,7 +31,7 @@ def meaning(name: str, error: Exception) -> Exception:
     if code == DUPLICATE:
         return Duplicate(str(error.args[1]))
     if code == UNMATCHED:
-        return Unmatched(f"{name}: a change matched other rows than it was to match")
+        return Unmatched(f"{name}: a change met other rows than it was to meet")
     if code in LOST:
         return Lost(f"{name}: the connection was lost ({code})")
     for codes, what, retry_after_s in (

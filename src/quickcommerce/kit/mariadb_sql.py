@@ -39,7 +39,7 @@ def inserts(table: str, columns: str, rows: Iterable[Params]) -> Generator[str]:
 
 
 def matched(rows: int) -> str:
-    """Behind a change: undoes the transaction, with error 1644, where it did not match so many rows."""
+    """Behind a change: fails with error 1644 where it did not match so many rows."""
     return f"IF ROW_COUNT() <> {rows} THEN SIGNAL SQLSTATE '45000'; END IF"
 
 

@@ -5,7 +5,7 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable
 
-from quickcommerce.kit.db import TRANSACTIONS, Busy, Duplicate, Repeatable, T
+from quickcommerce.kit.db import TRANSACTIONS, Busy, Duplicate, Lost, Repeatable, T
 from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 
@@ -15,17 +15,12 @@ _BACKOFF = Backoff(base_s=0.002, cap_s=0.2)
 
 
 class Undone(Unavailable):
-    """The database undid it again and again: too much at a time for what else goes on there."""
+    """The database undid it again and again, and none of it happened: it may have been too much at a time."""
 
 
-def singly(failure: Exception, count: int) -> bool:
-    """Whether a list of so many that failed as a whole is tried one by one.
-
-    Not where what it needs is down, which would fail each; and what was undone alone is no less the second time.
-    """
-    if isinstance(failure, Undone):
-        return count > 1
-    return not isinstance(failure, Unavailable)
+def singly(failure: Exception) -> bool:
+    """Whether a list that failed as a whole is tried one by one: not where what it needs is down, which fails each."""
+    return isinstance(failure, Undone) or not isinstance(failure, Unavailable)
 
 
 async def repeating(
@@ -38,12 +33,12 @@ async def repeating(
     """Do again what the database `name` undid or could not begin through no fault of the work.
 
     `errors` are those of its driver; `meaning` says what each is here. What is no `Repeatable` is raised at once, a key
-    that stays taken at the end of the repeats. Whatever else undid each of them is no defect: raises Undone; and
-    Unavailable where it could not begin.
+    that stays taken at the end of the repeats. Whatever else undid each of them is no defect: raises Undone, or
+    Unavailable where it could not begin, or a lost connection leaves open what happened.
     """
     give_up = asyncio.get_running_loop().time() + BUSY_WAIT_S
     repeatable: tuple[type[Exception], ...] = (Repeatable, *errors)
-    runs = 0
+    runs, lost = 0, False
     for repeat in itertools.count():
         try:
             return await once()
@@ -57,9 +52,10 @@ async def repeating(
                 raise Unavailable(f"the database {name} is busy") from undone
             # While another process holds the database, the work has not been run.
             runs += not isinstance(undone, Busy)
+            lost = lost or isinstance(undone, Lost)
             if runs > REPEATS_MAX:
                 if isinstance(undone, Duplicate):
                     raise undone from cause
-                raise Undone(f"{undone}, {runs} times in a row") from undone
+                raise (Unavailable if lost else Undone)(f"{undone}, {runs} times in a row") from undone
             await asyncio.sleep(_BACKOFF.delay_s(repeat, rng))
     raise AssertionError("unreachable: the loop above ends by itself")

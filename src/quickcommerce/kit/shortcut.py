@@ -23,8 +23,6 @@ Handler = Callable[..., Awaitable[Response[bytes]]]
 """Takes the request, and what stands in the place that its address leaves open, if it does."""
 Shortcuts = Mapping[tuple[str, str], Handler]
 """Handlers by method and address, which leaves open its third part, `/v1/orders/{order_id:str}/payment`, or none."""
-
-
 OPEN_PARTS, OPEN_AT = 5, 3
 """Of `/v1/orders/{order_id:str}/payment`, cut at its slashes: how many there are, and which is open."""
 
@@ -71,6 +69,8 @@ class Shortcut:
         self._app = app
         self._telemetry = telemetry
         self._routes = routes
+        if any(("{" in address) != bool(_shape(address)[1]) for _, address in handlers):
+            raise AssertionError("a short way leaves open the third part of its address, or none")
         self._handlers = {
             (method, _shape(address)[0]): (handler, address.replace(":str}", "}"))
             for (method, address), handler in handlers.items()

@@ -64,7 +64,7 @@ class _SqliteTx:
     async def write(self, sql: str, params: Params = (), rows: int | None = None) -> None:
         matched = self._execute(sql, params).rowcount
         if rows is not None and matched != rows:
-            self.broken = Unmatched(f"{matched} rows matched where {rows} were to: {sql}")
+            self.broken = Unmatched(f"met {matched} rows where it was to meet {rows}: {sql}")
             raise self.broken
 
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:

@@ -97,7 +97,7 @@ class Orders:
             await self.db.run(partial(self._expire, token=token, due=due, closed=closed))
         except Exception as failure:
             # Whichever order it is, its neighbours end.
-            if not singly(failure, len(due)):
+            if not singly(failure):
                 raise
             log.exception("expire.singled", orders=len(due))
             for order_id in due:

@@ -15,7 +15,7 @@ import msgspec
 
 from quickcommerce.payment.codes import ABSENT, REFUSALS, TossError, classify, classify_cancel, trouble
 from quickcommerce.payment.deposit_model import Awaiting
-from quickcommerce.payment.line import Line, Tcp
+from quickcommerce.payment.line import Line
 from quickcommerce.payment.model import (
     NO_REPLY,
     NOT_SENT,
@@ -73,9 +73,7 @@ class Toss:
         self._list_deadline_s = list_deadline_s
         self._accounts = accounts
         # A crowd of slow captures leaves connections for those who must know what became of theirs.
-        self._paying, self._reading = (
-            Line(url, headers, transport or Tcp(url, connections=CONNECTIONS_MAX)) for _ in range(2)
-        )
+        self._paying, self._reading = (Line(url, headers, transport or _tcp(url)) for _ in range(2))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -197,6 +195,13 @@ class Toss:
         if self._accounts or isinstance(found, Unreadable):
             return found
         return msgspec.structs.replace(found, account=None)
+
+
+def _tcp(url: str) -> httpx2.AsyncBaseTransport:
+    # Imported where it is asked for: a shop with its PG in the same process starts sooner without it.
+    from quickcommerce.payment.tcp import Tcp  # noqa: PLC0415
+
+    return Tcp(url, connections=CONNECTIONS_MAX)
 
 
 def _error(content: bytes) -> TossError:

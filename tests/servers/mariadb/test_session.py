@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quickcommerce.kit import mariadb_line, mariadb_sql, repeating
-from quickcommerce.kit.db import Limits, Tx, connect
+from quickcommerce.kit.db import Limits, Tx, Unmatched, connect
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.kit.problem import Unavailable
 from servers.mariadb.acts import put, rows
@@ -124,3 +124,14 @@ async def test_an_error_says_which_of_several_statements_it_was_and_none_of_its_
     with pytest.raises(Exception, match="nowhere") as failed:
         await opened().run(work)
     assert failed.value.__notes__ == ["statement 2 of 3: INSERT INTO nowhere"]
+
+
+async def test_a_change_that_met_other_rows_is_told_by_its_table_and_none_of_its_values(opened: Opened) -> None:
+    async def work(tx: Tx) -> None:
+        await tx.insert("pair", "name, n", [("beef", 1)])
+        await tx.write("UPDATE pair SET n = 7 WHERE name = ?", ("a secret",), rows=1)
+
+    with pytest.raises(Unmatched, match="UPDATE pair SET n met other rows than it was to meet") as failed:
+        await opened().run(work)
+    assert failed.value.__notes__ == ["statement 2 of 4: UPDATE pair SET n"]
+    assert "secret" not in repr(failed.value)
