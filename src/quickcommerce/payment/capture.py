@@ -93,7 +93,7 @@ class Captures:
     pg: Pg
     clock: Clock
     unknown_hold_s: int
-    running: Running = field(default_factory=Running)
+    running: Running[Settled | None] = field(default_factory=Running)
 
     async def begin(self, requests: list[Confirming]) -> Sequence[Begun | Joined | Problem]:
         """Decide what confirms are, and start on each attempt that was committed.
@@ -110,14 +110,15 @@ class Captures:
         """Work on an attempt in a task of its own: a buyer who leaves does not stop it, a slow one delays no other."""
         self.running.launch(payment.lease_token, self._work(payment, attempt), f"capture {payment.payment_id}", due=due)
 
-    async def settled(self, payment: Payment, within_s: float) -> None:
+    async def settled(self, payment: Payment, within_s: float) -> Settled | None:
         """Wait for news of a payment: until this process's work on it is done, or until its next try, or a moment
-        where another process works on it; at most `within_s`.
+        where another process works on it; at most `within_s`. Gives what this process's work came to, if that is known.
         """
-        if await self.running.wait(payment.lease_token, within_s):
-            return
+        if work := await self.running.wait(payment.lease_token, within_s):
+            return work.result() if work.done() and not work.cancelled() else None
         idle_s = 0.0 if payment.status is Status.CAPTURING else (payment.due_us - self.clock()) / SECOND_US
         await asyncio.sleep(min(max(idle_s, POLL_S), within_s))
+        return None
 
     async def drain(self, within_s: float) -> None:
         """Let calls that are under way end; what is left then is cut off, and found again by its lease."""
@@ -143,8 +144,10 @@ class Captures:
             self._report(payment, settled)
             return settled.outcome
 
-    async def _work(self, payment: Payment, attempt: Attempt) -> None:
-        """A fresh attempt is captured; one whose outcome is unknown is read back before any repeat."""
+    async def _work(self, payment: Payment, attempt: Attempt) -> Settled | None:
+        """A fresh attempt is captured; one whose outcome is unknown is read back before any repeat. None where what
+        came of it could not be stored.
+        """
         asked = attempt.asked(payment.amount)
         with tracing(payment.trace):
             try:
@@ -155,11 +158,12 @@ class Captures:
                 settled = await self.settling.submit(Result(payment, outcome))
             except Unavailable:
                 # The outcome cannot be stored now: the lease ends, and the due loop reads it back.
-                return
+                return None
             except Exception:  # noqa: BLE001 - logged whole; the lease ends, and the due loop reads it back
                 log.exception("payment.crashed", payment_id=payment.payment_id)
-                return
+                return None
             self._report(payment, settled)
+            return settled
 
     async def _look(self, payment: Payment, asked: Asked) -> Outcome:
         rests_s = self.pg.rests_s()

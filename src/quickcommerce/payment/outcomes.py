@@ -42,10 +42,14 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """An outcome as it was committed; `mine` is False where the lease was another's by then, and nothing was."""
+    """An outcome as it was committed; `mine` is False where the lease was another's by then, and nothing was.
+
+    `plain`: the payment as it is since, where all of its money was captured by the attempt that was asked for.
+    """
 
     outcome: Outcome
     mine: bool
+    plain: Payment | None = None
 
 
 class _Change(msgspec.Struct, frozen=True):
@@ -142,7 +146,8 @@ class Outcomes:
             await tell(tx, self.ids, change.new, change.told)
         if isinstance(outcome, Captured | Awaiting):
             await self._book(tx, change.new, outcome, at_us)
-        return Settled(outcome, mine=True)
+        plain = isinstance(outcome, Captured) and not outcome.back and attempt == old.attempt
+        return Settled(outcome, mine=True, plain=change.new if plain else None)
 
     async def _book(self, tx: Tx, payment: Payment, captured: Captured | Awaiting, at_us: int) -> None:
         """The money that the PG took, and what of it went back before it became known; or where it is to be paid to."""

@@ -56,7 +56,7 @@ class Refunding:
     steps: RefundSteps
     pg: Pg
     answer_within_s: float
-    running: Running = field(default_factory=Running)
+    running: Running[None] = field(default_factory=Running)
 
     async def refund(self, asking: Asking) -> tuple[Refund, RefundStatus, bool]:
         """Owe a refund and wait a moment for it. Returns it, the status to tell, and whether that is a replay.

@@ -4,7 +4,9 @@ import asyncio
 import contextvars
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+R = TypeVar("R")
 
 DUE_MAX = 100
 """So many that were due are worked on side by side, however many buyers ask at the same time."""
@@ -13,12 +15,14 @@ POLL_S = 0.1
 
 
 @dataclass(frozen=True)
-class Running:
-    """Tasks by the lease that they work under: whoever asked for one may leave, and a slow one delays no other."""
+class Running(Generic[R]):
+    """Tasks by the lease that they work under: whoever asked for one may leave, and a slow one delays no other. `R` is
+    what comes of one.
+    """
 
     freed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a due loop may take more."""
-    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _tasks: dict[str, asyncio.Task[R]] = field(default_factory=dict)
     _due: set[str] = field(default_factory=set)
     """The leases of those that a due loop began."""
 
@@ -30,7 +34,7 @@ class Running:
         """How many more a due loop may take."""
         return DUE_MAX - len(self._due)
 
-    def launch(self, lease_token: str, work: Coroutine[Any, Any, None], name: str, *, due: bool) -> None:
+    def launch(self, lease_token: str, work: Coroutine[Any, Any, R], name: str, *, due: bool) -> None:
         """Work in a task of its own; `due`: a due loop found it."""
         # A context of its own: it works for the payment, and must not log under the trace of whoever came along.
         task = asyncio.create_task(work, name=name, context=contextvars.Context())
@@ -45,12 +49,12 @@ class Running:
             self._due.discard(lease_token)
             self.freed.set()
 
-    async def wait(self, lease_token: str, within_s: float) -> bool:
-        """Wait for the work under this lease, at most `within_s`. False, at once, where it is none of this process."""
+    async def wait(self, lease_token: str, within_s: float) -> asyncio.Task[R] | None:
+        """Wait for the work under this lease, at most `within_s`. None, at once, where it is none of this process."""
         task = self._tasks.get(lease_token)
         if task:
             await asyncio.wait([task], timeout=within_s)
-        return task is not None
+        return task
 
     async def drain(self, within_s: float) -> None:
         """Let calls that are under way end, and those that follow from them; what is left after `within_s` is cut off,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx2
 import pytest
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
@@ -36,6 +37,7 @@ from quickcommerce.payment.model import Captured, Declined, Status
 from quickcommerce.payment.opening import Opening
 from quickcommerce.payment.outcomes import Outcomes, Result, Settled
 from quickcommerce.payment.store import Payment
+from quickcommerce.toss_emulator import AppTransport
 from relays import settled
 from servers.mariadb.shop import built
 
@@ -321,6 +323,27 @@ async def test_whoever_asks_for_one_thing_waits_for_one_round_trip(app: App) -> 
         (app.stores.shop, lambda: app.flows.book.get(payment.order_id, caller)),
     ]
     assert [(await trips(db, look))[0] for db, look in looks] == [1, 1, 1, 1]
+
+
+async def test_a_buyer_whose_payment_is_captured_waits_for_three_round_trips(app: App) -> None:
+    (confirm,) = await unpaid(app, 1, first=100)
+    emulator = app.flows.emulator
+    assert emulator
+    await emulator.start()
+    key = await authenticated(app, confirm)
+    payments, pays = app.flows.payments, (confirm.payment_id, key, confirm.amount, None, "")
+    taken, told = await trips(app.stores.payment, lambda: payments.confirm(*pays))
+    assert (taken, told[0].status) == (3, Status.CAPTURED), "it is begun by two, and what came of it is one"
+    assert await payments.confirm(*pays) == told, "whoever looks sees something else"
+    await emulator.stop()
+
+
+async def authenticated(app: App, confirm: Confirming) -> str:
+    """What the PG's page gives a buyer."""
+    body = {"orderId": confirm.payment_id, "amount": confirm.amount}
+    async with httpx2.AsyncClient(transport=AppTransport(app.asgi), base_url="http://shop") as client:
+        answer = await client.post("/_toss/emulator/authenticate", json=body)
+    return str(answer.json()["paymentKey"])
 
 
 async def test_whoever_looks_at_the_same_moment_shares_the_round_trip_and_gets_their_own(app: App) -> None:
