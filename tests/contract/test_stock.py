@@ -118,7 +118,7 @@ async def test_more_than_is_held_is_a_defect_and_changes_nothing(shop: Shop) -> 
 async def test_what_is_not_there_is_neither_held_again_nor_taken_back_nor_priced_anew(shop: Shop) -> None:
     assert await undone(shop.db, lambda tx: rows.hold_again(tx, MILK, 11))
     assert await undone(shop.db, lambda tx: rows.take_back(tx, MILK, 1))
-    milk = await shop.db.read(lambda tx: catalog_rows.lock(tx, MILK))
+    milk = await shop.db.run(lambda tx: catalog_rows.lock(tx, MILK))
     assert milk
     old = msgspec.structs.replace(milk, list_price=1)
     assert await undone(shop.db, lambda tx: catalog_rows.change(tx, old, "우유", 2))
