@@ -3,12 +3,13 @@
 import asyncio
 import getpass
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from bench import processes
 
@@ -17,6 +18,8 @@ RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES
 """Rows for the shop, tables for its migrations."""
 GATES = 16
 """Databases of a Redis."""
+BUFFER_POOL_MB = 2_048
+"""Memory of MariaDB: what a small server of its own gives it, and what holds the rows that a run uses."""
 ASK_S = 30.0
 """How long the brokers may take to answer."""
 
@@ -57,12 +60,13 @@ class Servers:
             await self._as_root(f"GRANT {RIGHTS} ON {schema}.* TO '{user}'@'127.0.0.1'")
 
     async def drop(self, number: int) -> None:
-        """Drop what a shop of this number has stored: the next one finds servers that hold nothing."""
+        """Drop what a shop of this number has stored: the next one finds servers that hold nothing. Raises Failed."""
         for schema in _schemas(number):
             await self._as_root(f"DROP DATABASE IF EXISTS {schema}")
         place = self.place(number)
-        await asyncio.to_thread(_drop_topics, place["bus_url"].removeprefix("kafka://"), place["bus_prefix"])
-        await _drop_index(place["search_url"], place["search_index"])
+        brokers = place["bus_url"].removeprefix("kafka://")
+        await _patiently(lambda: asyncio.to_thread(_drop_topics, brokers, place["bus_prefix"]))
+        await _patiently(lambda: _drop_index(place["search_url"], place["search_index"]))
 
     async def stop(self) -> None:
         """Stop all, and delete what they kept."""
@@ -106,9 +110,23 @@ async def _drop_index(url: str, name: str) -> None:
             await server.indices.delete(index=indices)
 
 
+async def _patiently(ask: Callable[[], Awaitable[None]]) -> None:
+    """Ask servers that may be busy for a moment. Raises Failed."""
+    for wait_s in (1.0, 5.0, 15.0):
+        try:
+            return await ask()
+        except (KafkaException, ApiError, TransportError):
+            await asyncio.sleep(wait_s)
+    try:
+        await ask()
+    except (KafkaException, ApiError, TransportError) as error:
+        raise processes.Failed(f"a shop's place was not cleared: {error}") from error
+
+
 def _schemas(number: int) -> tuple[str, str]:
     return f"bench_{number}_shop", f"bench_{number}_payment"
 
 
 async def _services(folder: Path, *words: str) -> str:
-    return await processes.run("env", "-u", "SERVICES_PORT_BASE", f"SERVICES_DIR={folder}", SERVICES, *words)
+    memory = f"SERVICES_BUFFER_POOL_MB={BUFFER_POOL_MB}"
+    return await processes.run("env", "-u", "SERVICES_PORT_BASE", f"SERVICES_DIR={folder}", memory, SERVICES, *words)

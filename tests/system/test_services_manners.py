@@ -35,6 +35,12 @@ def test_a_command_gets_the_way_to_the_servers_and_its_exit_code_is_passed_on_an
     assert set(states(services).values()) == {"down"}
 
 
+def test_memory_that_is_no_number_is_refused_before_anything_starts(services: Services) -> None:
+    ran = services("up", "redis-1", SERVICES_BUFFER_POOL_MB="a lot")
+    assert (ran.returncode, set(states(services).values())) == (1, {"down"})
+    assert "SERVICES_BUFFER_POOL_MB is 'a lot'; it must be a number of MB" in ran.stderr
+
+
 def test_a_command_leaves_those_servers_running_that_ran_before_it(services: Services) -> None:
     assert services("up", "redis-1").returncode == 0
     ran = services("with", "redis-1", "redis-2", "--", "true")

@@ -27,7 +27,7 @@ usage: scripts/services COMMAND [NAME...]
 
 NAME is mariadb, redis-1, redis-2, sentinel-1, sentinel-2, sentinel-3, kafka or elasticsearch, or redis for its five.
 SERVICES_DIR (.services) is the folder of data and logs; SERVICES_PORT_BASE is the first of ten ports, else chosen
-by the folder's path and kept in it. Two folders share nothing.
+by the folder's path and kept in it. Two folders share nothing. SERVICES_BUFFER_POOL_MB (128) is MariaDB's memory.
 """
 SIGNALS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "thaw": signal.SIGCONT}
 NOT_ALL_UP, BAD_USAGE, NO_COMMAND = 3, 2, 127

@@ -14,6 +14,8 @@ USER, PASSWORD = "quickcommerce", "quickcommerce-local"
 SCHEMAS = {"QC_DATABASE_URL": "shop", "QC_PAYMENT_DATABASE_URL": "payment"}
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES"
 """Rows for the shop, tables for its migrations."""
+LOG_MB_MIN = 48
+"""A quarter of the buffer pool, where that is more: a full log has pages written back, room for them or not."""
 
 
 def servers(place: Place) -> list[Server]:
@@ -22,7 +24,8 @@ def servers(place: Place) -> list[Server]:
     return [
         Server(
             "mariadb", "mariadb", place, ("mariadbd", "mariadb-install-db"),
-            prepare=lambda: _command(place.of("mariadb"), port), ask=lambda: probe.mariadb(port), ports=(port,),
+            prepare=lambda: _command(place.of("mariadb"), port, place.buffer_pool_mb),
+            ask=lambda: probe.mariadb(port), ports=(port,),
         )
     ]  # fmt: skip
 
@@ -33,7 +36,7 @@ def urls(place: Place) -> dict[str, str]:
     return {variable: f"{at}/{schema}" for variable, schema in SCHEMAS.items()}
 
 
-def _command(folder: Path, port: int) -> list[str]:
+def _command(folder: Path, port: int, buffer_pool_mb: int) -> list[str]:
     user, data, temporary = getpass.getuser(), folder / "data", folder / "tmp"
     # Its own: in a shared one a server that starts deletes the temporary tables of the others, and they die of it.
     temporary.mkdir(exist_ok=True)
@@ -54,7 +57,8 @@ def _command(folder: Path, port: int) -> list[str]:
         "--socket=mariadb.sock", f"--init-file={folder / 'setup.sql'}",
         # Two processes of each role, and as many again while they are replaced.
         "--max-connections=600",
-        "--innodb-flush-log-at-trx-commit=1", "--innodb-log-file-size=48M", "--innodb-buffer-pool-size=128M",
+        "--innodb-flush-log-at-trx-commit=1", f"--innodb-buffer-pool-size={buffer_pool_mb}M",
+        f"--innodb-log-file-size={max(LOG_MB_MIN, buffer_pool_mb // 4)}M",
         "--character-set-server=utf8mb4", "--collation-server=utf8mb4_bin", "--skip-name-resolve",
     ]  # fmt: skip
 

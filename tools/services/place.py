@@ -20,6 +20,8 @@ PORTS = (
 BLOCK, BLOCKS, FIRST = 10, 1000, 20_000
 """Bases are searched from 20,000 to 29,990: below the ports that the kernel gives to outgoing connections."""
 BASE_MIN, BASE_MAX = 1024, 65_535 - BLOCK
+BUFFER_POOL_MB, BUFFER_POOL_MB_MIN = 128, 16
+"""Enough for tests. A shop's server gives it what holds the rows that are in use."""
 
 
 class Failed(Exception):
@@ -32,6 +34,7 @@ class Place:
 
     folder: Path
     base: int
+    buffer_pool_mb: int = BUFFER_POOL_MB
 
     def of(self, name: str) -> Path:
         """The folder of one server, made where it is missing."""
@@ -56,7 +59,7 @@ class Place:
 
 
 def choose(environment: Mapping[str, str]) -> Place:
-    """The place that SERVICES_DIR and SERVICES_PORT_BASE name. Raises Failed.
+    """The place that SERVICES_DIR and SERVICES_PORT_BASE name, with SERVICES_BUFFER_POOL_MB. Raises Failed.
 
     Without a base, one is taken that follows from the folder's path, or the next that is free. It is written down in
     the folder, so that every later call finds the same servers.
@@ -78,7 +81,14 @@ def choose(environment: Mapping[str, str]) -> Place:
         fresh = kept.with_suffix(f".{os.getpid()}")
         fresh.write_text(f"{base}\n")
         fresh.replace(kept)
-    return Place(folder, base)
+    return Place(folder, base, _buffer_pool_mb(environment))
+
+
+def _buffer_pool_mb(environment: Mapping[str, str]) -> int:
+    wanted = environment.get("SERVICES_BUFFER_POOL_MB") or str(BUFFER_POOL_MB)
+    if not wanted.isdecimal() or int(wanted) < BUFFER_POOL_MB_MIN:
+        raise Failed(f"SERVICES_BUFFER_POOL_MB is {wanted!r}; it must be a number of MB, at least {BUFFER_POOL_MB_MIN}")
+    return int(wanted)
 
 
 def _known(kept: Path) -> int | None:
