@@ -15,7 +15,6 @@ from rich.table import Table
 
 from bench import documents, machine, report, results, room
 from bench.figures import Round, middles
-from bench.machine import Machine
 from bench.processes import Failed
 from bench.results import Result
 from bench.room import Room
@@ -30,7 +29,9 @@ OTHERWISE = "`scripts/bench orders` sends buyers to a shop that runs already: sc
 
 
 def main(words: Sequence[str]) -> int:
-    """Do what the arguments say. Returns the exit code: 0 when every target was met, 1 when not, 2 for bad usage."""
+    """Do what the arguments say. Returns the exit code: 0 when no bound was missed and no run failed, or a target was
+    only tried, 1 when not, 2 for bad usage.
+    """
     asked = _arguments(words)
     console = Console(highlight=False, soft_wrap=True)
     if asked.names == ["list"]:
@@ -97,7 +98,7 @@ async def _measure(chosen: Sequence[Target], asked: argparse.Namespace, console:
 
 async def _result(target: Target, where: Room, command: str) -> Result:
     """Measure one target; a run that could not be made is a result too."""
-    seen: Machine = await machine.seen(where)
+    seen, start_s = await machine.seen(where), time.monotonic()
     where.limits_lacked = False
     rounds: list[Round] = []
     error = ""
@@ -114,8 +115,8 @@ async def _result(target: Target, where: Room, command: str) -> Result:
         error = error or f"{type(failed).__name__}: {failed}"
     where.keep = where.keep or bool(error)
     seen = replace(seen, versions=versions)
-    limited = not where.limits_lacked
-    return Result(target.name, target.what, target.target, command, seen, where.scale, rounds, error, limited)
+    limited, took_s = not where.limits_lacked, time.monotonic() - start_s
+    return Result(target.name, target.what, target.target, command, seen, where.scale, rounds, error, limited, took_s)
 
 
 def _show(result: Result, console: Console) -> None:

@@ -67,13 +67,12 @@ class Bare:
 
     async def stock(self, goods: Goods) -> None:
         """Make the stores and topics of a shop, with goods."""
-        csv = self.folder / "goods.csv"
-        rows = (f"{each},goods {each},{1_000 + each * 10},{goods.stock}\n" for each in goods.ids)
-        csv.write_text("product_id,name,price,stock\n" + "".join(rows))
+        table = self.folder / "goods.csv"
+        goods.write(table)
         # With an embedded history, which is made without asking anybody.
         settings = dict(self.settings) | {"search_url": ""}
         await processes.run(QC, "migrate", settings=settings)
-        await processes.run(QC, "catalog", "import", str(csv), settings=settings)
+        await processes.run(QC, "catalog", "import", str(table), settings=settings)
 
     async def counts(self, accepted: int, units: int) -> list[Count]:
         """What must hold of store A, which was empty, after so many orders of so many units each, whoever took them."""

@@ -13,6 +13,7 @@ from quickcommerce.bench.checks import Check, Counts, Told
 from quickcommerce.bench.wire import NoAnswerError
 
 LOOK_S = 0.5
+ANSWER_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,16 @@ class Settled:
 
 
 async def now(url: str) -> Counts:
-    """What the shop has stored now. Raises NoAnswerError."""
+    """What the shop has stored now. Raises NoAnswerError when it does not say so for long."""
+    until_s = time.monotonic() + ANSWER_WITHIN_S
     async with http.reads(url) as reads:
-        return await reads.counts()
+        while True:
+            try:
+                return await reads.counts()
+            except NoAnswerError:
+                if time.monotonic() > until_s:
+                    raise
+            await asyncio.sleep(LOOK_S)
 
 
 async def dead_letters(url: str) -> int:

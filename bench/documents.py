@@ -51,7 +51,10 @@ def summary(results: Sequence[Result]) -> str:
     told = [(result, rows) for result in results if (rows := _rows(result))]
     if not told:
         return ""
-    machines = dict.fromkeys(report.on(result) for result, _ in told)
+    measured: dict[str, list[str]] = {}
+    for result, _ in told:
+        measured.setdefault(report.on(result), []).append(result.name)
+    machines = [f"- {', '.join(names)}: {on}" for on, names in measured.items()]
     head = ["", "| | Measured: median (range) | To be reached | |", "|---|---:|---|---|"]
     return "\n".join([*machines, *head, *(row for _, rows in told for row in rows), ""])
 

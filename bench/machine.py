@@ -34,8 +34,13 @@ class Machine:
 
 
 async def commit() -> str:
-    """What is checked out, `-dirty` where it was changed. What the bench writes into the documents is no change."""
+    """What is checked out, `-dirty` where it was changed; `unknown` where this is no clone.
+
+    What the bench writes into the documents is no change.
+    """
     here = ("git", "-C", str(ROOT))
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        return "unknown"
     name = (await processes.run(*here, "describe", "--always")).strip()
     changed = await processes.run(*here, "status", "--porcelain", "--", ".", ":!docs", ":!README.md")
     return f"{name}-dirty" if changed else name

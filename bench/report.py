@@ -64,7 +64,8 @@ def section(result: Result) -> list[str]:
     """The lines of one target in Markdown: the command, what it was measured on, its figures, and its notes."""
     variants, rows = grid(result)
     made, held = result.counted
-    lines = [f"`{result.command}`: {result.what}. {held} of {made} exact counts held.", "", on(result), ""]
+    took = f" It took {max(1, round(result.took_s / 60))} min." if result.took_s else ""
+    lines = [f"`{result.command}`: {result.what}. {held} of {made} exact counts held.{took}", "", on(result), ""]
     lines += [f"| {result.name} | {' | '.join(variants)} |", f"|---|{'---:|' * len(variants)}"]
     lines += [f"| {row.name} | {' | '.join(map(_cell, row.cells))} |" for row in rows]
     worth = {"failed": "It has failed.", "tried": "It was only tried: these figures mean nothing."}.get(result.verdict)

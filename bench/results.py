@@ -14,8 +14,8 @@ FILE = "results.json"
 
 @dataclass(frozen=True)
 class Result:
-    """A target as it was measured. `error` says why it could not be. It was only tried where `scale` is below 1, or
-    where processes that were to be `limited` had all the CPU there is.
+    """A target as it was measured, in `took_s` seconds. `error` says why it could not be. It was only tried where
+    `scale` is below 1, or where processes that were to be `limited` had all the CPU there is.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Result:
     rounds: list[Round]
     error: str = ""
     limited: bool = True
+    took_s: float = 0.0
 
     @property
     def verdict(self) -> str:
@@ -43,9 +44,14 @@ class Result:
 
     @property
     def notes(self) -> list[str]:
-        """What the runs have to say, each thing once, and in how many of them where it was not all."""
+        """What the runs have to say, each thing once, and in how many of them where it was not all.
+
+        What is said of the same variant, by its name before a colon, stands together.
+        """
         said, runs = Counter(note for each in self.rounds for note in each.notes), len(self.rounds)
-        return [note if times >= runs else f"{note} (In {times} of {runs} runs.)" for note, times in said.items()]
+        of = list(dict.fromkeys(note.partition(":")[0] for note in said))
+        ordered = sorted(said, key=lambda note: of.index(note.partition(":")[0]))
+        return [note if said[note] >= runs else f"{note} (In {said[note]} of {runs} runs.)" for note in ordered]
 
     @property
     def counted(self) -> tuple[int, int]:

@@ -76,12 +76,14 @@ class Room:
 
 
 def in_turn(variants: Iterable[T], number: int) -> list[T]:
-    """The variants of a comparison in the order of this run: the other way round in every second one.
+    """The variants of a comparison in the order of this run: each run begins with the next one.
 
-    Whoever comes second finds what the first one left: warm caches, and pages that are still to be written.
+    Whoever comes second finds what the first one left: warm caches, and pages that are still to be written. In as many
+    runs as there are variants each is once at each place.
     """
     order = list(variants)
-    return order if number % 2 else order[::-1]
+    first = (number - 1) % len(order)
+    return order[first:] + order[:first]
 
 
 def workload(name: str, kind: type[T]) -> T:

@@ -67,15 +67,16 @@ class Measured:
 
     def cores(self, *names: str) -> float:
         """CPUs that processes whose names begin so had on average while orders were sent."""
-        return self.spent.of(*names) / max(self.answers.span_s, 1e-9)
+        return self.spent.cores(self.answers.span_s, *names)
 
     def machine(self) -> list[Figure]:
-        """Who used the machine meanwhile, beside those that answer."""
-        return self.spent.figures(self.answers.span_s)
+        """Who used the machine meanwhile."""
+        answering = Figure("CPU of those that answer", self.cores(*ANSWERING), "cores")
+        return [answering, *self.spent.servers(self.answers.span_s), *self.spent.machine(self.answers.span_s)]
 
-    def limit(self, vcpu: float) -> str:
-        """What kept the rate from being higher, where those that answer may have so many CPUs."""
-        return self.spent.limit(vcpu * self.answers.span_s, *ANSWERING)
+    def limit(self, vcpu: float | None = None) -> str:
+        """Which limit was reached, where those that answer might have so many CPUs, or all there are."""
+        return self.spent.limit(self.answers.span_s, vcpu, *ANSWERING)
 
     def charts(self, label: str) -> list[Chart]:
         """The rate over time, and the latency curve."""

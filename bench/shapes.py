@@ -1,7 +1,6 @@
 """The shapes in which a shop runs: one embedded process; or a process for each role, on real servers."""
 
 import asyncio
-import csv
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -39,6 +38,11 @@ class Goods(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def ids(self) -> range:
         """The products' ids."""
         return range(1, self.products + 1)
+
+    def write(self, table: Path) -> None:
+        """Write them as `qc catalog import` takes them."""
+        rows = (f"{each},goods {each},{1_000 + each * 10},{self.stock}\n" for each in self.ids)
+        table.write_text("product_id,name,price,stock\n" + "".join(rows), "utf-8")
 
 
 @dataclass(frozen=True)
@@ -175,9 +179,6 @@ async def _stock(folder: Path, goods: Goods, settings: dict[str, object]) -> Non
     """Make the stores and put goods on the shelves."""
     folder.mkdir(exist_ok=True)
     table = folder / "goods.csv"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("product_id", "name", "price", "stock"))
-        rows.writerows((each, f"goods {each}", 1_000 * (1 + each % 20), goods.stock) for each in goods.ids)
+    goods.write(table)
     await processes.run(QC, "migrate", settings=settings)
     await processes.run(QC, "catalog", "import", str(table), settings=settings)

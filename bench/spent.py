@@ -1,4 +1,4 @@
-"""CPU that was spent over a span of time, by whom, and what was at its limit."""
+"""CPU that was spent over a span of time, by whom, and which limit was reached."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from bench.shapes import Shop
 ANSWERING = ("api-", "shop", "yardstick")
 """How the names of processes begin that answer buyers."""
 FULL = 0.95
-"""The share of what it may have from which on something is at its limit."""
+"""The share of what there is from which on a limit counts as reached."""
 
 
 @dataclass(frozen=True)
@@ -48,33 +48,44 @@ class Spent:
         """The share of the machine that nobody used."""
         return self.idle_s / self.all_s
 
-    def limit(self, most_s: float, *names: str) -> str:
-        """What kept a rate from being higher, or an answer from coming sooner, where processes whose names begin so may
-        spend so much in all.
+    def limit(self, span_s: float, vcpu: float | None, *names: str) -> str:
+        """Which limit of CPU was reached in so many seconds, in a sentence. Processes whose names begin so might use
+        `vcpu` CPUs together, or had no limit of their own.
         """
-        if self.of(*names) >= FULL * most_s or self.throttled_s > (1 - FULL) * most_s:
-            return "the CPU that these processes may have"
+        used = [seconds for name, seconds in self.by_name.items() if name.startswith(names)]
+        if vcpu and (sum(used) >= FULL * vcpu * span_s or self.throttled_s > (1 - FULL) * vcpu * span_s):
+            return f"the limit of {vcpu:g} vCPU was reached"
         if self.stolen_s > (1 - FULL) * self.all_s:
-            return "the machine's host, which gave CPU to others"
+            return "the host of this machine gave CPU to others"
         if self.idle <= 1 - FULL:
             greediest = max(self.by_name, key=lambda name: self.by_name[name])
-            return f"the CPU of the machine, most of it used by {greediest}"
-        return "no CPU: they waited for each other, for an answer or for the disk"
+            return f"the CPU of the machine was used up, most of it by {greediest}"
+        if max(used, default=0.0) >= FULL * span_s:
+            return "a process used a core or more, and Python works on one at a time"
+        return "no limit of CPU was reached"
 
     @property
     def others_s(self) -> float:
         """What belongs to none of the shop: wrk, the bench, and whatever else ran on the machine."""
         return self.all_s - self.idle_s - self.stolen_s - sum(self.by_name.values())
 
-    def figures(self, span_s: float) -> list[Figure]:
-        """Who used the machine, beside those that answer, over so many seconds."""
-        span_s = max(span_s, 1e-9)
+    def cores(self, span_s: float, *names: str) -> float:
+        """CPUs that processes whose names begin so had on average over so many seconds."""
+        return self.of(*names) / max(span_s, 1e-9)
+
+    def servers(self, span_s: float) -> list[Figure]:
+        """What the servers used over so many seconds, where there are any."""
+        servers = {"MariaDB": ("mariadb",), "the other servers": ("redis", "sentinel", "kafka", "elasticsearch")}
         return [
-            Figure("CPU of MariaDB", self.of("mariadb") / span_s, "cores"),
-            Figure(
-                "CPU of the other servers", self.of("redis", "sentinel", "kafka", "elasticsearch") / span_s, "cores"
-            ),
-            Figure("CPU of the load and all else", self.others_s / span_s, "cores"),
+            Figure(f"CPU of {title}", self.cores(span_s, *names), "cores")
+            for title, names in servers.items()
+            if any(name.startswith(names) for name in self.by_name)
+        ]
+
+    def machine(self, span_s: float) -> list[Figure]:
+        """What nobody of the shop used over so many seconds."""
+        return [
+            Figure("CPU of the load and all else", self.others_s / max(span_s, 1e-9), "cores"),
             Figure("machine idle", 100 * self.idle, "%"),
             Figure("CPU that the host gave to others", 100 * self.stolen_s / self.all_s, "%"),
         ]

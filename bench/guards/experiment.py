@@ -56,14 +56,15 @@ async def _measured(
     goods, load = workload.goods, scaled(on.room, workload.load)
     # Where there is too little, nothing may be taken before.
     scarce = goods.stock <= WARM_ORDERS
+    warm_up = [] if scarce else [Load(orders=WARM_ORDERS, lines=load.lines)]
     await on.stock(goods)
     async with on.ours() if variant == "ours" else on.yardstick(variant) as shop:
-        warm = Load(orders=WARM_ORDERS, lines=load.lines)
-        warmed = 0 if scarce else (await closed.run(shop.url, warm, goods.ids, on.folder)).accepted
+        *warming, orders = [closed.prepare(each, goods.ids, on.folder) for each in (*warm_up, load)]
+        warmed = [await closed.send(shop.url, *each) for each in zip(warm_up, warming, strict=True)]
         cpu_s = shop.cpu_s
-        told = await closed.run(shop.url, load, goods.ids, on.folder)
+        told = await closed.send(shop.url, load, orders)
         cpu_s = shop.cpu_s - cpu_s
-    accepted = warmed + told.accepted
+    accepted = told.accepted + sum(each.accepted for each in warmed)
     in_rows = variant in ("ours", "conditional")
     held = await (on.units_reserved() if in_rows else on.units_taken(goods))
     figures = [
@@ -74,6 +75,7 @@ async def _measured(
         Figure("gave up", told.errors, "orders"),
     ]
     counts = [Count("answered", told.sent, told.answered), *await on.counts(accepted, load.units)]
+    counts += [Count("orders of the warm-up that gave up", 0, each.errors) for each in warmed]
     if variant == "lock":
         # Whoever works longer than the lease writes over others' figures: that is the design's fault, and is shown.
         figures.append(Figure("units off", held - accepted * load.units, "units"))

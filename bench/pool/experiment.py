@@ -21,7 +21,8 @@ name = "pool"
 what = "orders through pools of 1 to 100 connections, held across other I/O, for the rows alone, and for lists"
 target = "a connection for the rows alone takes as many orders with ten as held, or more; the pool in a pool explained"
 
-DESIGNS = ("held", "inside a pool of 10", "rows alone", "lists")
+NESTED = "inside a pool of 10"
+DESIGNS = ("held", NESTED, "rows alone", "lists")
 SIZES = (1, 2, 3, 5, 8, 10, 15, 25, 50, 100)
 INNER = 10
 AT_ONCE = 128
@@ -59,7 +60,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
                     point, count = await _measure(on, design, size, SECONDS * room.scale)
                     points[design].append(point)
                     counts.append(count)
-        yield Round(_figures(points), counts, [], _charts(points))
+        yield Round(_figures(points), counts, _faults(points), _charts(points))
 
 
 async def _measure(on: Bare, design: str, size: int, seconds: float) -> tuple[Point, Count]:
@@ -83,7 +84,7 @@ async def _measure(on: Bare, design: str, size: int, seconds: float) -> tuple[Po
 
 
 async def _pool(design: str, size: int, database: Mapping[str, Any]) -> Pool:
-    if design == "inside a pool of 10":
+    if design == NESTED:
         return Nested(size, await Plain(INNER).fill(database))
     return await Plain(size).fill(database)
 
@@ -98,9 +99,12 @@ async def _placing(design: str, size: int, pool: Pool, elsewhere: Elsewhere, sta
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks. Raises what one of them had raised before."""
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
 
 
 async def _crowd(place: Order, seconds: float) -> tuple[list[int], float, int]:
@@ -130,6 +134,17 @@ async def _crowd(place: Order, seconds: float) -> tuple[list[int], float, int]:
     for failure in filter(None, failed):
         raise failure
     return latencies_us, last - begun, len(left)
+
+
+def _faults(points: Mapping[str, Sequence[Point]]) -> list[str]:
+    """Only the pool inside a pool may keep somebody waiting for ever: that is what it is measured for."""
+    return [
+        f"{design}, {point.size} connections: {point.hung} orders were never answered"
+        for design, found in points.items()
+        if design != NESTED
+        for point in found
+        if point.hung
+    ]
 
 
 def _figures(points: Mapping[str, Sequence[Point]]) -> list[Figure]:

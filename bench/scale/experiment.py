@@ -2,14 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from bench import http, planned, saturate
 from bench.figures import Chart, Curve, Figure, Round
 from bench.processes import Failed
 from bench.room import Room, workload
-from bench.scale.model import BUSY, Lists, Part, Run, Used, fitted, parts, shops, simulate
+from bench.scale import waiting
+from bench.scale.model import BUSY, Lists, Part, Used, fitted, parts, shops, simulate
+from bench.scale.waiting import ENOUGH, GATHER_S, LIST_MAX, RUNNERS, designs
 from bench.shapes import OTHERS, Shop, spread
 
 name = "scale"
@@ -28,15 +30,8 @@ DATABASE_CORES = 16.0
 SINGLE = {"mariadb": DATABASE_CORES, "relay": 2.0, "redis-1": 1.0}
 """Parts that a shop cannot have more of, with their cores. Of relays two work side by side: each leases half of what is
 free."""
-RUNNERS, LIST_MAX, WRITERS = 2, 256, 8
-"""The shop's defaults: QC_DB_RUNNERS_MAX, QC_ORDER_LIST_MAX, QC_DB_WRITERS_MAX."""
-ENOUGH, GATHER_S = 16, 0.005
-"""As in `quickcommerce/kit/batch.py`."""
 RATES_A_MINUTE = (10_000, 100_000, 1_000_000)
 DRAWN_A_MINUTE = (1_000.0, *map(float, RATES_A_MINUTE))
-LOADS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""Shares of what a queue takes at most."""
-SIMULATED = 20_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,12 @@ class Queue:
     def list_size(self) -> float:
         """Orders in a list."""
         return self.seen.answers.accepted / max(self.lists, 1)
+
+    @property
+    def used(self) -> Used:
+        """What each part used for its orders until the last document."""
+        took_s = self.seen.answers.span_s + (self.seen.drain_s or 0.0)
+        return Used(by_part(self.seen.with_rest.by_name), took_s, self.seen.answers.accepted, payments=0)
 
     @property
     def list_s(self) -> float:
@@ -155,12 +156,12 @@ def round_of(seen: Seen, seed: int) -> Round:
     counts = [*seen.alone.seen.counts, *seen.unpaid.counts, *seen.paid.counts, *seen.crowd.seen.counts]
     faults = [*seen.alone.seen.faults, *seen.unpaid.faults("nobody pays"), *seen.paid.faults("everybody pays")]
     faults += seen.crowd.seen.faults
-    figures = [*_shares(every), *_needs(ours), *_waits(seen, lists, seed)]
+    figures = [*_shares(every), *_busy_shares(seen), *_needs(ours), *_waits(seen, lists, seed)]
     note = (
         f"So many cores and processes use {BUSY:.0%} of themselves, where every order is paid. A process of a role has"
         f" one core, a database {DATABASE_CORES:g}."
     )
-    return Round(figures, counts, faults, [_cores(ours), *waiting(lists, seed)], [note])
+    return Round(figures, counts, faults, [_cores(ours), *waiting.charts(lists, seed)], [note])
 
 
 def _shares(every: Sequence[Part]) -> list[Figure]:
@@ -172,6 +173,15 @@ def _shares(every: Sequence[Part]) -> list[Figure]:
             Figure(part.name, 100 * part.idle_cores, "% of a core", variant="with nothing to do"),
         ]
     return figures
+
+
+def _busy_shares(seen: Seen) -> list[Figure]:
+    """What an order uses where lists are long: less than the model takes, which is on the safe side."""
+    used = seen.crowd.used
+    return [
+        Figure(part, 1e6 * used.work_s(part, idle) / max(used.orders, 1), "us", variant="an order, 256 connections")
+        for part, idle in seen.idle_cores.items()
+    ]
 
 
 def _needs(ours: Sequence[Part]) -> list[Figure]:
@@ -196,7 +206,8 @@ def _needs(ours: Sequence[Part]) -> list[Figure]:
 def _waits(seen: Seen, lists: Lists, seed: int) -> list[Figure]:
     """The queue of orders: what was measured of it, and the model beside it."""
     per_s = seen.unpaid.report.orders_per_s
-    modelled = simulate(lists, per_s, orders=SIMULATED, seed=seed)
+    # As the buyers of that load do.
+    modelled = simulate(lists, per_s, orders=waiting.SIMULATED, seed=seed, evenly=True)
     rows = [
         ("a list of orders", lists.a_s * 1e3, "ms"),
         ("each order in it", lists.b_s * 1e6, "us"),
@@ -209,16 +220,6 @@ def _waits(seen: Seen, lists: Lists, seed: int) -> list[Figure]:
     return [Figure(row, value, unit, variant="the queue of orders") for row, value, unit in rows]
 
 
-def designs(lists: Lists) -> dict[str, Lists]:
-    """Lists, and beside them a transaction an order on as many connections, and on all that a process has to write."""
-    alone = replace(lists, list_max=1)
-    return {
-        f"lists, {RUNNERS} at once": lists,
-        f"an order a transaction, {RUNNERS} at once": alone,
-        f"an order a transaction, {WRITERS} at once": replace(alone, runners=WRITERS),
-    }
-
-
 def _cores(ours: Sequence[Part]) -> Chart:
     curves = [
         Curve(part.name, list(DRAWN_A_MINUTE), [part.cores(rate / 60) for rate in DRAWN_A_MINUTE])
@@ -227,22 +228,3 @@ def _cores(ours: Sequence[Part]) -> Chart:
     ]
     title = f"cores by orders a minute, {BUSY:.0%} busy, every order paid"
     return Chart(title, "orders a minute", "cores", curves, log_y=True, log_x=True)
-
-
-def waiting(lists: Lists, seed: int) -> list[Chart]:
-    """Time to an answer and size of lists by load, simulated."""
-    loads = {label: [share * each.most_per_s for share in LOADS] for label, each in designs(lists).items()}
-    runs = {
-        label: [simulate(each, per_s, orders=SIMULATED, seed=seed) for per_s in loads[label]]
-        for label, each in designs(lists).items()
-    }
-
-    def chart(title: str, unit: str, read: Callable[[Run], float]) -> Chart:
-        curves = [Curve(label, loads[label], [read(each) for each in found]) for label, found in runs.items()]
-        return Chart(title, "orders/s of one process, simulated", unit, curves, log_y=True, log_x=True)
-
-    return [
-        chart("mean time to an answer by load", "ms", lambda each: each.mean_answer_s * 1e3),
-        chart("p99 of the time to an answer by load", "ms", lambda each: each.p99_answer_s * 1e3),
-        chart("orders in a list by load", "orders", lambda each: each.mean_size),
-    ]

@@ -158,16 +158,22 @@ class Run:
 
 
 def simulate(
-    lists: Lists, per_s: float, *, orders: int, seed: int, takes_s: Callable[[int], float] | None = None
+    lists: Lists,
+    per_s: float,
+    *,
+    orders: int,
+    seed: int,
+    evenly: bool = False,
+    takes_s: Callable[[int], float] | None = None,
 ) -> Run:
-    """So many orders that come at random (Poisson), `per_s` a second, before an empty queue without a bound.
+    """So many orders that come at random (Poisson), or evenly, `per_s` a second, before an empty queue without a bound.
 
     Whoever begins a list takes all that wait, up to `list_max`, the oldest first. `takes_s` in place of the lists' own
     says how long a list of a size takes. The same seed gives the same run.
     """
     rng = random.Random(seed)  # noqa: S311 - a simulation must repeat
     takes_s = takes_s or lists.takes_s
-    came_s = list(accumulate(rng.expovariate(per_s) for _ in range(orders)))
+    came_s = list(accumulate(1 / per_s if evenly else rng.expovariate(per_s) for _ in range(orders)))
     begun_s: list[float] = []
     ended_s: list[float] = []
     sizes: list[int] = []

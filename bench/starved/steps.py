@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -62,7 +62,7 @@ async def flooded(
     await asyncio.to_thread(flood.pour, FIRST)
     await calm(watch, handled, FIRST)
     tries = on.room.scaled(TRIES[variant])
-    capacity_per_s = await capacity(flood, handled, tries)
+    capacity_per_s = await capacity(flood.pour, handled, tries)
     on.room.tell(f"{variant} handles {capacity_per_s:,.0f} events/s; {FACTOR} times that is poured")
     if at_begin:
         await at_begin()
@@ -82,14 +82,6 @@ async def flooded(
     return seen
 
 
-class Pours(Protocol):
-    """What events come from."""
-
-    def pour(self, count: int) -> None:
-        """So many events, as fast as they are taken. Blocks."""
-        ...
-
-
 async def calm(watch: Watch, handled: Handled, events: int, members: int = 1) -> None:
     """Waits until the group has so many members, which stay, and has handled so many events. Raises Failed."""
     until_s, same_since_s = time.monotonic() + JOIN_S, time.monotonic()
@@ -105,10 +97,10 @@ async def calm(watch: Watch, handled: Handled, events: int, members: int = 1) ->
     raise Failed(f"the group {watch.group} did not become whole: {watch.looks[-1:]}")
 
 
-async def capacity(flood: Pours, handled: Handled, count: int) -> float:
-    """Events handled in a second, of so many that wait."""
+async def capacity(pour: Callable[[int], None], handled: Handled, count: int) -> float:
+    """Events handled in a second, of so many that wait. `pour` sends them, and blocks."""
     before = await handled()
-    await asyncio.to_thread(flood.pour, count)
+    await asyncio.to_thread(pour, count)
     begun_s, begun = time.monotonic(), await handled()
     while (now := await handled()) < before + count:
         if time.monotonic() > begun_s + 10 * JOIN_S:

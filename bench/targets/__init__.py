@@ -1,1 +1,1 @@
-"""The targets, one module each; `table.py` lists them."""
+"""Targets that are one module. `table.py` lists all: those of several modules are in folders beside this one."""

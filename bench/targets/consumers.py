@@ -54,8 +54,8 @@ async def run(room: Room) -> AsyncIterator[Round]:
         for size, rate in zip(SIZES, rates, strict=True):
             figures += _figures(seen[size], size, rate / size / rates[0])
             counts += seen[size].counts
-            most_s = (VCPU if room.place else 1.0) * size * seen[size].events / rate
-            notes.append(f"{size} payment: at its limit was {seen[size].spent.limit(most_s, 'payment-')}.")
+            limit = seen[size].spent.limit(seen[size].events / rate, VCPU * size if room.place else None, "payment-")
+            notes.append(f"{size} payment: {limit}.")
         charts = [scaling("events by payment processes", "payment processes", "events/s", SIZES, rates)]
         yield Round(figures, counts, [], charts, notes)
 
@@ -81,7 +81,7 @@ async def _group(on: Bare, size: int) -> _Seen:
         await calm(watch, handled, warm_up, size)
         moved_before, _ = await rebalances(members)
         before = Spent.so_far(on.shop(*members))
-        per_s = await capacity(flood, handled, events)
+        per_s = await capacity(flood.pour, handled, events)
         spent = Spent.so_far(on.shop(*members)).since(before)
         moved, _ = await rebalances(members)
     letters = await on.number("SELECT COUNT(*) FROM dead_letter", on.payment_url)

@@ -44,7 +44,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
                 before = await http.text(f"{shop.url}/metrics")
                 seen = await measured(room, shop, crowd)
                 page = await http.text(f"{shop.url}/metrics")
-            lists = http.metric(page, "qc_batch_list_size_count", batch="orders")
+            lists = _lists(page) - _lists(before)
             figures += _figures(seen, label, _committed(page) - _committed(before), lists)
             counts += [*seen.counts, Count(f"{label}: sold", load.goods.stock, seen.report.answers.accepted)]
             faults += seen.faults(label)
@@ -57,11 +57,16 @@ def _committed(page: str) -> float:
     return http.metric(page, "qc_db_transactions_total", end="committed")
 
 
+def _lists(page: str) -> float:
+    """Lists of orders that were begun."""
+    return http.metric(page, "qc_batch_list_size_count", batch="orders")
+
+
 def _figures(seen: Measured, label: str, committed: float, lists: float) -> list[Figure]:
     order = seen.report.latencies["order"]
     cpu_s = seen.sending.by_name
     figures = [
-        Figure("told that it is sold out", seen.report.answers.out_of_stock, variant=label),
+        Figure("answered 409: sold out", seen.report.answers.out_of_stock, variant=label),
         Figure("answers", seen.report.orders_per_s, "/s", variant=label),
         Figure("p50", order.p50_ms, "ms", variant=label),
         Figure("p99", order.p99_ms, "ms", variant=label),

@@ -35,6 +35,5 @@ async def run(room: Room) -> AsyncIterator[Round]:
             Figure("throttled", seen.spent.throttled_s, "s"),
             *seen.machine(),
         ]
-        yield Round(
-            figures, seen.counts, seen.faults, seen.charts("0.5 vCPU"), [f"At its limit was {seen.limit(VCPU)}."]
-        )
+        limit = f"0.5 vCPU: {seen.limit(VCPU if room.place else None)}."
+        yield Round(figures, seen.counts, seen.faults, seen.charts("0.5 vCPU"), [limit])

@@ -33,6 +33,4 @@ async def run(room: Room) -> AsyncIterator[Round]:
             Figure("CPU of the process, the drain with it", seen.us_per_order(seen.with_rest), "us/order"),
             *seen.machine(),
         ]
-        yield Round(
-            figures, seen.counts, seen.faults, seen.charts("embedded"), [f"At its limit was {seen.limit(1.0)}."]
-        )
+        yield Round(figures, seen.counts, seen.faults, seen.charts("embedded"), [f"embedded: {seen.limit()}."])

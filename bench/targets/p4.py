@@ -41,10 +41,10 @@ async def run(room: Room) -> AsyncIterator[Round]:
                 seen = await measured(room, shop, load)
             figures += _figures(seen, load.plan, vcpu)
             counts += seen.counts
-            limits[vcpu] = seen.sending.limit(min(vcpu, 1.0) * seen.report.sending_s, *ANSWERING)
+            limits[vcpu] = seen.sending.limit(seen.report.sending_s, vcpu if room.place else None, *ANSWERING)
             faults += seen.faults(f"{vcpu:g} vCPU")
             charts += opened.charts(seen.report, f"{vcpu:g} vCPU")
-        notes = [f"{vcpu:g} vCPU: at its limit was {limit}." for vcpu, limit in limits.items()]
+        notes = [f"{vcpu:g} vCPU: {limits[vcpu]}." for vcpu in SIZES]
         yield Round(figures, counts, faults, charts, notes)
 
 
@@ -72,6 +72,6 @@ def _figures(seen: Measured, plan: Plan, vcpu: float) -> list[Figure]:
         figure("throttled", seen.sending.throttled_s, "s"),
         figure("rebalances", seen.rebalances),
         figure("evictions", seen.evictions),
-        *(figure(each.name, each.value, each.unit) for each in seen.sending.figures(seen.report.sending_s)),
-        *(figure(f"CPU of {part}", seen.sending.of(part), "s") for part in PARTS),
+        *(figure(f"CPU of {part}", seen.sending.cores(seen.report.sending_s, part), "cores") for part in PARTS),
+        *(figure(each.name, each.value, each.unit) for each in seen.sending.machine(seen.report.sending_s)),
     ]

@@ -1,12 +1,14 @@
 """P5: the CPU of an order."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from bench import planned, saturate
 from bench.bare import bare
 from bench.figures import Figure, Round
 from bench.room import Room, workload
 from bench.shapes import spread
+from bench.spent import Spent
 
 name = "P5"
 what = (
@@ -32,11 +34,11 @@ async def run(room: Room) -> AsyncIterator[Round]:
                 busy = await saturate.measured_alone(on, on.shop(process), full, on.units_reserved)
         figures = [
             *_figures("at P4's rate", calm.api_us_per_order, calm.report.orders_per_s, most=400),
-            *_servers("at P4's rate", calm.sending.by_name, calm.report.sending_s),
+            *_servers("at P4's rate", calm.sending, calm.report.sending_s),
             *_figures("at saturation", busy.api_us_per_order, busy.answers.accepted_per_s, most=150),
-            *_servers("at saturation", busy.spent.by_name, busy.answers.span_s),
+            *_servers("at saturation", busy.spent, busy.answers.span_s),
         ]
-        notes = [f"At saturation, at its limit was {busy.limit(VCPU)}."]
+        notes = [f"at saturation: {busy.limit(VCPU if room.place else None)}."]
         faults = [*calm.faults("at P4's rate"), *busy.faults]
         yield Round(figures, [*calm.counts, *busy.counts], faults, busy.charts("at saturation"), notes)
 
@@ -48,9 +50,6 @@ def _figures(when: str, us_per_order: float, per_s: float, most: float) -> list[
     ]
 
 
-def _servers(when: str, cpu_s: dict[str, float], span_s: float) -> list[Figure]:
-    """What the servers behind it used meanwhile, their rest with it."""
-    return [
-        Figure(server, cpu_s[server] / max(span_s, 1e-9), "cores", variant=when)
-        for server in ("mariadb", "redis-1", "kafka")
-    ]
+def _servers(when: str, spent: Spent, span_s: float) -> list[Figure]:
+    """What the servers behind it used meanwhile."""
+    return [replace(each, variant=when) for each in spent.servers(span_s)]

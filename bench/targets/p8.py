@@ -41,7 +41,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
         rates = [seen[size].answers.accepted_per_s for size in SIZES]
         for size, rate in zip(SIZES, rates, strict=True):
             figures += _figures(seen[size], size, rate / size / max(rates[0], 1e-9))
-            notes.append(f"{size} api: at its limit was {seen[size].limit(VCPU * size if room.place else size)}.")
+            notes.append(f"{size} api: {seen[size].limit(VCPU * size if room.place else None)}.")
             counts += seen[size].counts
             faults += seen[size].faults
             charts += seen[size].charts(f"{size} api")
@@ -63,7 +63,6 @@ def _figures(seen: Measured, size: int, of_linear: float) -> list[Figure]:
         Figure("orders", seen.answers.accepted_per_s, "/s"),
         Figure("of linear", of_linear, "", least=0.8 if size > 1 else None),
         Figure("p99", seen.answers.percentile_ms(99), "ms"),
-        Figure("CPU of api", seen.cores("api-"), "cores"),
         Figure("CPU of haproxy", seen.cores("haproxy"), "cores"),
         *seen.machine(),
     ]

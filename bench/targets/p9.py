@@ -51,8 +51,8 @@ def _figures(seen: Measured, label: str, most_ms: float | None) -> list[Figure]:
     answers = seen.answers
     return [
         Figure("sold", answers.accepted, variant=label),
-        Figure("told that it is sold out", answers.statuses.get(409, 0), variant=label),
-        Figure("told to come again", answers.come_again, variant=label),
+        Figure("answered 409: sold out", answers.statuses.get(409, 0), variant=label),
+        Figure("answered 503: come again", answers.come_again, variant=label),
         Figure("answers", answers.answered / answers.span_s, "/s", variant=label),
         Figure("p50", answers.percentile_ms(50), "ms", variant=label),
         Figure("p99", answers.percentile_ms(99), "ms", most=most_ms, variant=label),

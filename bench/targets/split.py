@@ -45,5 +45,5 @@ def _figures(seen: Measured) -> list[Figure]:
         Figure("CPU of the buyers", report.client_cpu_s, "s"),
     ]
     figures += [] if report.drain_s is None else [Figure("the last event taken after", report.drain_s, "s")]
-    figures += [Figure(f"CPU of {part}", seen.spent.of(part), "s") for part in PARTS]
-    return figures + seen.sending.figures(report.sending_s)
+    figures += [Figure(f"CPU of {part}", seen.sending.cores(report.sending_s, part), "cores") for part in PARTS]
+    return figures + seen.sending.machine(report.sending_s)

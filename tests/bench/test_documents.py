@@ -35,7 +35,7 @@ def test_figures_stand_between_their_marks_and_take_the_place_of_the_last() -> N
 def test_the_summary_has_the_figures_that_have_a_bound() -> None:
     told = filled("<!-- measured summary -->\n<!-- /measured -->", [RESULT], DOCUMENTS[0])
     machine, *_, target, figure, _ = told.splitlines()[1:]
-    assert machine.startswith("2026-01-01, 1 runs, commit abc: 2 cores (a processor)")
+    assert machine.startswith("- P2: 2026-01-01, 1 runs, commit abc: 2 cores (a processor)")
     assert (target, figure) == ("| **P2** what | | | |", "| orders | 7 /s | >= 5 | met |")
 
 

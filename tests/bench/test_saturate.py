@@ -23,17 +23,24 @@ def spent(by_name: dict[str, float], *, idle_s: float = 0.0, stolen_s: float = 0
 @pytest.mark.parametrize(
     ("of", "named"),
     [
-        (spent({"api-1": 0.25, "api-2": 0.24, "mariadb": 1.0}), "the CPU that these processes may have"),
-        (spent({"api-1": 0.2, "mariadb": 1.0}, stolen_s=0.2), "the machine's host, which gave CPU to others"),
-        (spent({"api-1": 0.2, "mariadb": 1.0}, idle_s=0.02), "the CPU of the machine, most of it used by mariadb"),
+        (spent({"api-1": 0.25, "api-2": 0.24, "mariadb": 1.0}), "the limit of 0.5 vCPU was reached"),
+        (spent({"api-1": 0.2, "mariadb": 1.0}, stolen_s=0.2), "the host of this machine gave CPU to others"),
         (
-            spent({"api-1": 0.2, "mariadb": 0.2}, idle_s=1.0),
-            "no CPU: they waited for each other, for an answer or for the disk",
+            spent({"api-1": 0.2, "mariadb": 1.0}, idle_s=0.02),
+            "the CPU of the machine was used up, most of it by mariadb",
         ),
+        (spent({"api-1": 0.2, "mariadb": 0.2}, idle_s=1.0), "no limit of CPU was reached"),
     ],
 )
-def test_what_kept_the_rate_from_being_higher_is_named(of: Spent, named: str) -> None:
-    assert measured(of).limit(0.5).startswith(named)
+def test_the_limit_that_was_reached_is_named(of: Spent, named: str) -> None:
+    assert measured(of).limit(0.5) == named
+
+
+def test_a_process_without_a_limit_may_use_more_than_a_core_and_two_of_half_a_core_are_at_none() -> None:
+    used = [spent({"shop": 1.3}, idle_s=0.6), spent({"api-1": 0.5, "api-2": 0.5}, idle_s=0.6)]
+    assert [measured(each).limit() for each in used] == [
+        "a process used a core or more, and Python works on one at a time", "no limit of CPU was reached",
+    ]  # fmt: skip
 
 
 def test_to_be_told_to_come_again_is_an_error_but_where_more_come_than_may_wait() -> None:
@@ -44,6 +51,7 @@ def test_to_be_told_to_come_again_is_an_error_but_where_more_come_than_may_wait(
 def test_what_none_of_the_shop_used_is_neither_idle_nor_stolen() -> None:
     seen = measured(spent({"api-1": 0.5, "mariadb": 0.25, "kafka": 0.1}, idle_s=0.5, stolen_s=0.25))
     assert {each.name: round(each.value, 3) for each in seen.machine()} == {
+        "CPU of those that answer": 0.5,
         "CPU of MariaDB": 0.25,
         "CPU of the other servers": 0.1,
         "CPU of the load and all else": 0.4,

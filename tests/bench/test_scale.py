@@ -12,7 +12,7 @@ from bench.machine import Machine
 from bench.opened import Report, Told
 from bench.results import Result
 from bench.room import workload
-from bench.scale import experiment
+from bench.scale import experiment, waiting
 from bench.scale.experiment import PG, REST, Queue, Seen
 from bench.scale.model import Lists
 from bench.spent import Spent
@@ -21,15 +21,15 @@ from quickcommerce import settings
 from quickcommerce.kit import batch, outbox
 
 AT = datetime(2026, 1, 31, tzinfo=UTC)
+PROCESSES = (*(f"{role}-1" for role in experiment.ROLES), *experiment.SERVERS, "emulator", "redis-2", "sentinel-1")
 IDLE = dict.fromkeys((*experiment.ROLES, *experiment.SERVERS, PG, REST), 0.01)
 
 
 def planned_run(*, paid: int, cpu_s: float, took_s: float = 40.0, exact: bool = True) -> planned.Measured:
-    processes = (*(f"{role}-1" for role in experiment.ROLES), *experiment.SERVERS, "emulator", "redis-2", "sentinel-1")
     told = Told(accepted=1_000, out_of_stock=0, captured=paid, checking=0, errors={}, retried=0)
     shown = Report(AT, AT, told, 100.0, {}, [], [], 0.0, 1.0, [], None)
     before = Report(AT, AT, told, 100.0, {}, [], [], 0.0, 1.0, [], None if exact else "the counts do not add up")
-    return planned.Measured(before, shown, spent(processes, cpu_s), took_s, spent(processes, cpu_s), 0, 0)
+    return planned.Measured(before, shown, spent(PROCESSES, cpu_s), took_s, spent(PROCESSES, cpu_s), 0, 0)
 
 
 def spent(processes: Iterable[str], cpu_s: float) -> Spent:
@@ -39,8 +39,8 @@ def spent(processes: Iterable[str], cpu_s: float) -> Spent:
 def queue(answer_s: float, lists: float, accepted: int, span_s: float) -> Queue:
     answers = Answers(accepted, accepted, {201: accepted}, 0, span_s, 1.0, [], [])
     counts = [Count("orders stored", accepted, accepted)]
-    nothing = Spent({}, 1.0, 1.0, 0.0, 0.0)
-    return Queue(saturate.Measured(answers, None, nothing, 0.0, counts, nothing, 1.0), answer_s, lists)
+    used = spent(PROCESSES, 5.0)
+    return Queue(saturate.Measured(answers, None, used, 0.0, counts, used, 1.0), answer_s, lists)
 
 
 def seen(*, exact: bool = True) -> Seen:
@@ -57,7 +57,7 @@ def seen(*, exact: bool = True) -> Seen:
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "SIMULATED", 500)
+    monkeypatch.setattr(waiting, "SIMULATED", 500)
 
 
 def test_scale_is_a_target() -> None:
@@ -67,11 +67,11 @@ def test_scale_is_a_target() -> None:
 def test_the_model_has_the_settings_that_a_shop_has() -> None:
     own = settings.load({})
     assert (own.db_runners_max, own.order_list_max, own.db_writers_max) == (
-        experiment.RUNNERS,
-        experiment.LIST_MAX,
-        experiment.WRITERS,
+        waiting.RUNNERS,
+        waiting.LIST_MAX,
+        waiting.WRITERS,
     )
-    assert (batch.ENOUGH, batch.GATHER_S) == (experiment.ENOUGH, experiment.GATHER_S)
+    assert (batch.ENOUGH, batch.GATHER_S) == (waiting.ENOUGH, waiting.GATHER_S)
     assert experiment.SINGLE["relay"] == outbox.SHARDS / outbox.LEASED_MAX
 
 
@@ -94,6 +94,7 @@ def test_a_run_gives_each_part_its_share_and_what_the_model_makes_of_it() -> Non
     assert found["api", "an order"].median == pytest.approx(1_600)
     assert found["api", "its payment"].median == pytest.approx(1_000)
     assert found[REST, "an order"].median == pytest.approx(3_600)
+    assert found["api", "an order, 256 connections"].median == pytest.approx(1e6 * (5 - 4.5 * 0.01) / 100_000)
     assert found["mariadb", "1,000,000 a minute"].median == pytest.approx(1_000_000 / 60 * 2_600e-6 / 0.6)
     assert found["relay", "one shop, at most"].median == pytest.approx(1.19 / 2_600e-6)
     assert found["shops", "1,000,000 a minute"].median == 74
@@ -117,7 +118,7 @@ def test_a_run_that_is_not_exact_has_failed_and_the_exact_one_counts_all() -> No
 
 
 def test_lists_wait_less_than_single_orders_at_the_most_that_those_take() -> None:
-    mean, *_ = experiment.waiting(Lists(0.002, 0.00005, 2, 256), seed=1)
+    mean, *_ = waiting.charts(Lists(0.002, 0.00005, 2, 256), seed=1)
     lists, alone, _ = mean.curves
     assert lists.x[-1] > 10 * alone.x[-1]
     assert alone.y[-1] > max(y for x, y in zip(lists.x, lists.y, strict=True) if x <= alone.x[-1])

@@ -92,6 +92,12 @@ def test_orders_are_taken_in_turn_by_as_many_runners_as_there_are() -> None:
     assert max(sum(begun <= at < ended for begun, ended in lists) for at, _ in lists[:500]) == 3
 
 
+def test_orders_that_come_evenly_wait_for_nobody_below_the_limit() -> None:
+    run = simulate(Lists(0.001, 0.0, 1, 1), 900, orders=1_000, seed=1, evenly=True)
+    assert run.mean_answer_s == pytest.approx(0.001)
+    assert run.came_s[-1] == pytest.approx(1_000 / 900)
+
+
 def test_the_same_seed_gives_the_same_run() -> None:
     first, again, other = (simulate(ONE_BY_ONE, 500, orders=100, seed=seed) for seed in (8, 8, 9))
     assert first == again != other

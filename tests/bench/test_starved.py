@@ -38,9 +38,8 @@ def test_members_that_were_put_out_are_counted_and_so_is_whoever_comes_back_unde
     assert watch.put_out(seen, since_s=2) == 0
 
 
-class Poured:
-    def pour(self, count: int) -> None:
-        assert count == 100
+def pour(count: int) -> None:
+    assert count == 100
 
 
 async def test_what_a_consumer_handles_is_the_rate_at_which_what_waits_becomes_less() -> None:
@@ -50,7 +49,7 @@ async def test_what_a_consumer_handles_is_the_rate_at_which_what_waits_becomes_l
         await asyncio.sleep(0)
         return next(counted)
 
-    assert 100 / 1.0 < await steps.capacity(Poured(), handled, 100) < 100 / 0.09
+    assert 100 / 1.0 < await steps.capacity(pour, handled, 100) < 100 / 0.09
 
 
 async def test_a_consumer_that_handles_nothing_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,4 +60,4 @@ async def test_a_consumer_that_handles_nothing_fails_the_run(monkeypatch: pytest
         return 10
 
     with pytest.raises(Failed, match="of 100 events 0 were handled"):
-        await steps.capacity(Poured(), handled, 100)
+        await steps.capacity(pour, handled, 100)
