@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import documents, machine, report, results, room
-from bench.figures import Round, middles
+from bench.figures import Run, medians
 from bench.processes import Failed
 from bench.results import Result
 from bench.room import Room
@@ -100,11 +100,11 @@ async def _result(target: Target, where: Room, command: str) -> Result:
     """Measure one target; a run that could not be made is a result too."""
     seen, start_s = await machine.seen(where), time.monotonic()
     where.limits_lacked = False
-    rounds: list[Round] = []
+    runs: list[Run] = []
     error = ""
     try:
         async for each in target.run(where):
-            rounds.append(each)  # noqa: PERF401 - those before a failure are kept
+            runs.append(each)  # noqa: PERF401 - those before a failure are kept
     except Exception as failed:  # noqa: BLE001 - told as the target's result; those after it are measured all the same
         error = f"{type(failed).__name__}: {failed}"
         where.tell("".join(traceback.format_exception(failed)))
@@ -116,7 +116,7 @@ async def _result(target: Target, where: Room, command: str) -> Result:
     where.keep = where.keep or bool(error)
     seen = replace(seen, versions=versions)
     limited, took_s = not where.limits_lacked, time.monotonic() - start_s
-    return Result(target.name, target.what, target.target, command, seen, where.scale, rounds, error, limited, took_s)
+    return Result(target.name, target.what, target.target, command, seen, where.scale, runs, error, limited, took_s)
 
 
 def _show(result: Result, console: Console) -> None:
@@ -124,13 +124,13 @@ def _show(result: Result, console: Console) -> None:
     table = Table(title=f"{result.name}: {result.target}: {result.verdict}", title_justify="left")
     for heading in ("figure", "median (range)", "bound", ""):
         table.add_column(heading, justify="right" if heading == "median (range)" else "left")
-    for each in middles(result.rounds):
+    for each in medians(result.runs):
         table.add_row(each.title, report.shown(each), each.bound, each.word)
     console.print(table)
     for line in (*result.failures, *result.notes):
         console.print(line, markup=False)
     made, held = result.counted
-    console.print(f"{held} of {made} exact counts held, in {len(result.rounds)} runs")
+    console.print(f"{held} of {made} exact counts held, in {len(result.runs)} runs")
 
 
 def _cancel_on_terminate() -> None:

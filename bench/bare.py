@@ -16,7 +16,7 @@ from bench import processes
 from bench.figures import Count
 from bench.processes import QC, Running
 from bench.room import Room
-from bench.servers import Server
+from bench.servers import Server, brokers
 from bench.shapes import EVERYWHERE, Goods, Shop
 from bench.yardstick.guard import PREFIX
 
@@ -47,7 +47,7 @@ class Bare:
     @property
     def kafka(self) -> str:
         """The brokers."""
-        return str(self.settings["bus_url"]).removeprefix("kafka://")
+        return brokers(str(self.settings["bus_url"]))
 
     @property
     def database(self) -> Mapping[str, Any]:

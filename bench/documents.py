@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import plots, report
-from bench.figures import middles
+from bench.figures import medians
 from bench.processes import ROOT
 from bench.results import Result
 
@@ -65,7 +65,7 @@ def _rows(result: Result) -> list[str]:
         return [f"| **{result.name}** {result.what} | | {result.target} | {result.verdict} |"]
     rows = [
         f"| {each.title} | {report.shown(each)} | {each.bound} | {each.word} |"
-        for each in middles(result.rounds)
+        for each in medians(result.runs)
         if each.bound
     ]
     return [f"| **{result.name}** {result.what} | | | |", *rows] if rows else []

@@ -62,17 +62,17 @@ def scaling(title: str, x_label: str, y_label: str, sizes: Sequence[int], rates:
     return Chart(title, x_label, y_label, [Curve("measured", x, list(rates)), linear])
 
 
-@dataclass(frozen=True)
-class Round:
+@dataclass
+class Run:
     """One run of a target: all its variants, once each. It has failed when a count differs or there is a fault.
 
     `notes` are for the reader of the report.
     """
 
-    figures: list[Figure]
-    counts: list[Count]
-    faults: list[str]
-    charts: list[Chart]
+    figures: list[Figure] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -85,12 +85,12 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Middle:
-    """A figure over all runs: the median and the range. The median decides whether the bound is kept."""
+class Median:
+    """A figure over all runs: its median and the range. The median decides whether the bound is kept."""
 
     name: str
     unit: str
-    median: float
+    value: float
     low: float
     high: float
     bound: str
@@ -108,23 +108,23 @@ class Middle:
         return "" if self.met is None else "met" if self.met else "missed"
 
 
-def middles(rounds: Sequence[Round]) -> list[Middle]:
+def medians(runs: Sequence[Run]) -> list[Median]:
     """Each figure over the runs that did not fail, in the order in which the first of them gives them."""
-    good = [each for each in rounds if not each.failure]
+    good = [each for each in runs if not each.failure]
     every = [figure for each in good for figure in each.figures]
     names = dict.fromkeys((figure.variant, figure.name) for figure in every)
-    return [_middle([figure for figure in every if (figure.variant, figure.name) == name]) for name in names]
+    return [_median([figure for figure in every if (figure.variant, figure.name) == name]) for name in names]
 
 
-def verdict(rounds: Sequence[Round]) -> str:
+def verdict(runs: Sequence[Run]) -> str:
     """What became of a target in one word: met, missed, failed where a run was not exact; measured, without bounds."""
-    if not rounds or any(each.failure for each in rounds):
+    if not runs or any(each.failure for each in runs):
         return "failed"
-    words = {middle.met for middle in middles(rounds)}
+    words = {each.met for each in medians(runs)}
     return "missed" if False in words else "met" if True in words else "measured"
 
 
-def _middle(figures: Sequence[Figure]) -> Middle:
+def _median(figures: Sequence[Figure]) -> Median:
     first, values = figures[0], [figure.value for figure in figures]
     median = statistics.median(values)
     bound, met = "", None
@@ -132,4 +132,4 @@ def _middle(figures: Sequence[Figure]) -> Middle:
         bound, met = f">= {first.least:,.6g}", median >= first.least
     if first.most is not None:
         bound, met = f"{bound} <= {first.most:,.6g}".strip(), met is not False and median <= first.most
-    return Middle(first.name, first.unit, median, min(values), max(values), bound, met, first.variant)
+    return Median(first.name, first.unit, median, min(values), max(values), bound, met, first.variant)

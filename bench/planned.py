@@ -79,7 +79,7 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
     if workload.warm_up:
         before = await opened.run(shop.urls, shop.pg_url, _scaled(room, workload.warm_up), room.folder)
     start, start_s = Spent.so_far(shop), time.monotonic()
-    moved, put_out = await shop.rebalances()
+    moved, evicted = await shop.rebalances()
     looks: list[_Look] = []
     looking = asyncio.create_task(_look(shop, looks))
     try:
@@ -87,7 +87,7 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
     finally:
         looking.cancel()
     looks.append((datetime.now(UTC), Spent.so_far(shop)))
-    moved_after, put_out_after = await shop.rebalances()
+    moved_after, evicted_after = await shop.rebalances()
     return Measured(
         before,
         report,
@@ -95,7 +95,7 @@ async def measured(room: Room, shop: Shop, workload: Workload) -> Measured:
         time.monotonic() - start_s,
         _between(looks, report.sent_from, report.answered_by),
         moved_after - moved,
-        put_out_after - put_out,
+        evicted_after - evicted,
     )
 
 

@@ -26,13 +26,13 @@ DATELESS = {"svg": {"Date": None}, "png": {}}
 
 def files(result: Result) -> dict[str, str]:
     """The charts of a result by their titles: the names of their files, without the kind."""
-    titles = dict.fromkeys(chart.title for each in result.rounds for chart in each.charts)
+    titles = dict.fromkeys(chart.title for each in result.runs for chart in each.charts)
     return {title: f"{result.name.lower()}-{re.sub('[^a-z0-9]+', '-', title.lower())}" for title in titles}
 
 
 def draw(result: Result, folder: Path) -> list[Path]:
     """Write the charts of a result. Gives the SVG files; beside each is the same as PNG."""
-    charts = [chart for each in result.rounds for chart in each.charts]
+    charts = [chart for each in result.runs for chart in each.charts]
     return [
         _draw(result, [chart for chart in charts if chart.title == title], folder / f"{name}.svg")
         for title, name in files(result).items()

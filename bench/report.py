@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jinja2 import Environment
 
 from bench import plots
-from bench.figures import Middle, middles
+from bench.figures import Median, medians
 from bench.results import Result
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
     name: str
     unit: str
-    cells: list[Middle | None]
+    cells: list[Median | None]
 
 
 class Grid(NamedTuple):
@@ -43,7 +43,7 @@ class Grid(NamedTuple):
 
 def grid(result: Result) -> Grid:
     """The figures of a target over its runs."""
-    found = middles(result.rounds)
+    found = medians(result.runs)
     variants = list(dict.fromkeys(each.variant for each in found))
     units = {each.name: each.unit for each in found}
     cells = {(each.variant, each.name): each for each in found}
@@ -77,16 +77,16 @@ def on(result: Result) -> str:
     """When it was measured, how often, and on what."""
     machine = result.machine
     return (
-        f"{machine.started_at:%Y-%m-%d}, {len(result.rounds)} runs, commit {machine.commit}: {machine.cores} cores"
+        f"{machine.started_at:%Y-%m-%d}, {len(result.runs)} runs, commit {machine.commit}: {machine.cores} cores"
         f" ({machine.processor}), {machine.memory_gb:g} GB, Python {machine.versions.get('Python', '?')}."
         f" CPU limits: {machine.limits}."
     )
 
 
-def shown(middle: Middle) -> str:
+def shown(median: Median) -> str:
     """A median with its unit, and the range where the runs differ."""
-    median = f"{number(middle.median)} {middle.unit}".strip()
-    return median if middle.low == middle.high else f"{median} ({number(middle.low)} - {number(middle.high)})"
+    value = f"{number(median.value)} {median.unit}".strip()
+    return value if median.low == median.high else f"{value} ({number(median.low)} - {number(median.high)})"
 
 
 def number(value: float) -> str:
@@ -96,10 +96,10 @@ def number(value: float) -> str:
     return f"{value:,.3g}"
 
 
-def _cell(middle: Middle | None) -> str:
-    if middle is None:
+def _cell(median: Median | None) -> str:
+    if median is None:
         return ""
-    return f"{shown(middle)} {f'({middle.bound}: {middle.word})' if middle.bound else ''}".strip()
+    return f"{shown(median)} {f'({median.bound}: {median.word})' if median.bound else ''}".strip()
 
 
 def _inline(path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.figures import Round, verdict
+from bench.figures import Run, verdict
 from bench.machine import Machine
 
 FILE = "results.json"
@@ -24,7 +24,7 @@ class Result:
     command: str
     machine: Machine
     scale: float
-    rounds: list[Round]
+    runs: list[Run]
     error: str = ""
     limited: bool = True
     took_s: float = 0.0
@@ -32,14 +32,14 @@ class Result:
     @property
     def verdict(self) -> str:
         """One word: met, missed, measured, failed, or tried."""
-        told = "failed" if self.error else verdict(self.rounds)
+        told = "failed" if self.error else verdict(self.runs)
         real = self.scale == 1 and self.limited
         return told if real or told == "failed" else "tried"
 
     @property
     def failures(self) -> list[str]:
         """Why runs, or all of it, are worth nothing."""
-        failed = [f"run {at}: {each.failure}" for at, each in enumerate(self.rounds, 1) if each.failure]
+        failed = [f"run {at}: {each.failure}" for at, each in enumerate(self.runs, 1) if each.failure]
         return [self.error, *failed] if self.error else failed
 
     @property
@@ -48,7 +48,7 @@ class Result:
 
         What is said of the same variant, by its name before a colon, stands together.
         """
-        said, runs = Counter(note for each in self.rounds for note in each.notes), len(self.rounds)
+        said, runs = Counter(note for each in self.runs for note in each.notes), len(self.runs)
         of = list(dict.fromkeys(note.partition(":")[0] for note in said))
         ordered = sorted(said, key=lambda note: of.index(note.partition(":")[0]))
         return [note if said[note] >= runs else f"{note} (In {said[note]} of {runs} runs.)" for note in ordered]
@@ -56,7 +56,7 @@ class Result:
     @property
     def counted(self) -> tuple[int, int]:
         """How many exact counts were made, and how many of them held."""
-        counts = [count for each in self.rounds for count in each.counts]
+        counts = [count for each in self.runs for count in each.counts]
         return len(counts), sum(count.holds for count in counts)
 
 

@@ -64,8 +64,7 @@ class Servers:
         for schema in _schemas(number):
             await self._as_root(f"DROP DATABASE IF EXISTS {schema}")
         place = self.place(number)
-        brokers = place["bus_url"].removeprefix("kafka://")
-        await _patiently(lambda: asyncio.to_thread(_drop_topics, brokers, place["bus_prefix"]))
+        await _patiently(lambda: asyncio.to_thread(_drop_topics, brokers(place["bus_url"]), place["bus_prefix"]))
         await _patiently(lambda: _drop_index(place["search_url"], place["search_index"]))
 
     async def stop(self) -> None:
@@ -77,6 +76,11 @@ class Servers:
         """Root is whoever started the server, through its socket, whose path may have 107 bytes: from its folder."""
         client = ["mariadb", "--no-defaults", "--socket=mariadb.sock", f"--user={getpass.getuser()}", "--execute", sql]
         await processes.run("env", "-C", str(self.folder / "mariadb" / "data"), *client)
+
+
+def brokers(bus_url: str) -> str:
+    """The addresses in a shop's setting, as Kafka's client takes them."""
+    return bus_url.removeprefix("kafka://")
 
 
 async def start(folder: Path) -> Servers:
@@ -94,9 +98,9 @@ async def start(folder: Path) -> Servers:
     return Servers(folder, urls, tuple(Server(words[0], int(words[3]), words[4]) for words in status))
 
 
-def _drop_topics(brokers: str, prefix: str) -> None:
+def _drop_topics(addresses: str, prefix: str) -> None:
     """Delete the topics of a shop. Blocks. Raises KafkaException."""
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient({"bootstrap.servers": addresses})
     topics = [topic for topic in admin.list_topics(timeout=ASK_S).topics if topic.startswith(prefix)]
     for deleted in admin.delete_topics(topics, operation_timeout=ASK_S).values() if topics else ():
         deleted.result()

@@ -75,10 +75,10 @@ class Shop:
 async def rebalances(consumers: Sequence[Running]) -> tuple[int, int]:
     """How often these were given or gave up partitions, and were put out, since they started, by their metrics."""
     pages = [await http.text(f"{running.url}/metrics") for running in consumers]
-    moved, put_out = (
+    moved, evicted = (
         sum(http.metric(page, f"qc_bus_{name}_total") for page in pages) for name in ("rebalances", "evictions")
     )
-    return round(moved), round(put_out)
+    return round(moved), round(evicted)
 
 
 @asynccontextmanager

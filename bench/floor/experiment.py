@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from bench import closed, processes
-from bench.figures import Count, Figure, Round
+from bench.figures import Count, Figure, Run
 from bench.room import Room, workload
 from bench.saturate import Workload, scaled
 
@@ -26,7 +26,7 @@ SETTLED_S = 0.3
 """Until the others run."""
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     load = workload("saturate", Workload)
     for number in range(1, room.runs + 1):
@@ -48,7 +48,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
             Figure("a method call, the other cores busy", await asyncio.to_thread(call_beside_us), "us"),
             Figure("a commit: 4 KiB and fdatasync", await asyncio.to_thread(synced_us, room.folder), "us"),
         ]
-        yield Round(figures, [Count("requests answered", told.sent, told.accepted)], [], [])
+        yield Run(figures, [Count("requests answered", told.sent, told.accepted)], [], [])
 
 
 def woken_us() -> float:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from bench import closed
 from bench.bare import Bare, bare
 from bench.closed import Answers, Load
-from bench.figures import Chart, Count, Curve, Figure, Round
+from bench.figures import Chart, Count, Curve, Figure, Run
 from bench.room import Room, in_turn, workload
 from bench.saturate import Workload, scaled
 
@@ -30,12 +30,10 @@ WORKLOADS = {
 WARM_ORDERS = 300
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     for number in range(1, room.runs + 1):
-        figures: list[Figure] = []
-        counts: list[Count] = []
-        charts: list[Chart] = []
+        this = Run()
         for file, title in WORKLOADS.items():
             load = workload(file, Workload)
             told = {}
@@ -43,11 +41,11 @@ async def run(room: Room) -> AsyncIterator[Round]:
                 room.tell(f"{name} run {number} of {room.runs}: {title}, {variant}")
                 async with bare(room) as on:
                     told[variant], found, counted = await _measured(on, load, title, variant)
-                counts += counted
-                figures += found
-            figures.append(_lead(title, told))
-            charts += _charts(title, told)
-        yield Round(figures, counts, [], charts)
+                this.counts += counted
+                this.figures += found
+            this.figures.append(_lead(title, told))
+            this.charts += _charts(title, told)
+        yield this
 
 
 async def _measured(

@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from bench.bare import Bare, bare
-from bench.figures import Chart, Count, Curve, Figure, Round
+from bench.figures import Chart, Count, Curve, Figure, Run
 from bench.pool import designs
 from bench.pool.designs import Elsewhere, Lists, Order
 from bench.pool.pools import Nested, Plain, Pool
@@ -46,7 +46,7 @@ class Point:
     hung: int
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     for number in range(1, room.runs + 1):
         points: dict[str, list[Point]] = {design: [] for design in DESIGNS}
@@ -60,7 +60,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
                     point, count = await _measure(on, design, size, SECONDS * room.scale)
                     points[design].append(point)
                     counts.append(count)
-        yield Round(_figures(points), counts, _faults(points), _charts(points))
+        yield Run(_figures(points), counts, _faults(points), _charts(points))
 
 
 async def _measure(on: Bare, design: str, size: int, seconds: float) -> tuple[Point, Count]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from bench import planned, saturate
 from bench.bare import bare
-from bench.figures import Figure, Round
+from bench.figures import Figure, Run
 from bench.profile import samples
 from bench.profile.samples import Samples
 from bench.room import Room, workload
@@ -18,7 +18,7 @@ what = (
 target = "the figures are there to be used, not to be reached"
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     plan, full = workload("plan", planned.Workload), workload("saturate", saturate.Workload)
     for number in range(1, room.runs + 1):
@@ -37,7 +37,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
             *_figures("under P4's plan", at_plan, calm.accepted),
         ]
         faults = [*busy.faults, *calm.faults("under P4's plan")]
-        yield Round(figures, [*busy.counts, *calm.counts], faults, [])
+        yield Run(figures, [*busy.counts, *calm.counts], faults, [])
 
 
 def _figures(when: str, seen: Samples, orders: int) -> list[Figure]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import http, planned, saturate
-from bench.figures import Chart, Curve, Figure, Round
+from bench.figures import Chart, Curve, Figure, Run
 from bench.processes import Failed
 from bench.room import Room, workload
 from bench.scale import waiting
@@ -71,14 +71,14 @@ class Seen:
     crowd: Queue
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
         async with spread(room, workload("plan-nobody-pays", planned.Workload).goods) as shop:
             seen = await _seen(room, shop)
         try:
-            found = round_of(seen, seed=number)
+            found = run_of(seen, seed=number)
         except ValueError as error:
             raise Failed(f"the model cannot be filled: {error}") from None
         yield found
@@ -147,7 +147,7 @@ def _used(seen: planned.Measured) -> Used:
     return Used(by_part(seen.spent.by_name), seen.took_s, answers.accepted, answers.captured + answers.checking)
 
 
-def round_of(seen: Seen, seed: int) -> Round:
+def run_of(seen: Seen, seed: int) -> Run:
     """What one run came to, and the model of it. Raises ValueError where a part is busy with nothing to do."""
     every = parts(seen.idle_cores, _used(seen.unpaid), _used(seen.paid))
     ours = [part for part in every if part.name != PG]
@@ -161,7 +161,7 @@ def round_of(seen: Seen, seed: int) -> Round:
         f"So many cores and processes use {BUSY:.0%} of themselves, where every order is paid. A process of a role has"
         f" one core, a database {DATABASE_CORES:g}."
     )
-    return Round(figures, counts, faults, [_cores(ours), *waiting.charts(lists, seed)], [note])
+    return Run(figures, counts, faults, [_cores(ours), *waiting.charts(lists, seed)], [note])
 
 
 def _shares(every: Sequence[Part]) -> list[Figure]:

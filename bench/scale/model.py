@@ -123,7 +123,7 @@ def fitted(alone_s: float, list_s: float, list_size: float) -> tuple[float, floa
 
 
 @dataclass(frozen=True)
-class Run:
+class Simulated:
     """A simulated queue: when each order came, when its list began and when it ended, and how large the lists were."""
 
     came_s: Sequence[float]
@@ -165,7 +165,7 @@ def simulate(
     seed: int,
     evenly: bool = False,
     takes_s: Callable[[int], float] | None = None,
-) -> Run:
+) -> Simulated:
     """So many orders that come at random (Poisson), or evenly, `per_s` a second, before an empty queue without a bound.
 
     Whoever begins a list takes all that wait, up to `list_max`, the oldest first. `takes_s` in place of the lists' own
@@ -212,4 +212,4 @@ def simulate(
                 begin(now_s)
             elif waiting and working == 1:
                 gathered_s = max(now_s, came_s[len(begun_s)] + lists.gather_s)
-    return Run(came_s, begun_s, ended_s, sizes)
+    return Simulated(came_s, begun_s, ended_s, sizes)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bench.figures import Chart, Curve
-from bench.scale.model import Lists, Run, simulate
+from bench.scale.model import Lists, Simulated, simulate
 
 RUNNERS, LIST_MAX, WRITERS = 2, 256, 8
 """The shop's defaults: QC_DB_RUNNERS_MAX, QC_ORDER_LIST_MAX, QC_DB_WRITERS_MAX."""
@@ -33,7 +33,7 @@ def charts(lists: Lists, seed: int) -> list[Chart]:
         for label, each in designs(lists).items()
     }
 
-    def chart(title: str, unit: str, read: Callable[[Run], float]) -> Chart:
+    def chart(title: str, unit: str, read: Callable[[Simulated], float]) -> Chart:
         curves = [Curve(label, loads[label], [read(each) for each in found]) for label, found in runs.items()]
         return Chart(title, "orders/s of one process, simulated", unit, curves, log_y=True, log_x=True)
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from bench import http
 from bench.bare import Bare, bare
-from bench.figures import Chart, Count, Curve, Figure, Round
+from bench.figures import Chart, Count, Curve, Figure, Run
 from bench.processes import QC, Failed, Running
 from bench.room import Room
 from bench.shapes import Goods, rebalances
 from bench.starved.steps import DRAIN_S, Seen, drained, flooded, patiently, watched
-from bench.starved.watch import Watch, changes, put_out
+from bench.starved.watch import Watch, changes, evictions
 
 name = "P7"
 what = (
@@ -39,13 +39,10 @@ STILL_S = 20.0
 """How long ours is watched at its limit after the flood, before the limit is lifted so that the run comes to an end."""
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     for number in range(1, room.runs + 1):
-        figures: list[Figure] = []
-        counts: list[Count] = []
-        faults: list[str] = []
-        notes: list[str] = []
+        this = Run()
         seen: dict[str, Seen] = {}
         for variant in VARIANTS:
             room.tell(f"{name} run {number} of {room.runs}: {variant}")
@@ -53,14 +50,15 @@ async def run(room: Room) -> AsyncIterator[Round]:
                 await on.stock(Goods(products=1, stock=1))
                 if variant == "ours":
                     seen[variant], found, counted, wrong = await _ours(on)
-                    counts += counted
-                    faults += wrong
+                    this.counts += counted
+                    this.faults += wrong
                 else:
                     seen[variant], found, said = await _theirs(on, variant)
-                    notes += said
-                    faults += _not_shown(variant, found) if room.scale == 1 else []
-                figures += found
-        yield Round(figures, counts, faults, _charts(seen), notes)
+                    this.notes += said
+                    this.faults += _not_shown(variant, found) if room.scale == 1 else []
+                this.figures += found
+        this.charts += _charts(seen)
+        yield this
 
 
 async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]]:
@@ -93,7 +91,7 @@ async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]
         Figure("events in the flood", poured - seen.before),
         Figure("flood / capacity", seen.factor, "x"),
         Figure(CHANGES, changes(watch.looks, seen.begun_s)[-1]),
-        Figure(EVICTIONS, put_out(watch.looks, seen.begun_s)),
+        Figure(EVICTIONS, evictions(watch.looks, seen.begun_s)),
         Figure("members at the end", len(watch.looks[-1].members)),
         Figure(LAG, seen.lag_after, "events"),
         Figure("committed and not handled at the end", max(0, poured - orders - left), "events"),
@@ -141,7 +139,7 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
         Figure("events in the flood", seen.flood.poured - seen.before),
         Figure("flood / capacity", seen.factor, "x", least=10),
         Figure(CHANGES, changes(watch.looks, seen.begun_s)[-1], most=0),
-        Figure(EVICTIONS, put_out(watch.looks, seen.begun_s), most=0),
+        Figure(EVICTIONS, evictions(watch.looks, seen.begun_s), most=0),
         Figure("rebalances, by its own metrics", moved, most=0),
         Figure("evictions, by its own metrics", evicted, most=0),
         Figure(LAG, seen.lag_after, "events"),

@@ -59,7 +59,7 @@ class Watch:
         return sum(found.result().offset - max(0, committed.get(place.partition, 0)) for place, found in newest.items())
 
 
-def put_out(looks: Sequence[Look], since_s: float) -> int:
+def evictions(looks: Sequence[Look], since_s: float) -> int:
     """How many members were gone at a look that were there at the one before."""
     names = [frozenset(member for member, _ in look.members) for look in looks if look.at_s >= since_s]
     return sum(len(before - after) for before, after in itertools.pairwise(names))

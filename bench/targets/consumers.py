@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from bench.bare import Bare, bare
-from bench.figures import Count, Figure, Round, scaling
+from bench.figures import Count, Figure, Run, scaling
 from bench.processes import QC
 from bench.room import Room, in_turn
 from bench.shapes import Goods, rebalances
@@ -39,12 +39,10 @@ class _Seen:
     counts: list[Count]
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     for number in range(1, room.runs + 1):
-        figures: list[Figure] = []
-        counts: list[Count] = []
-        notes: list[str] = []
+        this = Run()
         seen: dict[int, _Seen] = {}
         for size in in_turn(SIZES, number):
             room.tell(f"{name} run {number} of {room.runs}, payment processes: {size}")
@@ -52,12 +50,12 @@ async def run(room: Room) -> AsyncIterator[Round]:
                 seen[size] = await _group(on, size)
         rates = [seen[size].per_s for size in SIZES]
         for size, rate in zip(SIZES, rates, strict=True):
-            figures += _figures(seen[size], size, rate / size / rates[0])
-            counts += seen[size].counts
+            this.figures += _figures(seen[size], size, rate / size / rates[0])
+            this.counts += seen[size].counts
             limit = seen[size].spent.limit(seen[size].events / rate, VCPU * size if room.place else None, "payment-")
-            notes.append(f"{size} payment: {limit}.")
-        charts = [scaling("events by payment processes", "payment processes", "events/s", SIZES, rates)]
-        yield Round(figures, counts, [], charts, notes)
+            this.notes.append(f"{size} payment: {limit}.")
+        this.charts.append(scaling("events by payment processes", "payment processes", "events/s", SIZES, rates))
+        yield this
 
 
 async def _group(on: Bare, size: int) -> _Seen:

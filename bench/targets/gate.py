@@ -8,7 +8,7 @@ from itertools import product
 import msgspec
 
 from bench import http, opened
-from bench.figures import Chart, Count, Figure, Round
+from bench.figures import Count, Figure, Run
 from bench.planned import Measured, Workload, measured
 from bench.room import Room, in_turn, workload
 from bench.shapes import Goods, Shop, embedded, whole
@@ -28,14 +28,11 @@ SHAPES: dict[str, Callable[[Room, Goods], AbstractAsyncContextManager[Shop]]] = 
 OVER_S = (16.0, 4.0)
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     load = workload("plan-scarce", Workload)
     for number in range(1, room.runs + 1):
-        figures: list[Figure] = []
-        counts: list[Count] = []
-        faults: list[str] = []
-        charts: list[Chart] = []
+        this = Run()
         for over_s, shape in in_turn(product(OVER_S, SHAPES), number):
             label = f"{shape}, {over_s:g} s"
             room.tell(f"{name} run {number} of {room.runs}: {label}")
@@ -45,11 +42,11 @@ async def run(room: Room) -> AsyncIterator[Round]:
                 seen = await measured(room, shop, crowd)
                 page = await http.text(f"{shop.url}/metrics")
             lists = _lists(page) - _lists(before)
-            figures += _figures(seen, label, _committed(page) - _committed(before), lists)
-            counts += [*seen.counts, Count(f"{label}: sold", load.goods.stock, seen.report.answers.accepted)]
-            faults += seen.faults(label)
-            charts += opened.charts(seen.report, label)
-        yield Round(figures, counts, faults, charts)
+            this.figures += _figures(seen, label, _committed(page) - _committed(before), lists)
+            this.counts += [*seen.counts, Count(f"{label}: sold", load.goods.stock, seen.report.answers.accepted)]
+            this.faults += seen.faults(label)
+            this.charts += opened.charts(seen.report, label)
+        yield this
 
 
 def _committed(page: str) -> float:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from bench import counts, http, processes
-from bench.figures import Count, Figure, Round
+from bench.figures import Count, Figure, Run
 from bench.front import free_port
 from bench.processes import QC, Failed
 from bench.room import Room
@@ -22,7 +22,7 @@ WITHIN_S = 60.0
 ASK_AGAIN_S = 0.005
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}")
@@ -35,7 +35,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
             Figure("folder with data", again_s, "s", most=1.5),
         ]
         stored = [Count("orders stored after the first start", 1, first), Count("and after the second", 2, again)]
-        yield Round(figures, stored, [], [])
+        yield Run(figures, stored, [], [])
 
 
 async def _first_order(folder: Path, user_id: int) -> tuple[float, int]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from bench.bare import bare
-from bench.figures import Figure, Round
+from bench.figures import Figure, Run
 from bench.room import Room, workload
 from bench.saturate import Workload, measured_alone
 
@@ -17,7 +17,7 @@ target = "at least 3,000 orders/s, no error, p99 at most 150 ms"
 VCPU = 0.5
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     load = workload("saturate", Workload)
     for number in range(1, room.runs + 1):
@@ -36,4 +36,4 @@ async def run(room: Room) -> AsyncIterator[Round]:
             *seen.machine(),
         ]
         limit = f"0.5 vCPU: {seen.limit(VCPU if room.place else None)}."
-        yield Round(figures, seen.counts, seen.faults, seen.charts("0.5 vCPU"), [limit])
+        yield Run(figures, seen.counts, seen.faults, seen.charts("0.5 vCPU"), [limit])

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from bench.figures import Figure, Round
+from bench.figures import Figure, Run
 from bench.room import Room, workload
 from bench.saturate import Workload, measured
 from bench.shapes import embedded
@@ -12,7 +12,7 @@ what = "POST /v1/orders of the embedded shop, SQLite durable (synchronous=FULL),
 target = "at least 4,000 orders/s, the backlog drained afterwards"
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     load = workload("saturate", Workload)
     for number in range(1, room.runs + 1):
@@ -33,4 +33,4 @@ async def run(room: Room) -> AsyncIterator[Round]:
             Figure("CPU of the process, the drain with it", seen.us_per_order(seen.with_rest), "us/order"),
             *seen.machine(),
         ]
-        yield Round(figures, seen.counts, seen.faults, seen.charts("embedded"), [f"embedded: {seen.limit()}."])
+        yield Run(figures, seen.counts, seen.faults, seen.charts("embedded"), [f"embedded: {seen.limit()}."])

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from bench import opened
-from bench.figures import Chart, Count, Figure, Round
+from bench.figures import Figure, Run
 from bench.opened import Plan
 from bench.planned import Measured, Workload, measured, warm
 from bench.room import Room, in_turn, workload
@@ -25,27 +25,24 @@ DECIDES = 0.5
 PARTS = ("api", *OTHERS, "emulator", "mariadb", "redis", "kafka", "elasticsearch")
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     load = workload("plan", Workload)
     await warm(room, load)
     for number in range(1, room.runs + 1):
-        figures: list[Figure] = []
-        counts: list[Count] = []
-        faults: list[str] = []
-        charts: list[Chart] = []
+        this = Run()
         limits: dict[float, str] = {}
         for vcpu in in_turn(SIZES, number):
             room.tell(f"{name} run {number} of {room.runs} at {vcpu:g} vCPU")
             async with spread(room, load.goods, vcpu=vcpu) as shop:
                 seen = await measured(room, shop, load)
-            figures += _figures(seen, load.plan, vcpu)
-            counts += seen.counts
+            this.figures += _figures(seen, load.plan, vcpu)
+            this.counts += seen.counts
             limits[vcpu] = seen.sending.limit(seen.report.sending_s, vcpu if room.place else None, *ANSWERING)
-            faults += seen.faults(f"{vcpu:g} vCPU")
-            charts += opened.charts(seen.report, f"{vcpu:g} vCPU")
-        notes = [f"{vcpu:g} vCPU: {limits[vcpu]}." for vcpu in SIZES]
-        yield Round(figures, counts, faults, charts, notes)
+            this.faults += seen.faults(f"{vcpu:g} vCPU")
+            this.charts += opened.charts(seen.report, f"{vcpu:g} vCPU")
+        this.notes += [f"{vcpu:g} vCPU: {limits[vcpu]}." for vcpu in SIZES]
+        yield this
 
 
 def _figures(seen: Measured, plan: Plan, vcpu: float) -> list[Figure]:

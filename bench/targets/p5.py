@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from bench import planned, saturate
 from bench.bare import bare
-from bench.figures import Figure, Round
+from bench.figures import Figure, Run
 from bench.room import Room, workload
 from bench.shapes import spread
 from bench.spent import Spent
@@ -20,7 +20,7 @@ target = "at most 400 us at P4's rate, at most 150 us at saturation"
 VCPU = 0.5
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     plan, full = workload("plan", planned.Workload), workload("saturate", saturate.Workload)
     await planned.warm(room, plan)
@@ -40,7 +40,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
         ]
         notes = [f"at saturation: {busy.limit(VCPU if room.place else None)}."]
         faults = [*calm.faults("at P4's rate"), *busy.faults]
-        yield Round(figures, [*calm.counts, *busy.counts], faults, busy.charts("at saturation"), notes)
+        yield Run(figures, [*calm.counts, *busy.counts], faults, busy.charts("at saturation"), notes)
 
 
 def _figures(when: str, us_per_order: float, per_s: float, most: float) -> list[Figure]:

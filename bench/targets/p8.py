@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from bench.bare import bare
-from bench.figures import Chart, Count, Figure, Round, scaling
+from bench.figures import Figure, Run, scaling
 from bench.front import one_port
 from bench.room import Room, in_turn, workload
 from bench.saturate import Measured, Workload, measured_alone
@@ -23,15 +23,11 @@ VCPU = 0.25
 SIZES = (1, 2, 4)
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     load = workload("scale-out", Workload)
     for number in range(1, room.runs + 1):
-        figures: list[Figure] = []
-        counts: list[Count] = []
-        faults: list[str] = []
-        charts: list[Chart] = []
-        notes: list[str] = []
+        this = Run()
         seen: dict[int, Measured] = {}
         for size in in_turn(SIZES, number):
             room.tell(f"{name} run {number} of {room.runs}, api processes: {size}")
@@ -40,13 +36,13 @@ async def run(room: Room) -> AsyncIterator[Round]:
             seen[size] = await _behind_one_port(room, msgspec.structs.replace(load, load=each), size)
         rates = [seen[size].answers.accepted_per_s for size in SIZES]
         for size, rate in zip(SIZES, rates, strict=True):
-            figures += _figures(seen[size], size, rate / size / max(rates[0], 1e-9))
-            notes.append(f"{size} api: {seen[size].limit(VCPU * size if room.place else None)}.")
-            counts += seen[size].counts
-            faults += seen[size].faults
-            charts += seen[size].charts(f"{size} api")
-        charts.append(scaling("orders by api processes", "api processes", "orders/s", SIZES, rates))
-        yield Round(figures, counts, faults, charts, notes)
+            this.figures += _figures(seen[size], size, rate / size / max(rates[0], 1e-9))
+            this.notes.append(f"{size} api: {seen[size].limit(VCPU * size if room.place else None)}.")
+            this.counts += seen[size].counts
+            this.faults += seen[size].faults
+            this.charts += seen[size].charts(f"{size} api")
+        this.charts.append(scaling("orders by api processes", "api processes", "orders/s", SIZES, rates))
+        yield this
 
 
 async def _behind_one_port(room: Room, load: Workload, size: int) -> Measured:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from itertools import product
 
-from bench.figures import Chart, Count, Figure, Round
+from bench.figures import Count, Figure, Run
 from bench.room import Room, in_turn, workload
 from bench.saturate import Measured, Workload, measured
 from bench.shapes import Goods, Shop, embedded, spread
@@ -27,24 +27,21 @@ CROWDS = {"1,000 at a time": "flash", "all at once": "flash-at-once"}
 DECIDES, LOSERS_MS = "1,000 at a time", 1_000
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     loads = {crowd: workload(file, Workload) for crowd, file in CROWDS.items()}
     for number in range(1, room.runs + 1):
-        figures: list[Figure] = []
-        counts: list[Count] = []
-        faults: list[str] = []
-        charts: list[Chart] = []
+        this = Run()
         for shape, crowd in in_turn(product(SHAPES, CROWDS), number):
             label, load = f"{shape}, {crowd}", loads[crowd]
             room.tell(f"{name} run {number} of {room.runs}, {label}")
             async with SHAPES[shape](room, load.goods) as shop:
                 seen = await measured(room, shop, load)
-            figures += _figures(seen, label, most_ms=LOSERS_MS if crowd == DECIDES else None)
-            counts += [*seen.counts, Count(f"{label}: sold", load.goods.stock, seen.answers.accepted)]
-            faults += seen.faults
-            charts += seen.charts(label)
-        yield Round(figures, counts, faults, charts)
+            this.figures += _figures(seen, label, most_ms=LOSERS_MS if crowd == DECIDES else None)
+            this.counts += [*seen.counts, Count(f"{label}: sold", load.goods.stock, seen.answers.accepted)]
+            this.faults += seen.faults
+            this.charts += seen.charts(label)
+        yield this
 
 
 def _figures(seen: Measured, label: str, most_ms: float | None) -> list[Figure]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from bench import counts, opened
-from bench.figures import Count, Figure, Round
+from bench.figures import Count, Figure, Run
 from bench.planned import Measured, Workload, measured, warm
 from bench.room import Room, workload
 from bench.shapes import spread
@@ -19,7 +19,7 @@ target = "every count exact, the history complete, no dead letter, 0 rebalances"
 EACH = 2
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     load = workload("plan-split", Workload)
     await warm(room, load)
@@ -28,7 +28,7 @@ async def run(room: Room) -> AsyncIterator[Round]:
         async with spread(room, load.goods, api=EACH, others=EACH) as shop:
             seen = await measured(room, shop, load)
             letters = Count("dead letters", 0, await counts.dead_letters(shop.url))
-        yield Round(_figures(seen), [*seen.counts, letters], seen.faults("split"), opened.charts(seen.report, "split"))
+        yield Run(_figures(seen), [*seen.counts, letters], seen.faults("split"), opened.charts(seen.report, "split"))
 
 
 def _figures(seen: Measured) -> list[Figure]:

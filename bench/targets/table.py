@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from bench.figures import Round
+from bench.figures import Run
 from bench.floor import experiment as floor
 from bench.guards import experiment as guards
 from bench.pool import experiment as pool
@@ -30,7 +30,7 @@ class Target(Protocol):
     def target(self) -> str:
         """What is to be reached."""
 
-    def run(self, room: Room) -> AsyncIterator[Round]:
+    def run(self, room: Room) -> AsyncIterator[Run]:
         """Measure it `room.runs` times, its variants in turn; each run as it is done. Raises Failed, NoAnswerError."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from bench.bare import Bare, bare
-from bench.figures import Chart, Count, Figure, Round
+from bench.figures import Count, Figure, Run
 from bench.room import Room, in_turn, workload
 from bench.saturate import Measured, Workload, measured_alone
 from bench.shapes import Goods
@@ -23,33 +23,30 @@ VARIANTS = {"yardstick": "p1-yardstick", "yardstick, 32 connections": "p1-yardst
 """And the files of their workloads. Over 32 connections few of the yardstick's orders wait for one to the database."""
 
 
-async def run(room: Room) -> AsyncIterator[Round]:
+async def run(room: Room) -> AsyncIterator[Run]:
     """See `targets.table`."""
     loads = {variant: workload(file, Workload) for variant, file in VARIANTS.items()}
     for number in range(1, room.runs + 1):
         room.tell(f"{name} run {number} of {room.runs}: do both give the same answers?")
-        alike, faults = await _compared(room)
-        figures: list[Figure] = []
-        counts = [alike]
-        charts: list[Chart] = []
-        notes: list[str] = []
+        alike, differing = await _compared(room)
+        this = Run(counts=[alike], faults=differing)
         rates: dict[str, float] = {}
         for variant in in_turn(VARIANTS, number):
             room.tell(f"{name} run {number} of {room.runs}: {variant}")
             async with bare(room) as on:
                 seen = await _measured(on, variant, loads[variant])
             rates[variant] = seen.answers.accepted_per_s
-            figures += _figures(seen, variant)
-            counts += [replace(each, name=f"{variant}: {each.name}") for each in seen.counts]
-            faults += [f"{variant}: {each}" for each in seen.faults]
-            charts += [replace(each, log_y=True) for each in seen.charts(variant)]
-            notes.append(f"{variant}: {seen.limit()}.")
+            this.figures += _figures(seen, variant)
+            this.counts += [replace(each, name=f"{variant}: {each.name}") for each in seen.counts]
+            this.faults += [f"{variant}: {each}" for each in seen.faults]
+            this.charts += [replace(each, log_y=True) for each in seen.charts(variant)]
+            this.notes.append(f"{variant}: {seen.limit()}.")
         ours_per_s = rates.pop("ours")
-        figures += [
+        this.figures += [
             Figure(f"ours / {variant}", ours_per_s / max(per_s, 1e-9), "x", least=LEAST_RATIO)
             for variant, per_s in rates.items()
         ]
-        yield Round(figures, counts, faults, charts, notes)
+        yield this
 
 
 async def _compared(room: Room) -> tuple[Count, list[str]]:

@@ -8,7 +8,7 @@ import pytest
 
 from bench import plots, results
 from bench.documents import _MARKED, DOCUMENTS, KEPT, SUMMARY, filled
-from bench.figures import Chart, Count, Curve, Figure, Round
+from bench.figures import Chart, Count, Curve, Figure, Run
 from bench.machine import Machine
 from bench.results import Result
 from bench.targets.table import TARGETS
@@ -16,7 +16,7 @@ from bench.targets.table import TARGETS
 MACHINE = Machine(datetime(2026, 1, 1, tzinfo=UTC), 2, "a processor", 8.0, "Linux", 0.1, "none", "abc", {})
 RESULT = Result(
     "P2", "what", "target", "scripts/bench P2", MACHINE, 1.0,
-    [Round([Figure("orders", 7, "/s", least=5), Figure("p50", 3, "ms")], [], [],
+    [Run([Figure("orders", 7, "/s", least=5), Figure("p50", 3, "ms")], [], [],
            [Chart("p99 by time", "s", "ms", [Curve("a", [0.0], [1.0])])])],
 )  # fmt: skip
 
@@ -43,7 +43,7 @@ def test_the_summary_has_the_figures_that_have_a_bound() -> None:
     "worthless",
     [
         replace(RESULT, error="Failed: wrk is not installed"),
-        replace(RESULT, rounds=[*RESULT.rounds, Round([], [Count("orders stored", 5, 4)], [], [])]),
+        replace(RESULT, runs=[*RESULT.runs, Run([], [Count("orders stored", 5, 4)], [], [])]),
         replace(RESULT, scale=0.1),
         replace(RESULT, limited=False),
     ],

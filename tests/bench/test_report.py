@@ -4,20 +4,20 @@ from pathlib import Path
 import pytest
 
 from bench import report, results
-from bench.figures import Chart, Count, Curve, Figure, Round
+from bench.figures import Chart, Count, Curve, Figure, Run
 from bench.machine import Machine
 from bench.results import Result
 
 MACHINE = Machine(datetime(2026, 1, 1, tzinfo=UTC), 2, "a processor", 8.0, "Linux", 0.1, "none: not allowed", "abc", {})
 
 
-def result(name: str, *rounds: Round, error: str = "", scale: float = 1.0) -> Result:
-    return Result(name, "what", "target", f"scripts/bench {name}", MACHINE, scale, list(rounds), error)
+def result(name: str, *runs: Run, error: str = "", scale: float = 1.0) -> Result:
+    return Result(name, "what", "target", f"scripts/bench {name}", MACHINE, scale, list(runs), error)
 
 
-def run(value: float, *counts: Count) -> Round:
+def run(value: float, *counts: Count) -> Run:
     chart = Chart("latency by percentile", "percentile", "ms", [Curve("a", [50.0, 100.0], [value, value])], log_y=True)
-    return Round([Figure("p99", value, "ms", most=10)], list(counts), [], [chart], ["a note"])
+    return Run([Figure("p99", value, "ms", most=10)], list(counts), [], [chart], ["a note"])
 
 
 def test_a_new_result_takes_the_place_of_the_last_and_all_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
@@ -64,9 +64,9 @@ def test_variants_stand_beside_each_other_and_a_figure_that_one_lacks_is_left_ou
         Figure("mean", 2, "ms", variant="b"),
         Figure("p99", 3, variant="b"),
     ]
-    variants, rows = report.grid(result("P2", Round(figures, [], [], [])))
+    variants, rows = report.grid(result("P2", Run(figures, [], [], [])))
     assert variants == ["a", "b"]
-    assert [(row.name, [cell and cell.median for cell in row.cells]) for row in rows] == [
+    assert [(row.name, [cell and cell.value for cell in row.cells]) for row in rows] == [
         ("mean", [1, 2]),
         ("p99", [None, 3]),
     ]
@@ -79,7 +79,7 @@ def test_a_target_that_could_not_be_measured_has_failed_and_one_that_was_only_tr
 
 
 def test_a_note_says_in_how_many_runs_it_is_true_where_not_in_all() -> None:
-    said = [Round([], [], [], [], ["At its limit was the disk.", *more]) for more in ([], ["Odd."], [])]
+    said = [Run([], [], [], [], ["At its limit was the disk.", *more]) for more in ([], ["Odd."], [])]
     assert result("P2", *said).notes == ["At its limit was the disk.", "Odd. (In 1 of 3 runs.)"]
 
 

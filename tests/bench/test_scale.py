@@ -6,7 +6,7 @@ import pytest
 
 from bench import planned, report, saturate
 from bench.closed import Answers
-from bench.figures import Count, middles
+from bench.figures import Count, medians
 from bench.http import metric
 from bench.machine import Machine
 from bench.opened import Report, Told
@@ -90,21 +90,21 @@ def test_processes_are_told_apart_by_what_they_do_and_nothing_is_left_out() -> N
 
 
 def test_a_run_gives_each_part_its_share_and_what_the_model_makes_of_it() -> None:
-    found = {(each.name, each.variant): each for each in middles([experiment.round_of(seen(), seed=1)])}
-    assert found["api", "an order"].median == pytest.approx(1_600)
-    assert found["api", "its payment"].median == pytest.approx(1_000)
-    assert found[REST, "an order"].median == pytest.approx(3_600)
-    assert found["api", "an order, 256 connections"].median == pytest.approx(1e6 * (5 - 4.5 * 0.01) / 100_000)
-    assert found["mariadb", "1,000,000 a minute"].median == pytest.approx(1_000_000 / 60 * 2_600e-6 / 0.6)
-    assert found["relay", "one shop, at most"].median == pytest.approx(1.19 / 2_600e-6)
-    assert found["shops", "1,000,000 a minute"].median == 74
-    assert found["sweeper", "1,000,000 a minute"].median == 74
+    found = {(each.name, each.variant): each for each in medians([experiment.run_of(seen(), seed=1)])}
+    assert found["api", "an order"].value == pytest.approx(1_600)
+    assert found["api", "its payment"].value == pytest.approx(1_000)
+    assert found[REST, "an order"].value == pytest.approx(3_600)
+    assert found["api", "an order, 256 connections"].value == pytest.approx(1e6 * (5 - 4.5 * 0.01) / 100_000)
+    assert found["mariadb", "1,000,000 a minute"].value == pytest.approx(1_000_000 / 60 * 2_600e-6 / 0.6)
+    assert found["relay", "one shop, at most"].value == pytest.approx(1.19 / 2_600e-6)
+    assert found["shops", "1,000,000 a minute"].value == 74
+    assert found["sweeper", "1,000,000 a minute"].value == 74
     assert (PG, "an order") in found
     assert (PG, "1,000,000 a minute") not in found
 
 
 def test_what_lists_cost_comes_from_one_connection_and_from_many() -> None:
-    found = {each.name: each.median for each in middles([experiment.round_of(seen(), seed=1)])}
+    found = {each.name: each.value for each in medians([experiment.run_of(seen(), seed=1)])}
     assert found["a list of orders"] == pytest.approx(2.0)
     assert found["each order in it"] == pytest.approx(50)
     assert found["at most, lists, 2 at once"] == pytest.approx(Lists(0.002, 0.00005, 2, 256).most_per_s)
@@ -112,8 +112,8 @@ def test_what_lists_cost_comes_from_one_connection_and_from_many() -> None:
 
 
 def test_a_run_that_is_not_exact_has_failed_and_the_exact_one_counts_all() -> None:
-    assert experiment.round_of(seen(exact=False), seed=1).failure == "everybody pays: the counts do not add up"
-    right = experiment.round_of(seen(), seed=1)
+    assert experiment.run_of(seen(exact=False), seed=1).failure == "everybody pays: the counts do not add up"
+    right = experiment.run_of(seen(), seed=1)
     assert (right.failure, len(right.counts)) == ("", 2)
 
 
@@ -126,7 +126,7 @@ def test_lists_wait_less_than_single_orders_at_the_most_that_those_take() -> Non
 
 def test_the_report_has_the_charts_and_the_table(tmp_path: Path) -> None:
     machine = Machine(datetime(2026, 1, 1, tzinfo=UTC), 2, "a processor", 8.0, "Linux", 0.1, "none", "abc", {})
-    made = experiment.round_of(seen(), seed=1)
+    made = experiment.run_of(seen(), seed=1)
     report.write(
         [Result("scale", experiment.what, experiment.target, "scripts/bench scale", machine, 1.0, [made])], tmp_path
     )

@@ -5,7 +5,7 @@ from bisect import bisect_right
 
 import pytest
 
-from bench.scale.model import BUSY, Lists, Part, Run, Used, fitted, parts, shops, simulate
+from bench.scale.model import BUSY, Lists, Part, Simulated, Used, fitted, parts, shops, simulate
 
 ONE_BY_ONE = Lists(a_s=0.001, b_s=0.0, runners=1, list_max=1)
 
@@ -16,7 +16,7 @@ def erlang_c(servers: int, load: float) -> float:
     return busy / (sum(load**k / math.factorial(k) for k in range(servers)) + busy)
 
 
-def m_m_c(servers: int, per_s: float, *, orders: int = 200_000) -> Run:
+def m_m_c(servers: int, per_s: float, *, orders: int = 200_000) -> Simulated:
     """A queue of single orders, each of which takes a millisecond on average, exponentially distributed."""
     service = random.Random(99)
     lists = Lists(0.001, 0.0, servers, 1)

@@ -32,10 +32,10 @@ def test_the_poison_is_an_event_that_cannot_be_handled() -> None:
 
 def test_members_that_were_put_out_are_counted_and_so_is_whoever_comes_back_under_another_name() -> None:
     seen = looks({("a", 16)}, {("a", 16)}, set(), {("b", 16)}, {("b", 8), ("c", 8)})
-    assert watch.put_out(seen, since_s=0) == 1
+    assert watch.evictions(seen, since_s=0) == 1
     assert watch.changes(seen, since_s=0) == [0, 0, 1, 2, 3]
     assert watch.changes(seen, since_s=3) == [0, 0, 0, 0, 1]
-    assert watch.put_out(seen, since_s=2) == 0
+    assert watch.evictions(seen, since_s=2) == 0
 
 
 def pour(count: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from bench import documents, machine, planned, results, saturate
 from bench.__main__ import BAD_USAGE, _result, main
 from bench.counts import as_count
-from bench.figures import Figure, Round
+from bench.figures import Figure, Run
 from bench.http import metric
 from bench.machine import Machine
 from bench.results import Result
@@ -90,8 +90,8 @@ class Broken:
 
     name = what = target = "broken"
 
-    async def run(self, room: Room) -> AsyncIterator[Round]:
-        yield Round([Figure("orders", 7)], [], [], [])
+    async def run(self, room: Room) -> AsyncIterator[Run]:
+        yield Run([Figure("orders", 7)], [], [], [])
         raise ZeroDivisionError(room.folder)
 
 
@@ -101,7 +101,7 @@ async def test_a_target_that_breaks_has_failed_with_its_folder_kept_and_those_af
     room = Room(tmp_path, 1, 1.0, keep=False, tell=print, place=None, unlimited="no cgroups")
     result = await _result(Broken(), room, "scripts/bench broken")
     assert (result.verdict, result.error) == ("failed", f"ZeroDivisionError: {tmp_path}")
-    assert [each.figures for each in result.rounds] == [[Figure("orders", 7)]]
+    assert [each.figures for each in result.runs] == [[Figure("orders", 7)]]
     assert room.keep
 
 
