@@ -82,6 +82,8 @@ def _live(parts: Parts) -> Loop:
 
 def _readers(parts: Parts, name: str) -> list[Loop]:
     """A consumer group: on an outbox of this process it is woken, on a bus it waits by itself for what is next."""
+    # From the start: an alert compares with what was before, and the first dead letter must show.
+    inbox.CONSUMED.labels(name, "dead")
     readers = []
     for subscription in parts.subscriptions:
         if subscription.consumer.name == name:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 import structlog
 
-from quickcommerce.kit import outbox
+from quickcommerce.kit import batch, inbox, life, outbox
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.ids import EventId
@@ -64,6 +64,24 @@ async def test_not_ready_while_a_store_is_down_and_ready_again_after(
             assert answer.json()["reasons"]
             assert (await w.http.get("/healthz")).status_code == 200
         assert (await w.http.get("/readyz")).status_code == 200
+
+
+async def test_what_alerts_count_is_there_before_the_first_of_it(tmp_path: Path) -> None:
+    """`increase` needs a figure from before: the first dead letter would raise no alert."""
+    for metric in (inbox.CONSUMED, life.CRASHES, life.HEARTBEAT, batch.REFUSED):
+        metric.clear()
+    async with shop(tmp_path) as w:
+        text = (await w.http.get("/metrics")).text
+    for series in (
+        'qc_events_total{consumer="payment",end="dead"}',
+        'qc_events_total{consumer="history",end="dead"}',
+        'qc_payment_alerts_total{code="INVALID_API_KEY"}',
+        'qc_payment_alerts_total{code="FOREIGN_CANCEL"}',
+        'qc_loop_crashes_total{loop="payments-due"}',
+        'qc_loop_heartbeat_seconds{loop="expire"}',
+        'qc_batch_refused_total{batch="orders"}',
+    ):
+        assert re.search(rf"^{re.escape(series)} ", text, re.MULTILINE), series
 
 
 async def test_the_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:

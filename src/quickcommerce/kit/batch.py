@@ -63,13 +63,15 @@ class GroupCommit(Generic[Q, A]):
         self._within_s = within_s
         self._runners = runners
         self._enough = min(ENOUGH, list_max)
+        # From the start: an alert compares with what was before.
+        self._refused, self._singled = REFUSED.labels(name), SINGLED.labels(name)
         self._queue: deque[tuple[Q, asyncio.Future[A], float]] = deque()
         self._running: set[asyncio.Task[None]] = set()
 
     async def submit(self, request: Q) -> A:
         """Queue a request and wait for its answer. Raises `Unavailable` at once when the queue is full."""
         if len(self._queue) >= self._queue_max:
-            REFUSED.labels(self._name).inc()
+            self._refused.inc()
             raise Unavailable("too many requests are waiting")
         loop = asyncio.get_running_loop()
         now_s = loop.time()
@@ -138,7 +140,7 @@ class GroupCommit(Generic[Q, A]):
         except Exception as failure:  # noqa: BLE001 - whatever broke the list must not break its neighbours
             if len(requests) == 1 or not singly(failure):
                 return [failure] * len(requests)
-            SINGLED.labels(self._name).inc()
+            self._singled.inc()
             log.warning("batch.singled", batch=self._name, requests=len(requests), error=repr(failure))
             # Who was told meanwhile to ask again is not waited for at a row that somebody holds.
             undone = isinstance(failure, Undone)

@@ -48,6 +48,7 @@ class Member:
     ) -> None:
         """`consumer`: its name in the metrics. Raises OldBroker or Gone, as everything here does."""
         self._topic, self._group, self._consumer = topic, group, consumer
+        self._rebalances, self._evictions = REBALANCES.labels(group), EVICTIONS.labels(group)
         self.down = ""
         """What of Kafka is waited for."""
         self._in_hand: Listed | None = None
@@ -222,12 +223,12 @@ class Member:
         self._forget(going)
 
     def _on_lost(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
-        EVICTIONS.labels(self._group).inc()
+        self._evictions.inc()
         self._changed("lost", partitions)
         self._forget({place.partition for place in partitions})
 
     def _changed(self, what: str, partitions: list[TopicPartition]) -> None:
-        REBALANCES.labels(self._group).inc()
+        self._rebalances.inc()
         log.info("kafka.partitions", group=self._group, what=what, partitions=[place.partition for place in partitions])
 
     def _forget(self, going: set[int]) -> None:

@@ -17,7 +17,9 @@ from quickcommerce.kit.policy import Backoff
 from quickcommerce.kit.problem import Unavailable
 from quickcommerce.kit.telemetry import log
 
-HEARTBEAT = Gauge("qc_loop_heartbeat_seconds", "When the loop last finished a step, seconds since the epoch", ["loop"])
+HEARTBEAT = Gauge(
+    "qc_loop_heartbeat_seconds", "When the loop last finished a step, or started, seconds since the epoch", ["loop"]
+)
 CRASHES = Counter("qc_loop_crashes_total", "Steps that ended in an unexpected exception", ["loop"])
 WAITS = Counter("qc_loop_waits_total", "Steps that found a dependency down", ["loop"])
 
@@ -70,6 +72,10 @@ class Supervisor:
     def start(self) -> None:
         """Start every loop."""
         for loop in self._loops:
+            # From the start: an alert compares with what was before, and one that never ends a step must show too.
+            CRASHES.labels(loop.name)
+            WAITS.labels(loop.name)
+            HEARTBEAT.labels(loop.name).set_to_current_time()
             self._tasks[loop.name] = asyncio.create_task(self._keep(loop), name=loop.name)
 
     async def stop(self, *, drain_s: float) -> None:

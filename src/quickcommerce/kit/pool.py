@@ -50,6 +50,7 @@ class Pool(Generic[C]):
         self._ended = False
         self._in_use = IN_USE.labels(db, role)
         self._waited = WAIT_S.labels(db, role)
+        self._refused = REFUSED.labels(db, role)
         SIZE.labels(db, role).set(size)
 
     async def enter(self) -> None:
@@ -87,7 +88,7 @@ class Pool(Generic[C]):
             raise Unavailable(f"the database {self._db} is closed")
 
     def _refusal(self) -> Unavailable:
-        REFUSED.labels(self._db, self.role).inc()
+        self._refused.inc()
         return Unavailable(f"every connection to the database {self._db} is in use")
 
     async def connection(self) -> C:

@@ -18,7 +18,7 @@ from quickcommerce.kit.clock import SECOND_US, Clock
 from quickcommerce.kit.problem import Problem, Unavailable
 from quickcommerce.kit.telemetry import log, tracing
 from quickcommerce.payment.attempts import Attempts, Begun, Confirming, Joined
-from quickcommerce.payment.codes import REFUSED_REQUEST
+from quickcommerce.payment.codes import NEVER_NOW, REFUSED_REQUEST
 from quickcommerce.payment.deposit_model import Awaiting
 from quickcommerce.payment.model import (
     MISMATCH,
@@ -47,6 +47,10 @@ OUTCOMES = Counter("qc_payment_outcomes_total", "What attempts to capture came t
 ALERTS = Counter("qc_payment_alerts_total", "Outcomes that somebody must look at", ["code"])
 ALERTING = REFUSED_REQUEST | {MISMATCH.code}
 """The codes of outcomes that somebody must look at, whatever else they are."""
+FOREIGN_CANCEL = "FOREIGN_CANCEL"
+for _code in (FOREIGN_CANCEL, *ALERTING, *NEVER_NOW):
+    # From the start: an alert compares with what was before, and the first of its code must show.
+    ALERTS.labels(_code)
 
 
 HELD = "PG_RESTS"

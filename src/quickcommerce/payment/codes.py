@@ -74,6 +74,8 @@ CANCEL: Mapping[str, Means] = {
 """What an error answer to a cancel says. A code that stands here nowhere is `Means.TRANSIENT`: read back."""
 
 
+NEVER_NOW = frozenset(code for code, means in CANCEL.items() if means in (Means.FINAL, Means.OURS))
+"""What is refused until somebody mends it: by what we are, or by what the payment is."""
 ANSWERS = frozenset(REFUSED | REFUSED_REQUEST | OURS | ABSENT | TAKEN | AT_WORK) | {
     code for code, means in CANCEL.items() if means is not Means.TRANSIENT
 }

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from quickcommerce.kit.ids import PaymentId
 from quickcommerce.kit.problem import InvalidState, Unavailable
 from quickcommerce.kit.telemetry import log, tracing
-from quickcommerce.payment.capture import ALERTS
+from quickcommerce.payment.capture import ALERTS, FOREIGN_CANCEL
 from quickcommerce.payment.model import MISMATCH, Asked, Later, Reading, Unknown
 from quickcommerce.payment.refund_model import (
     Cancel,
@@ -148,7 +148,7 @@ class Refunding:
     def _report(self, refund: Refund, settled: Settled) -> None:
         outcome = settled.outcome
         OUTCOMES.labels(type(outcome).__name__).inc()
-        code = "FOREIGN_CANCEL" if isinstance(outcome, Foreign) else getattr(outcome, "code", None)
+        code = FOREIGN_CANCEL if isinstance(outcome, Foreign) else getattr(outcome, "code", None)
         refused = isinstance(outcome, Refused | Withheld | Foreign)
         alert = refused or (isinstance(outcome, Later) and outcome.ours) or code == MISMATCH.code
         if alert:
