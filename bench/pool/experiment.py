@@ -78,7 +78,7 @@ async def _measure(on: Bare, design: str, size: int, seconds: float) -> tuple[Po
         latencies_us, span_s, hung = await _crowd(place, seconds)
     waits = pool.waits
     latency, waited = summary(latencies_us), summary(waits.waited_us)
-    point = Point(size, len(latencies_us) / span_s, latency, waited, waits.most_waiting, hung)
+    point = Point(size, len(latencies_us) / max(span_s, 1e-9), latency, waited, waits.most_waiting, hung)
     stored = await on.number("SELECT COUNT(*) FROM pool_order")
     return point, Count(f"{design}, {size}: orders stored", len(latencies_us), stored)
 
