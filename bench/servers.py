@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -13,6 +14,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from bench import processes
 
+T = TypeVar("T")
 SERVICES = "scripts/services"
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES"
 """Rows for the shop, tables for its migrations."""
@@ -64,8 +66,8 @@ class Servers:
         for schema in _schemas(number):
             await self._as_root(f"DROP DATABASE IF EXISTS {schema}")
         place = self.place(number)
-        await _patiently(lambda: asyncio.to_thread(_drop_topics, brokers(place["bus_url"]), place["bus_prefix"]))
-        await _patiently(lambda: _drop_index(place["search_url"], place["search_index"]))
+        await patiently(lambda: asyncio.to_thread(_drop_topics, brokers(place["bus_url"]), place["bus_prefix"]))
+        await patiently(lambda: _drop_index(place["search_url"], place["search_index"]))
 
     async def stop(self) -> None:
         """Stop all, and delete what they kept."""
@@ -81,6 +83,19 @@ class Servers:
 def brokers(bus_url: str) -> str:
     """The addresses in a shop's setting, as Kafka's client takes them."""
     return bus_url.removeprefix("kafka://")
+
+
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """What servers answer that may be busy for a moment. Raises Failed."""
+    for wait_s in (0.2, 1.0, 5.0, 15.0):
+        try:
+            return await ask()
+        except (KafkaException, ApiError, TransportError):
+            await asyncio.sleep(wait_s)
+    try:
+        return await ask()
+    except (KafkaException, ApiError, TransportError) as error:
+        raise processes.Failed(f"a server did not do what it was asked to, five times in a row: {error}") from error
 
 
 async def start(folder: Path) -> Servers:
@@ -112,19 +127,6 @@ async def _drop_index(url: str, name: str) -> None:
         indices = list(await server.indices.get(index=f"{name}-*"))
         if indices:
             await server.indices.delete(index=indices)
-
-
-async def _patiently(ask: Callable[[], Awaitable[None]]) -> None:
-    """Ask servers that may be busy for a moment. Raises Failed."""
-    for wait_s in (1.0, 5.0, 15.0):
-        try:
-            return await ask()
-        except (KafkaException, ApiError, TransportError):
-            await asyncio.sleep(wait_s)
-    try:
-        await ask()
-    except (KafkaException, ApiError, TransportError) as error:
-        raise processes.Failed(f"a shop's place was not cleared: {error}") from error
 
 
 def _schemas(number: int) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from bench.figures import Chart, Count, Curve, Figure, Run
 from bench.processes import QC, Failed, Running
 from bench.room import Room
 from bench.shapes import Goods, rebalances
-from bench.starved.steps import DRAIN_S, Seen, drained, flooded, patiently, watched
+from bench.starved.steps import DRAIN_S, Seen, behind, drained, flooded, watched
 from bench.starved.watch import Watch, changes, evictions
 
 name = "P7"
@@ -80,7 +80,7 @@ async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]
         seen = await flooded(on, Watch(on.kafka, group, topic), handled, variant)
         well = await _says_well(consumer)
         # Before it is stopped, which would end handlers whose events it has acknowledged.
-        left = await patiently(seen.watch.lag)
+        left = await behind(seen.watch)
         made = await handled()
         orders = await on.number("SELECT COUNT(DISTINCT order_id) FROM their_payment")
     told = [json.loads(line) for line in consumer.log.read_text().splitlines() if line.startswith("{")]

@@ -5,16 +5,13 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
-
-from confluent_kafka import KafkaException
 
 from bench.bare import Bare
 from bench.processes import Failed
+from bench.servers import patiently
 from bench.starved.flood import Flood
 from bench.starved.watch import Look, Watch
 
-T = TypeVar("T")
 SECONDS, FACTOR = 120.0, 11
 """Of the flood: how long, and how many times what the consumer handles; a tenth more, so that it is ten in the end."""
 TRIES = {"starved": 60, "ended": 600, "ours": 20_000}
@@ -121,18 +118,13 @@ async def watched(watch: Watch, seconds: float) -> None:
 
 
 async def looked(watch: Watch) -> Look:
-    """A look at the group."""
-    return await patiently(watch.look)
+    """A look at the group. Raises Failed."""
+    return await patiently(lambda: asyncio.to_thread(watch.look))
 
 
-async def patiently(ask: Callable[[], T]) -> T:
-    """What the brokers answer, which may be busy for a moment."""
-    for wait_s in (0.2, 1.0, 5.0):
-        try:
-            return await asyncio.to_thread(ask)
-        except KafkaException:
-            await asyncio.sleep(wait_s)
-    return await asyncio.to_thread(ask)
+async def behind(watch: Watch) -> int:
+    """How many events the group has not acknowledged. Raises Failed."""
+    return await patiently(lambda: asyncio.to_thread(watch.lag))
 
 
 async def drained(seen: Seen) -> None:

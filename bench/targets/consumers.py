@@ -24,7 +24,7 @@ target = "at least 0.8 of linear while the machine has CPU left, every event han
 
 VCPU = 0.25
 SIZES = (1, 2, 4)
-WARM_UP, EVENTS = 1_000, 10_000
+WARM_UP, EVENTS = 1_000, 50_000
 """For each process."""
 
 

@@ -59,3 +59,16 @@ def test_users_are_counted_apart_and_forgotten_at_a_bound(monkeypatch: pytest.Mo
     assert all(taken(limit, user) for user in range(1_000))
     assert len(limit._full_at_s) == 100
     assert not taken(limit, 999), "one who has just asked was forgotten"
+
+
+def test_a_bucket_that_is_full_again_is_forgotten_by_the_next_who_asks() -> None:
+    watch = Watch()
+    limit = UserRate(2, 0.5, watch)
+    assert all(taken(limit, user) for user in (1, 2, 2, 3))
+    watch.now_s += 2
+    assert taken(limit, 4)
+    assert list(limit._full_at_s) == [2, 3, 4], "memory grows with every user who ever asked"
+    assert [taken(limit, 2) for _ in range(2)] == [True, False], "one who had not waited was forgotten"
+    watch.now_s += 4
+    assert taken(limit, 5)
+    assert list(limit._full_at_s) == [5]
