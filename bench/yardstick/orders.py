@@ -180,7 +180,7 @@ async def _write(
         OrderRow(
             **order.model_dump(include={"order_id", "user_id", "status", "version", "total", "discount", "payable"}),
             paid=0, refunded=0, placed_us=now_us, expires_us=now_us + PAYMENT_WINDOW_US, updated_us=now_us,
-            lease_token="", lease_until_us=0, trace=trace, placed=body, payment_version=0,
+            lease_token="", due_us=now_us + PAYMENT_WINDOW_US, trace=trace, placed=body, payment_version=0,
         )
     )  # fmt: skip
     session.add_all(

@@ -51,7 +51,7 @@ class OrderRow(Base):
     expires_us: Mapped[int]
     updated_us: Mapped[int]
     lease_token: Mapped[str]
-    lease_until_us: Mapped[int]
+    due_us: Mapped[int]
     trace: Mapped[str]
     placed: Mapped[bytes]
     payment_version: Mapped[int]

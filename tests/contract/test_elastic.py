@@ -185,6 +185,17 @@ async def test_outages_put_nothing_aside_and_the_list_goes_on_where_it_was(histo
     assert await history.letters.list() == []
 
 
+async def test_a_list_of_events_is_as_many_requests_whatever_their_number(history: History, far: Far) -> None:
+    took = []
+    for numbers in ([20], range(30, 34)):
+        await history.publish(*(order_event(number) for number in numbers))
+        far.there.asked.clear()
+        await history.reader.step()
+        took.append([path.partition("?")[0].rpartition("/")[2] for path, _ in far.there.asked])
+    assert took == [["_mget", "_bulk"]] * 2
+    assert await history.index.count() == 5
+
+
 async def test_fields_that_nobody_declared_are_refused(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the server would guess their types, from whatever comes first."""
     source = mapping.source

@@ -1,7 +1,10 @@
 """Group commit: many requests, one transaction, an answer of its own for each."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -384,3 +387,24 @@ async def test_a_hundred_buyers_get_their_own_answers_and_keep_their_own_trace(t
     # A list belongs to nobody: what it logs must not look like the first buyer's doing.
     assert set(till.traces) == {""}
     assert sorted(till.effects) == list(range(100))
+
+
+async def test_a_refusal_keeps_nothing_of_its_request_until_garbage_is_looked_for() -> None:
+    class Request:
+        """What a refusal would keep alive."""
+
+    async def refused(requests: list[Request]) -> list[Exception]:
+        return [ValueError("refused") for _ in requests]
+
+    group: GroupCommit[Request, str] = GroupCommit("refusing", refused, list_max=8, queue_max=8, within_s=5)
+    gc.disable()
+    try:
+        request = Request()
+        kept = weakref.ref(request)
+        with suppress(ValueError):
+            await group.submit(request)
+        del request
+        await turns()
+        assert kept() is None, "in a sale, memory grows with whoever is told that it is sold out"
+    finally:
+        gc.enable()

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from flow.acts import MILK, calls, cancel, deliver, kept, order, payment_of, set_clock, to_pay
+from flow.acts import EGGS, MILK, calls, cancel, deliver, kept, order, payment_of, set_clock, to_pay
 from flow.invariants import check
 from flow.probe import Probe
 from flow.process import day, process
 from quickcommerce.kit.auth import Role
 from quickcommerce.kit.clock import SECOND_US, from_rfc3339
+from quickcommerce.order import flow
 from unsteady import steady
 
 pytestmark = pytest.mark.usefixtures("both")
@@ -174,6 +175,25 @@ async def test_a_cancel_in_the_middle_of_an_expiry_gives_the_goods_back_once(ste
         assert await w.status(placed["order_id"]) == "CANCELLED", "the buyer was told that it is cancelled"
         assert await w.stock(MILK) == (1_000, 0, 0), "the same goods went back twice"
         await check(w)
+
+
+async def test_an_order_whose_time_has_ended_stands_behind_none_that_payment_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four captures are not known, and every look at what is due takes two orders."""
+    monkeypatch.setattr(flow, "EXPIRE_MAX", 2)
+    async with process(tmp_path, loops=False, payment_window_s=30) as w:
+        await w.faults(confirm=[{"kind": "drop-after", "forever": True}], get=[UNREADABLE])
+        for _ in range(4):
+            _, payment, key = await to_pay(w)
+            await w.confirm(payment, key)
+        forgotten = await order(w, [(EGGS, 3)])
+        set_clock(w, from_rfc3339(forgotten["expires_at"]))
+        for _ in range(3):
+            await w.app.flows.orders.expire()
+            set_clock(w, w.clock() + int(flow.LEASE_S * SECOND_US))
+        assert await w.status(forgotten["order_id"]) == "EXPIRED", "what nobody pays for is kept from other buyers"
+        await w.faults(confirm=[], get=[])
 
 
 async def test_a_payment_that_a_cancel_was_granted_on_is_never_tried_again(tmp_path: Path) -> None:

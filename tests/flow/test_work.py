@@ -11,17 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from flow.acts import deliver, order, paid
+from flow.acts import deliver, order, paid, payment_of, set_clock
 from flow.probe import Probe
 from flow.process import process
 from quickcommerce.catalog.model import Entry
+from quickcommerce.kit.clock import from_rfc3339
 from quickcommerce.kit.idempotency import Claim
 from quickcommerce.kit.outbox import LEASED_MAX, SHARDS, Message, Relay
 from quickcommerce.order.crowd import Crowd
 from quickcommerce.order.model import Basket, Want
 from quickcommerce.order.placing import Placed, Placing
+from quickcommerce.payment import store as payment_store
+from quickcommerce.payment.attempts import Begun, Confirming
+from quickcommerce.payment.model import Captured
+from quickcommerce.payment.outcomes import Result
 from world import World
 
+UNREADABLE = {"kind": "http", "status": 503, "forever": True}
 LISTS = [1, 2, 64]
 """Orders of one list. It costs the same whatever their number."""
 GOODS = [Entry(product_id, f"goods {product_id}", 1_000, 1_000_000) for product_id in range(1, 201)]
@@ -36,6 +42,11 @@ TAKEN, TAKINGS = 18, 6
 """Statements and transactions by which all groups take the events of a list of orders, whatever their number."""
 SETTLED, PAID = 37, 2
 """Statements by which all groups take the events of payments, and those of each order: it moves to PAYING, and PAID."""
+BEGUN, TAKEN_MONEY = 4, 4
+"""Statements by which a list of payments is begun, beside one for each; those by which each capture is settled: the
+payment, its attempt, the ledger and the outbox."""
+EXPIRED, KEPT, ENDED = 11, 6, 3
+"""Statements by which a list of orders expires, or is kept while its captures are not known; those of each order."""
 
 
 def orders(
@@ -128,6 +139,15 @@ async def test_a_list_asks_the_gate_once_and_whom_it_refuses_costs_one_read_of_t
 
 
 @pytest.mark.parametrize("count", LISTS)
+async def test_a_list_that_the_database_refuses_tells_the_gate_once(tmp_path: Path, count: int) -> None:
+    gate = Counting()
+    async with process(tmp_path, loops=False, goods=[*GOODS, Entry(201, "sold out", 1_000, 0)]) as w:
+        crowd = Crowd(gate, w.app.flows.place.place, w.app.stores.shop)
+        await crowd.place(orders(w, count, lambda user: [201, user % 150 + 1]))
+        assert gate.calls == {"figures": 1, "tell": 1}
+
+
+@pytest.mark.parametrize("count", LISTS)
 async def test_the_relay_sends_each_event_once_by_two_transactions_for_half_of_all(tmp_path: Path, count: int) -> None:
     probe = Probe()
     sent: list[list[Message]] = []
@@ -172,6 +192,65 @@ async def test_control_an_order_that_is_placed_alone_costs_a_transaction_of_its_
 
         statements, commits = await work(probe, one_after_another)
         assert (len(commits), statements) == (4, 4 * (PLACED + 1 - 2)), "two are of the key, which is not given here"
+
+
+async def confirmed(folder: Path, count: int) -> tuple[int, int]:
+    """Statements by which payments are begun as a list, and by which a list of captures is settled."""
+    probe = Probe()
+    async with process(folder, probe, loops=False, goods=GOODS) as w:
+        requests = orders(w, count)
+        await w.app.flows.place.place(requests)
+        await deliver(w)
+        ids = [each.order_id for each in requests]
+        payments = (await w.app.stores.payment.read(lambda tx: payment_store.of_orders(tx, ids))).values()
+        captures = w.app.flows.captures
+        confirms = [
+            Confirming(each.payment_id, each.payment_id, each.amount, None, "0" * 32, w.app.flows.ids.token())
+            for each in payments
+        ]
+        begun: list[Result] = []
+
+        async def begin() -> None:
+            answers = await captures.attempts.begin(confirms)
+            begun.extend(
+                Result(each.payment, Captured(each.attempt.payment_key)) for each in answers if isinstance(each, Begun)
+            )
+
+        beginning, _ = await work(probe, begin)
+        assert len(begun) == count
+        settling, _ = await work(probe, lambda: captures.settling._handle(begun))
+        return beginning, settling
+
+
+async def test_a_payment_costs_so_many_statements_beside_those_of_its_lists(tmp_path: Path) -> None:
+    for count in (1, 16):
+        assert await confirmed(tmp_path / str(count), count) == (BEGUN + count, TAKEN_MONEY * count)
+
+
+async def expired(folder: Path, count: int, *, kept: bool) -> int:
+    """Statements by which orders expire as a list, or by which they are kept while their capture is not known."""
+    probe = Probe()
+    async with process(folder, probe, loops=False, goods=GOODS, payment_window_s=30) as w:
+        await w.faults(confirm=[{"kind": "drop-after", "forever": True}], get=[UNREADABLE])
+        for _ in range(count):
+            placed = await order(w)
+            payment = await payment_of(w, placed)
+            if kept:
+                await w.confirm(payment, await w.authenticate(payment))
+        set_clock(w, from_rfc3339(placed["expires_at"]))
+        statements, _ = await work(probe, w.app.flows.orders.expire)
+        assert await w.status(placed["order_id"]) == ("PLACED" if kept else "EXPIRED")
+        await w.faults(confirm=[], get=[])
+        return statements
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_orders_whose_time_has_ended_cost_so_many_statements_beside_those_of_their_list(
+    tmp_path: Path, kept: bool
+) -> None:
+    for count in (1, 2, 16):
+        expected = (KEPT if kept else EXPIRED) + ENDED * count
+        assert await expired(tmp_path / str(count), count, kept=kept) == expected, f"{count} orders"
 
 
 async def settling(folder: Path, count: int) -> int:

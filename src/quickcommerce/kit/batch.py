@@ -1,8 +1,7 @@
 """Group commit: requests queue, and a runner takes all that wait as one list in one transaction.
 
 While one commit is in flight the next list fills: an idle shop commits each order at once, a busy one commits hundreds
-together, and there is nothing to tune. The submitter may be cancelled; the runner is another task, so what it took is
-finished whoever still listens.
+together. The submitter may be cancelled; the runner is another task, so what it took is finished whoever still listens.
 """
 
 import asyncio
@@ -87,6 +86,8 @@ class GroupCommit(Generic[Q, A]):
             return await future
         finally:
             late.cancel()
+            # A refusal has a traceback, which has this frame: they would be a cycle, with the whole request in it.
+            del future
 
     async def drain(self) -> None:
         """Return when everything that waits has its answer."""
@@ -115,7 +116,7 @@ class GroupCommit(Generic[Q, A]):
                     await self._gathered()
         finally:
             # Here and not in a callback: a request that arrives after the last look at the queue must find no runner.
-            self._running -= {task for task in self._running if task is asyncio.current_task()}
+            self._running.difference_update({asyncio.current_task()})
 
     async def _gathered(self) -> None:
         """Wait until the first that waits has waited long enough."""

@@ -245,6 +245,9 @@ async def prune(tx: Tx, older_than_us: int, limit: int) -> int:
     rows = await tx.all(
         "SELECT consumer, event_id FROM inbox WHERE at_us < ? ORDER BY at_us LIMIT ?", (older_than_us, limit)
     )
-    for row in rows:
-        await tx.write("DELETE FROM inbox WHERE consumer = ? AND event_id = ?", row)
+    of: dict[str, list[str]] = {}
+    for consumer, event_id in rows:
+        of.setdefault(consumer, []).append(event_id)
+    for consumer, ids in of.items():
+        await tx.write(f"DELETE FROM inbox WHERE consumer = ? AND event_id IN ({marks(ids)})", [consumer, *ids])
     return len(rows)

@@ -37,8 +37,9 @@ class _Asked:
 class MariaDbTx:
     """`Tx` of a unit of work that is driven step by step.
 
-    A round trip costs both sides more than most statements do. So a write, of which nobody asks the answer, waits for
-    the next statement and travels with it, and parts of the work that do not need each other's answers run in step.
+    A round trip costs both sides more than most statements do: 50 us of our CPU and 40 of the server's (ADR 16). So a
+    write, of which nobody asks the answer, waits for the next statement and travels with it, and parts of the work that
+    do not need each other's answers run in step.
     """
 
     def __init__(self, count: Tell, wake: Tell, after: list[Tell]) -> None:

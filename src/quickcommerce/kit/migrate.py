@@ -20,9 +20,12 @@ LOCK_WAIT_S = 1
 _AGAIN = (
     (re.compile(r"CREATE (TABLE|INDEX|UNIQUE INDEX) (?!IF )"), r"CREATE \1 IF NOT EXISTS "),
     (re.compile(r"(ALTER TABLE \w+ ADD COLUMN) (?!IF )"), r"\1 IF NOT EXISTS "),
+    (re.compile(r"(ALTER TABLE \w+ DROP COLUMN) (?!IF )"), r"\1 IF EXISTS "),
 )
 """Changes of a schema that MariaDB lets pass where they are made already."""
-_SAME_AGAIN = re.compile(r"(CREATE|DROP) (TABLE|INDEX|UNIQUE INDEX)\b|ALTER TABLE \w+ (ADD COLUMN|MODIFY)\b")
+_SAME_AGAIN = re.compile(
+    r"(CREATE|DROP) (TABLE|INDEX|UNIQUE INDEX)\b|ALTER TABLE \w+ (ADD COLUMN|DROP COLUMN|MODIFY)\b"
+)
 _ROWS = re.compile(r"(INSERT INTO|UPDATE|DELETE FROM) ")
 
 _TABLES = {

@@ -21,7 +21,8 @@ def decode(body: bytes, shape: type[T]) -> T:
     """A body as a struct, strictly: no unknown field, no duplicate key, no NUL. Raises InvalidRequest with pointers."""
     try:
         value = msgspec.json.decode(body, type=shape)
-        # msgspec keeps the last of two equal keys; a proxy before us may have believed the first.
+        # msgspec keeps the last of two equal keys; a proxy before us may have believed the first. To read it once more
+        # for that takes 5 us of CPU for an order.
         _UNIQUE(body.decode())
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error

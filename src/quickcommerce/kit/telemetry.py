@@ -96,8 +96,8 @@ def _is_plain(name: str) -> bool:
 def _line(logger: Any, name: str, entry: structlog.typing.EventDict) -> str:
     """A line in the Elastic Common Schema.
 
-    An order costs two lines. One takes 20 us by the schema's own library, and 9 us where this needs none of its rules:
-    names within names, errors, and values that are no JSON.
+    An order is a line when it is placed and another when its document is written. One takes 20 us by the schema's own
+    library, and 9 us where this needs none of its rules: names within names, errors, and values that are no JSON.
     """
     if all(map(_is_plain, entry)):
         told = {

@@ -130,5 +130,5 @@ class Orders:
         refused = [row for row in held if row.order_id not in closed]
         long_ago = [row.order_id for row in refused if now - row.expires_us >= LONG_S * SECOND_US]
         await store.defer(tx, token, long_ago, now + int(LATER_S * SECOND_US))
-        for row in refused:
-            await timeline_store.note(tx, row, now, "expiry deferred", "payment may still be captured")
+        told = ("expiry deferred", "payment may still be captured")
+        await tx.gather([timeline_store.note(tx, row, now, *told) for row in refused])

@@ -79,12 +79,12 @@ async def insert(tx: Tx, placed: Iterable[tuple[Row, bytes]]) -> None:
     placed = list(placed)
     await tx.insert(
         "orders",
-        f"{_FIELDS}, lease_until_us, placed",
+        f"{_FIELDS}, due_us, placed",
         [
             (
                 row.order_id, row.user_id, row.status, row.version, row.total, row.discount, row.payable, row.paid,
                 row.refunded, row.placed_us, row.expires_us, row.updated_us, row.lease_token, row.trace,
-                row.payment_version, 0, body,
+                row.payment_version, row.expires_us, body,
             )
             for row, body in placed
         ],
@@ -180,10 +180,12 @@ def _row(values: list[Any]) -> Row:
 
 
 async def move(tx: Tx, old: Row, new: Row) -> None:
-    """Change an order from one state to the next. Both the old status and the old version must still be so."""
+    """Change an order from one state to the next. Both the old status and the old version must still be so. It is due
+    again when its time to pay ends, whoever had leased it.
+    """
     await tx.write(
         "UPDATE orders SET status = ?, version = ?, paid = ?, refunded = ?, updated_us = ?, payment_version = ?,"
-        " lease_until_us = 0 WHERE order_id = ? AND status = ? AND version = ?",
+        " due_us = expires_us WHERE order_id = ? AND status = ? AND version = ?",
         (
             new.status, new.version, new.paid, new.refunded, new.updated_us, new.payment_version, old.order_id,
             old.status, old.version,
@@ -199,17 +201,15 @@ async def heard(tx: Tx, order_id: OrderId, payment_version: int) -> None:
 
 
 async def claim_due(tx: Tx, token: str, now_us: int, until_us: int, limit: int) -> list[OrderId]:
-    """Lease orders whose time to pay has ended, oldest first; each to one claimer until `until_us`."""
+    """Lease orders whose time to pay has ended, each to one claimer until `until_us`; who has waited longest is first,
+    since its time ended or since it was looked at last.
+    """
     rows = await tx.all(
-        f"SELECT order_id FROM orders WHERE status IN {_HOLDING} AND expires_us <= ? AND lease_until_us <= ?"
-        " ORDER BY expires_us LIMIT ?",
-        (now_us, now_us, limit),
+        f"SELECT order_id FROM orders WHERE status IN {_HOLDING} AND due_us <= ? ORDER BY due_us LIMIT ?",
+        (now_us, limit),
     )
     order_ids = sorted(order_id for (order_id,) in rows)
-    claim = (
-        f"UPDATE orders SET lease_token = ?, lease_until_us = ? WHERE order_id = ? AND status IN {_HOLDING}"
-        " AND lease_until_us <= ?"
-    )
+    claim = f"UPDATE orders SET lease_token = ?, due_us = ? WHERE order_id = ? AND status IN {_HOLDING} AND due_us <= ?"
     claimed = await tx.gather([tx.run(claim, (token, until_us, order_id, now_us)) for order_id in order_ids])
     return [order_id for order_id, matched in zip(order_ids, claimed, strict=True) if matched]
 
@@ -218,7 +218,7 @@ async def defer(tx: Tx, token: str, order_ids: Sequence[OrderId], until_us: int)
     """Keep a lease until a later time; what somebody else has leased by now is left alone."""
     if order_ids:
         await tx.write(
-            f"UPDATE orders SET lease_until_us = ? WHERE order_id IN ({marks(order_ids)}) AND lease_token = ?",
+            f"UPDATE orders SET due_us = ? WHERE order_id IN ({marks(order_ids)}) AND lease_token = ?",
             (until_us, *order_ids, token),
         )
 
@@ -226,7 +226,7 @@ async def defer(tx: Tx, token: str, order_ids: Sequence[OrderId], until_us: int)
 async def unclaim(tx: Tx, token: str, order_ids: Sequence[OrderId]) -> None:
     """Give a lease back before its time; what somebody else has leased by now is left alone."""
     await tx.write(
-        f"UPDATE orders SET lease_until_us = 0 WHERE order_id IN ({marks(order_ids)}) AND lease_token = ?",
+        f"UPDATE orders SET due_us = expires_us WHERE order_id IN ({marks(order_ids)}) AND lease_token = ?",
         (*order_ids, token),
     )
 

@@ -91,7 +91,7 @@ async def test_processes_that_migrate_at_once_do_it_once(opened: Opened) -> None
 
 
 def test_a_change_that_could_not_be_made_twice_is_refused_before_it_is_made_once() -> None:
-    for statement in ("ALTER TABLE orders DROP COLUMN trace", "RENAME TABLE a TO b", "ALTER TABLE a ADD CHECK (n > 0)"):
+    for statement in ("ALTER TABLE a RENAME COLUMN b TO c", "RENAME TABLE a TO b", "ALTER TABLE a ADD CHECK (n > 0)"):
         with pytest.raises(ValueError, match="could not be mended"):
             migrate.repeatable(statement)
     for store in MIGRATIONS:
@@ -102,8 +102,8 @@ def test_a_change_that_could_not_be_made_twice_is_refused_before_it_is_made_once
 
 MANY_ORDERS = """
     INSERT INTO orders (order_id, user_id, status, version, total, discount, payable, paid, refunded, placed_us,
-        expires_us, updated_us, lease_token, lease_until_us, trace, placed)
-    SELECT seq, seq % 500, IF(seq % 10, 'PAID', 'PLACED'), 1, 1, 0, 1, 0, 0, seq, seq, seq, '', 0, '', ''
+        expires_us, updated_us, lease_token, due_us, trace, placed)
+    SELECT seq, seq % 500, IF(seq % 10, 'PAID', 'PLACED'), 1, 1, 0, 1, 0, 0, seq, seq, seq, '', seq, '', ''
     FROM seq_1_to_20000"""
 MANY_EVENTS = """
     INSERT INTO outbox (shard, event_id, type, source, subject, time_us, trace, data)

@@ -44,6 +44,8 @@ from servers.mariadb.shop import built
 GOODS = [Entry(product_id, f"goods {product_id}", 1_000, 1_000_000) for product_id in range(1, 201)]
 LIST = 2
 """What is read before the decision; what is written, with the COMMIT."""
+EXPIRY = 5
+"""Those that are due; their lease, and its COMMIT; the leased rows; all that is written."""
 SHELF = ["idempotency", "product", "time_sale", "product"]
 """The tables that a list of orders looks at first, in this order."""
 A = TypeVar("A")
@@ -364,3 +366,16 @@ async def test_a_look_that_asks_twice_is_an_error(app: App) -> None:
 
     with pytest.raises(AssertionError, match="all that it wants at once"):
         await app.stores.shop.look(twice)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_orders_whose_time_has_ended_take_as_many_whatever_their_number(app: App, *, kept: bool) -> None:
+    shop = app.stores.shop
+    took = []
+    for count in (1, 40):
+        confirms = await unpaid(app, count, first=100 * count)
+        if kept:
+            await app.flows.captures.attempts.begin(confirms)
+        await shop.run(lambda tx: tx.run("UPDATE orders SET due_us = 1 WHERE due_us > 1"))
+        took.append(await trips(shop, app.flows.orders.expire))
+    assert took == [(EXPIRY, False)] * 2
