@@ -1,4 +1,4 @@
-"""Where the CPU of the api process goes, under as many orders as it takes and under P4's plan."""
+"""Where the CPU of an order goes: at P1's and P3's saturation, and under P4's plan."""
 
 from collections.abc import AsyncIterator
 
@@ -8,12 +8,13 @@ from bench.figures import Figure, Run
 from bench.profile import samples
 from bench.profile.samples import Samples
 from bench.room import Room, workload
-from bench.shapes import spread
+from bench.shapes import embedded, spread
 
 name = "profile"
 what = (
-    f"CPU of the api process per order by what it is spent for, sampled {samples.PER_S} times a second, no CPU limit:"
-    " at saturation with nothing but MariaDB and Redis, and under P4's plan with the whole shop beside it"
+    f"CPU per order by what it is spent for, sampled {samples.PER_S} times a second, no CPU limit: of the api process"
+    " at saturation with nothing but MariaDB and Redis, and under P4's plan with the whole shop beside it; of the"
+    " embedded shop at saturation, with all that it does for an order"
 )
 target = "the figures are there to be used, not to be reached"
 
@@ -32,12 +33,18 @@ async def run(room: Room) -> AsyncIterator[Run]:
             samples.taken(shop.api[0], room.folder / f"plan-{number}") as at_plan,
         ):
             calm = await planned.measured(room, shop, plan)
+        async with (
+            embedded(room, full.goods) as shop,
+            samples.taken(shop.api[0], room.folder / f"embedded-{number}") as at_home,
+        ):
+            one = await saturate.measured(room, shop, full)
         figures = [
             *_figures("at saturation", at_full, busy.accepted),
             *_figures("under P4's plan", at_plan, calm.accepted),
+            *_figures("embedded, at saturation", at_home, one.accepted),
         ]
-        faults = [*busy.faults, *calm.faults("under P4's plan")]
-        yield Run(figures, [*busy.counts, *calm.counts], faults, [])
+        faults = [*busy.faults, *calm.faults("under P4's plan"), *one.faults]
+        yield Run(figures, [*busy.counts, *calm.counts, *one.counts], faults, [])
 
 
 def _figures(when: str, seen: Samples, orders: int) -> list[Figure]:

@@ -16,6 +16,7 @@ PER_S = 100
 REST = "what is none of these"
 PARTS = {
     "MariaDB": r"/asyncmy/|/quickcommerce/kit/mariadb",
+    "SQLite": r"/quickcommerce/kit/sqlite",
     "Redis": r"/redis/|/quickcommerce/stock/gate",
     "calls to the PG": r"/aiohttp/|/yarl/|/multidict/|/httpx2/|/quickcommerce/payment/(toss|line|tcp)",
     "log lines": r"/structlog/|/ecs_logging/|/logging/|/quickcommerce/kit/telemetry",
@@ -23,6 +24,8 @@ PARTS = {
     "tokens": r"/jwt/|/quickcommerce/kit/auth",
     "HTTP": r"/uvicorn/protocols/|/litestar/|/quickcommerce/kit/(middleware|shortcut|web)",
     "payments": r"/quickcommerce/payment/",
+    "the history": r"/quickcommerce/history/",
+    "events: relays and readers": r"/quickcommerce/kit/(outbox|inbox|bus)",
     "orders, their lists and events": r"/quickcommerce/(order|stock|catalog|coupon|kit)/",
 }
 """By the files of the code that works: what is none of these is counted to whoever called it."""

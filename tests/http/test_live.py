@@ -82,14 +82,14 @@ async def test_a_thousand_watchers_cost_a_few_reads(tmp_path: Path, monkeypatch:
         for stream in streams:
             await anext(stream)
         reads = 0
-        rows = w.app.flows.book.db.look
+        scan = w.app.flows.book.db.scan
 
         async def counting(work: Any) -> Any:
             nonlocal reads
             reads += 1
-            return await rows(work)
+            return await scan(work)
 
-        monkeypatch.setattr(w.app.flows.book.db, "look", counting)
+        monkeypatch.setattr(w.app.flows.book.db, "scan", counting)
         cancelled = await w.http.post(f"/v1/orders/{orders[3]['order_id']}/cancel", headers=w.auth(4))
         assert cancelled.status_code == 200
         before = reads

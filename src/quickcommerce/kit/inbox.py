@@ -242,12 +242,9 @@ class Inbox:
 
 async def prune(tx: Tx, older_than_us: int, limit: int) -> int:
     """Delete inbox rows older than the bus can replay; at most `limit`. Returns how many."""
-    rows = await tx.all(
-        "SELECT consumer, event_id FROM inbox WHERE at_us < ? ORDER BY at_us LIMIT ?", (older_than_us, limit)
-    )
-    of: dict[str, list[str]] = {}
-    for consumer, event_id in rows:
-        of.setdefault(consumer, []).append(event_id)
-    for consumer, ids in of.items():
+    old = "SELECT consumer, event_id FROM inbox WHERE at_us < ? ORDER BY at_us LIMIT ?"
+    rows = await tx.all(old, (older_than_us, limit))
+    for consumer in sorted({each for each, _ in rows}):
+        ids = [event_id for each, event_id in rows if each == consumer]
         await tx.write(f"DELETE FROM inbox WHERE consumer = ? AND event_id IN ({marks(ids)})", [consumer, *ids])
     return len(rows)

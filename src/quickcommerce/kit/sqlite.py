@@ -130,8 +130,8 @@ class Sqlite:
     `synchronous=FULL`: a commit survives a power cut. The statements of a short transaction run on the event loop, and
     only its COMMIT, which waits for the disk, hops to a thread. Python's sqlite3 lets go of the interpreter lock at
     every row it steps over; a transaction of a hundred steps on a thread of its own waits a hundred times to get it
-    back from a busy loop (when the whole shop was one process at 625 orders/s: 35 ms a placed order instead of 6). `threaded=True` moves whole
-    transactions to the thread: for a store whose work is long and not urgent.
+    back from a busy loop (when the whole shop was one process at 625 orders/s: 35 ms a placed order instead of 6).
+    `threaded=True` moves whole transactions to the thread: for a store whose work is long and not urgent.
 
     `inline=True` does everything on the calling thread, for the simulation and for tests, where an order of events must
     be the same each time.

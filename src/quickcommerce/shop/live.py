@@ -1,10 +1,11 @@
-"""Orders that somebody watches: one read for all of them tells every watcher what changed.
+"""Orders that somebody watches: one read for all of them, in short, tells every watcher what changed.
 
 A page that is open holds a connection of the web server, and nothing of the database. `step` is a loop of the process,
 woken by commits, that looks once in a while, however many watch.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import msgspec
 
 from quickcommerce.kit.ids import OrderId
 from quickcommerce.kit.problem import Unavailable
+from quickcommerce.order.audit import Fact
 from quickcommerce.order.model import HOLDING, NEXT, Status
 from quickcommerce.order.store import Row
 
@@ -23,21 +25,28 @@ LIFE_S = 240.0
 """How long one stream lasts; the browser then asks again, which looks at the session again too."""
 RETRY_MS = 2_000
 WATCHERS_MAX = 4_096
-READ_MAX = 256
-"""Orders in one read."""
 
 
 class Book(Protocol):
     """Where orders are read."""
 
-    async def rows(self, order_ids: Collection[OrderId]) -> Mapping[OrderId, Row]:
-        """Orders by id."""
+    async def facts(self, order_ids: Collection[OrderId]) -> Mapping[OrderId, Fact]:
+        """Orders in short, by id."""
         ...
+
+
+class _Seen(msgspec.Struct):
+    """What a page is told of an order."""
+
+    version: int
+    status: Status
+    refunded: int
 
 
 @dataclass(eq=False)
 class _Watcher:
-    row: Row
+    order_id: OrderId
+    seen: _Seen
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -51,13 +60,13 @@ class Live:
 
     async def step(self) -> bool:
         """Look at every order that is watched. Raises Unavailable."""
-        ids = sorted({watcher.row.order_id for watcher in self._watchers})
-        for start in range(0, len(ids), READ_MAX):
-            rows = await self.book.rows(ids[start : start + READ_MAX])
-            for watcher in self._watchers:
-                row = rows.get(watcher.row.order_id)
-                if row and row.version > watcher.row.version:
-                    watcher.row = row
+        watched: dict[OrderId, list[_Watcher]] = defaultdict(list)
+        for watcher in self._watchers:
+            watched[watcher.order_id].append(watcher)
+        for order_id, fact in (await self.book.facts(watched)).items():
+            for watcher in watched[order_id]:
+                if fact.version > watcher.seen.version:
+                    watcher.seen = _Seen(fact.version, Status(fact.status), fact.refunded)
                     watcher.wake.set()
         return False
 
@@ -77,15 +86,15 @@ class Live:
         now = asyncio.get_running_loop().time
         ends = now() + LIFE_S
         with self._watching(row) as watcher:
-            yield f"retry: {RETRY_MS}\n".encode() + _message(row)
+            yield f"retry: {RETRY_MS}\n".encode() + _message(watcher.seen)
             told = row.version
             while not self._closed:
-                if watcher.row.version > told:
-                    told = watcher.row.version
-                    yield _message(watcher.row)
+                if watcher.seen.version > told:
+                    told = watcher.seen.version
+                    yield _message(watcher.seen)
                     continue
                 left = ends - now()
-                if left <= 0 or not NEXT[watcher.row.status]:
+                if left <= 0 or not NEXT[watcher.seen.status]:
                     break
                 watcher.wake.clear()
                 try:
@@ -93,12 +102,12 @@ class Live:
                         await watcher.wake.wait()
                 except TimeoutError:
                     yield b": \n\n"
-            if not self._closed and watcher.row.status not in HOLDING:
+            if not self._closed and watcher.seen.status not in HOLDING:
                 yield b"event: end\ndata: {}\n\n"
 
     @contextmanager
     def _watching(self, row: Row) -> Iterator[_Watcher]:
-        watcher = _Watcher(row)
+        watcher = _Watcher(row.order_id, _Seen(row.version, row.status, row.refunded))
         self._watchers.add(watcher)
         try:
             yield watcher
@@ -106,12 +115,5 @@ class Live:
             self._watchers.discard(watcher)
 
 
-class _Seen(msgspec.Struct):
-    version: int
-    status: Status
-    refunded: int
-
-
-def _message(row: Row) -> bytes:
-    seen = msgspec.json.encode(_Seen(row.version, row.status, row.refunded))
-    return b"id: %d\nevent: order\ndata: %s\n\n" % (row.version, seen)
+def _message(seen: _Seen) -> bytes:
+    return b"id: %d\nevent: order\ndata: %s\n\n" % (seen.version, msgspec.json.encode(seen))
