@@ -104,7 +104,7 @@ async def test_what_was_found_before_the_pg_refuses_is_told_and_from_when_to_go_
     await stock_up(tmp_path)
     (tmp_path / "pg").mkdir()
     await nobodys_money(tmp_path / "pg", ago_s=86_400)
-    begin_us = system_clock() - (86_400 + 3_600) * SECOND_US
+    begin_us = system_clock() - (86_400 + SPAN_S // 2) * SECOND_US
     first_span = {"kind": "ok", "repeat": 2}
     pg, ran = Process(tmp_path / "pg", "emulator", "--port", "0"), []
     async with client() as http, closing(pg):

@@ -24,8 +24,8 @@ from quickcommerce.payment.reconcile_model import SETTLE_S, Mismatch, Span, comp
 from quickcommerce.payment.reconcile_store import Kept, State
 from quickcommerce.payment.toss_transactions import Unread
 
-SPAN_S = 6 * 3_600
-"""The longest span that is compared at once: all of it is in memory."""
+SPAN_S = 3_600
+"""The longest span that is compared at once: all of it is in memory, about 2 KB for each capture."""
 MARGIN_S = 600
 """So much further, on both sides, the PG's list is read: its clock is not ours, and we learn later than it knows."""
 SIDE_BY_SIDE = 8

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 import schemas
-from quickcommerce.kit import migrate, outbox
+from quickcommerce.kit import idempotency, inbox, migrate, outbox
 from quickcommerce.kit.db import Tx
 from quickcommerce.kit.mariadb import MariaDb
 from quickcommerce.order import store as orders
 from quickcommerce.parts import MIGRATIONS, migrations
 from quickcommerce.payment import refund_store
 from quickcommerce.payment import store as payments
+from quickcommerce.payment.waits import doubt_us, longest_us
 from servers.mariadb.conftest import Opened
 from servers.mariadb.shop import built
 
@@ -108,6 +109,9 @@ MANY_ORDERS = """
 MANY_EVENTS = """
     INSERT INTO outbox (shard, event_id, type, source, subject, time_us, trace, data)
     SELECT seq % 16, seq, '', '', seq, seq, '', '' FROM seq_1_to_20000"""
+MANY_KEYS = """
+    INSERT INTO idempotency (scoped_key, fingerprint, resource, at_us) SELECT seq, '', '', seq FROM seq_1_to_20000"""
+MANY_TAKEN = "INSERT INTO inbox (consumer, event_id, at_us) SELECT seq % 3, seq, seq FROM seq_1_to_20000"
 MANY_PAYMENTS = """
     INSERT INTO payment (payment_id, order_id, user_id, amount, title, status, version, captured, refunded, expires_us,
         payment_key, attempt, tries, declines, unknown_us, due_us, lease_token, trace, created_us, updated_us)
@@ -129,10 +133,11 @@ async def stores(tmp_path: Path) -> AsyncIterator[tuple[MariaDb, MariaDb]]:
         shop, payment = app.stores.shop, app.stores.payment
         assert isinstance(shop, MariaDb)
         assert isinstance(payment, MariaDb)
-        for database, *filling in ((shop, MANY_ORDERS, MANY_EVENTS), (payment, MANY_PAYMENTS, MANY_REFUNDS)):
+        of_shop, of_payment = (MANY_ORDERS, MANY_EVENTS, MANY_KEYS, MANY_TAKEN), (MANY_PAYMENTS, MANY_REFUNDS)
+        for database, filling in ((shop, of_shop), (payment, of_payment)):
             for statement in filling:
                 schemas.sql(statement, schema=database.name)
-        schemas.sql("ANALYZE TABLE outbox, orders", schema=shop.name)
+        schemas.sql("ANALYZE TABLE outbox, orders, idempotency, inbox", schema=shop.name)
         schemas.sql("ANALYZE TABLE payment, refund", schema=payment.name)
         yield shop, payment
     finally:
@@ -168,9 +173,12 @@ async def test_what_the_loops_ask_again_and_again_is_found_by_an_index(stores: t
     shop, payment = stores
     cursors = dict.fromkeys(range(outbox.SHARDS), 19_000)
     assert await examined(shop, lambda tx: outbox.after(tx, cursors, 100)) < 2_000
-    assert await examined(shop, lambda tx: orders.claim_due(tx, "token", 3_000, 3_001, 200)) < 4_000
-    assert await examined(payment, lambda tx: payments.due(tx, 300, 50)) < 2_000
-    assert await examined(payment, lambda tx: refund_store.due(tx, 300, 50)) < 2_000
+    assert await examined(shop, lambda tx: outbox.prune(tx, cursors, 500)) < 2_000
+    assert await examined(shop, lambda tx: idempotency.prune(tx, 300, 500)) < 1_000
+    assert await examined(shop, lambda tx: inbox.prune(tx, 300, 500)) < 1_000
+    assert await examined(shop, lambda tx: orders.claim_due(tx, "token", 3_000, 3_001, 200)) < 1_000
+    assert await examined(payment, lambda tx: payments.due(tx, 300, 50, longest_us(10.0))) < 2_000
+    assert await examined(payment, lambda tx: refund_store.due(tx, 300, 50, longest_us=doubt_us(10.0))) < 2_000
 
     async def of_user(tx: Tx) -> None:
         await orders.page(tx, 7, None, 20)
