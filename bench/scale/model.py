@@ -91,8 +91,9 @@ class Lists:
     """A group commit (`quickcommerce/kit/batch.py`): a list of n orders takes `a_s` + n x `b_s` seconds, at most
     `list_max` orders are in it, and `runners` lists are in flight. `list_max` 1 is a transaction an order.
 
-    `enough` orders make a list beside another one. Where a list has ended and fewer wait, the next one begins when the
-    first of them has waited for `gather_s`.
+    `enough` orders make a list beside another one, and each takes half of those that wait, where there may be several.
+    Where a list has ended and fewer wait, the next one begins when the first of them has waited for `gather_lists`
+    times what that list took, and for `gather_max_s` at most.
     """
 
     a_s: float
@@ -100,11 +101,17 @@ class Lists:
     runners: int
     list_max: int
     enough: int = 1
-    gather_s: float = 0.0
+    gather_lists: float = 0.0
+    gather_max_s: float = 0.0
 
     def takes_s(self, orders: int) -> float:
         """Seconds that a list takes."""
         return self.a_s + orders * self.b_s
+
+    def takes(self, waiting: int) -> int:
+        """How many of those that wait a list takes."""
+        half = max(self.enough, (waiting + 1) // 2) if self.runners > 1 else waiting
+        return min(waiting, half, self.list_max)
 
     @property
     def most_per_s(self) -> float:
@@ -168,8 +175,8 @@ def simulate(
 ) -> Simulated:
     """So many orders that come at random (Poisson), or evenly, `per_s` a second, before an empty queue without a bound.
 
-    Whoever begins a list takes all that wait, up to `list_max`, the oldest first. `takes_s` in place of the lists' own
-    says how long a list of a size takes. The same seed gives the same run.
+    Whoever begins a list takes the oldest of those that wait. `takes_s` in place of the lists' own says how long a list
+    of a size takes. The same seed gives the same run.
     """
     rng = random.Random(seed)  # noqa: S311 - a simulation must repeat
     takes_s = takes_s or lists.takes_s
@@ -178,24 +185,24 @@ def simulate(
     ended_s: list[float] = []
     sizes: list[int] = []
     enough = min(lists.enough, lists.list_max)
-    in_flight: list[float] = []
-    """When the lists in flight end, the first one first."""
+    in_flight: list[tuple[float, float]] = []
+    """When the lists in flight end, the first one first, and when they began."""
     gathered_s = math.inf
     """When the list begins that gathers, if one does."""
     came = 0
 
     def begin(now_s: float) -> None:
-        size = min(came - len(begun_s), lists.list_max)
+        size = lists.takes(came - len(begun_s))
         if size:
             ends_s = now_s + takes_s(size)
-            heapq.heappush(in_flight, ends_s)
+            heapq.heappush(in_flight, (ends_s, now_s))
             begun_s.extend([now_s] * size)
             ended_s.extend([ends_s] * size)
             sizes.append(size)
 
     while len(begun_s) < orders:
         comes_s = came_s[came] if came < orders else math.inf
-        ends_s = in_flight[0] if in_flight else math.inf
+        ends_s = in_flight[0][0] if in_flight else math.inf
         now_s = min(comes_s, ends_s, gathered_s)
         working = len(in_flight) + (gathered_s < math.inf)
         if now_s == comes_s:
@@ -206,10 +213,11 @@ def simulate(
             gathered_s = math.inf
             begin(now_s)
         else:
-            heapq.heappop(in_flight)
+            _, began_s = heapq.heappop(in_flight)
             waiting = came - len(begun_s)
             if waiting >= enough:
                 begin(now_s)
             elif waiting and working == 1:
-                gathered_s = max(now_s, came_s[len(begun_s)] + lists.gather_s)
+                for_s = min(lists.gather_lists * (now_s - began_s), lists.gather_max_s)
+                gathered_s = max(now_s, came_s[len(begun_s)] + for_s)
     return Simulated(came_s, begun_s, ended_s, sizes)

@@ -81,8 +81,7 @@ async def _theirs(on: Bare, variant: str) -> tuple[Seen, list[Figure], list[str]
         well = await _says_well(consumer)
         # Before it is stopped, which would end handlers whose events it has acknowledged.
         left = await behind(seen.watch)
-        made = await handled()
-        orders = await on.number("SELECT COUNT(DISTINCT order_id) FROM their_payment")
+        [(made, orders)] = await on.rows("SELECT COUNT(*), COUNT(DISTINCT order_id) FROM their_payment")
     told = [json.loads(line) for line in consumer.log.read_text().splitlines() if line.startswith("{")]
     watch, poured = seen.watch, seen.flood.poured
     ended_s = [each["at"] - watch.begun_s - seen.begun_s for each in told if each["what"] == "ended"]

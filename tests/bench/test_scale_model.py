@@ -71,7 +71,7 @@ def test_lists_grow_with_the_load_and_an_idle_queue_takes_each_order_at_once() -
 
 
 def test_few_orders_gather_behind_a_list_and_are_fewer_larger_ones_that_wait_longer() -> None:
-    gathering = Lists(a_s=0.002, b_s=0.0001, runners=2, list_max=256, enough=16, gather_s=0.005)
+    gathering = Lists(a_s=0.002, b_s=0.0001, runners=2, list_max=256, enough=16, gather_lists=2, gather_max_s=0.005)
     at_once = Lists(a_s=0.002, b_s=0.0001, runners=2, list_max=256)
     run, before = (simulate(lists, 600, orders=20_000, seed=6) for lists in (gathering, at_once))
     assert run.mean_size > 2 * before.mean_size

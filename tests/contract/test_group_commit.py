@@ -110,7 +110,7 @@ async def test_few_who_came_while_a_list_was_in_flight_are_one_list_with_those_w
     till: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gathered = asyncio.Event()
-    monkeypatch.setattr(GroupCommit, "_gathered", lambda _: gathered.wait())
+    monkeypatch.setattr(GroupCommit, "_gathered", lambda *_: gathered.wait())
     group = commits(till, runners=2)
     waiting = submitted(group, [0])
     await turns()
@@ -131,7 +131,8 @@ async def test_few_who_came_while_a_list_was_in_flight_are_one_list_with_those_w
 async def test_whoever_has_waited_long_enough_does_not_wait_for_others_too(
     till: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "GATHER_S", 3_600.0)
+    monkeypatch.setattr(batch, "GATHER_LISTS", 10**12)
+    monkeypatch.setattr(batch, "GATHER_MAX_S", 3_600.0)
     group = commits(till)
     waiting = submitted(group, [0])
     await turns()
@@ -141,6 +142,42 @@ async def test_whoever_has_waited_long_enough_does_not_wait_for_others_too(
     till.open.set()
     await asyncio.gather(*waiting)
     assert till.lists == [[0], [1]]
+
+
+@pytest.mark.parametrize(("runners", "sizes"), [(2, [1, 50, 25]), (1, [1, 100])])
+async def test_a_list_leaves_half_of_those_that_wait_to_another_that_may_be_in_flight_beside_it(
+    till: Till, runners: int, sizes: list[int]
+) -> None:
+    group = commits(till, runners=runners, list_max=256)
+    waiting = submitted(group, [0])
+    await turns()
+    waiting += submitted(group, range(1, 101))
+    await turns()
+    till.open.set()
+    await asyncio.gather(*waiting)
+    assert [len(each) for each in till.lists][: len(sizes)] == sizes
+    assert sorted(till.effects) == list(range(101))
+
+
+@pytest.mark.parametrize(("lists", "waited"), [(0, 0.0), (10**12, batch.GATHER_MAX_S)])
+async def test_few_are_gathered_for_as_long_as_lists_take_and_not_for_longer(
+    till: Till, monkeypatch: pytest.MonkeyPatch, lists: int, waited: float
+) -> None:
+    told: list[float] = []
+
+    async def gathered(_: object, for_s: float) -> None:
+        told.append(for_s)
+
+    monkeypatch.setattr(batch, "GATHER_LISTS", lists)
+    monkeypatch.setattr(GroupCommit, "_gathered", gathered)
+    group = commits(till)
+    waiting = submitted(group, [0])
+    await turns()
+    waiting += submitted(group, [1])
+    await turns()
+    till.open.set()
+    await asyncio.gather(*waiting)
+    assert told == [waited]
 
 
 async def test_control_without_gathering_each_is_a_list_of_its_own(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:

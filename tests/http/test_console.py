@@ -195,15 +195,15 @@ async def test_a_loop_that_waits_and_one_that_was_started_again_are_seen(
 ) -> None:
     async with shop(tmp_path) as w:
         defects = [RuntimeError("a defect"), RuntimeError("another")]
-        rows = w.app.flows.live.book.rows
+        facts = w.app.flows.live.book.facts
 
         async def crash(order_ids: Any) -> Any:
             if defects:
                 raise defects.pop()
-            return await rows(order_ids)
+            return await facts(order_ids)
 
         with w.app.flows.live._watching(await row(w)), monkeypatch.context() as patch:
-            patch.setattr(type(w.app.flows.book), "rows", lambda _book, order_ids: crash(order_ids))
+            patch.setattr(type(w.app.flows.book), "facts", lambda _book, order_ids: crash(order_ids))
             await next_look(10)
             text = part(await page(w, **ENGLISH), "loops")
         lively = re.search(r'data-loop="live" data-state="running">(.*?)</tr>', text)
