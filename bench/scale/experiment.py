@@ -11,7 +11,7 @@ from bench.processes import Failed
 from bench.room import Room, workload
 from bench.scale import waiting
 from bench.scale.model import BUSY, Lists, Part, Used, fitted, parts, shops, simulate
-from bench.scale.waiting import ENOUGH, GATHER_LISTS, GATHER_MAX_S, LIST_MAX, RUNNERS, designs
+from bench.scale.waiting import ENOUGH, GATHER_LISTS, GATHER_MAX_S, LIST_MAX, RUNNERS, WHOLE, designs
 from bench.shapes import OTHERS, Shop, spread
 
 name = "scale"
@@ -152,7 +152,7 @@ def run_of(seen: Seen, seed: int) -> Run:
     every = parts(seen.idle_cores, _used(seen.unpaid), _used(seen.paid))
     ours = [part for part in every if part.name != PG]
     a_s, b_s = fitted(seen.alone.answer_s, seen.crowd.list_s, seen.crowd.list_size)
-    lists = Lists(a_s, b_s, RUNNERS, LIST_MAX, ENOUGH, GATHER_LISTS, GATHER_MAX_S)
+    lists = Lists(a_s, b_s, RUNNERS, LIST_MAX, ENOUGH, WHOLE, GATHER_LISTS, GATHER_MAX_S)
     counts = [*seen.alone.seen.counts, *seen.unpaid.counts, *seen.paid.counts, *seen.crowd.seen.counts]
     faults = [*seen.alone.seen.faults, *seen.unpaid.faults("nobody pays"), *seen.paid.faults("everybody pays")]
     faults += seen.crowd.seen.faults

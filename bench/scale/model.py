@@ -91,9 +91,9 @@ class Lists:
     """A group commit (`quickcommerce/kit/batch.py`): a list of n orders takes `a_s` + n x `b_s` seconds, at most
     `list_max` orders are in it, and `runners` lists are in flight. `list_max` 1 is a transaction an order.
 
-    `enough` orders make a list beside another one, and each takes half of those that wait, where there may be several.
-    Where a list has ended and fewer wait, the next one begins when the first of them has waited for `gather_lists`
-    times what that list took, and for `gather_max_s` at most.
+    `enough` orders make a list beside another one. Where there may be several, each takes half of those that wait, or
+    `whole` if that is more. Where a list has ended and fewer than `enough` wait, the next one begins when the first of
+    them has waited for `gather_lists` times what that list took, and for `gather_max_s` at most.
     """
 
     a_s: float
@@ -101,6 +101,7 @@ class Lists:
     runners: int
     list_max: int
     enough: int = 1
+    whole: float = math.inf
     gather_lists: float = 0.0
     gather_max_s: float = 0.0
 
@@ -110,8 +111,8 @@ class Lists:
 
     def takes(self, waiting: int) -> int:
         """How many of those that wait a list takes."""
-        half = max(self.enough, (waiting + 1) // 2) if self.runners > 1 else waiting
-        return min(waiting, half, self.list_max)
+        half = max(self.whole, waiting // 2) if self.runners > 1 else waiting
+        return int(min(waiting, half, self.list_max))
 
     @property
     def most_per_s(self) -> float:

@@ -8,7 +8,7 @@ from bench.scale.model import Lists, Simulated, simulate
 
 RUNNERS, LIST_MAX, WRITERS = 2, 256, 8
 """The shop's defaults: QC_DB_RUNNERS_MAX, QC_ORDER_LIST_MAX, QC_DB_WRITERS_MAX."""
-ENOUGH, GATHER_LISTS, GATHER_MAX_S = 16, 2, 0.01
+ENOUGH, WHOLE, GATHER_LISTS, GATHER_MAX_S = 16, 64, 2, 0.01
 """As in `quickcommerce/kit/batch.py`."""
 LOADS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Shares of what a queue takes at most."""

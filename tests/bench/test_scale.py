@@ -71,8 +71,8 @@ def test_the_model_has_the_settings_that_a_shop_has() -> None:
         waiting.LIST_MAX,
         waiting.WRITERS,
     )
-    theirs = (batch.ENOUGH, batch.GATHER_LISTS, batch.GATHER_MAX_S)
-    assert theirs == (waiting.ENOUGH, waiting.GATHER_LISTS, waiting.GATHER_MAX_S)
+    theirs = (batch.ENOUGH, batch.WHOLE, batch.GATHER_LISTS, batch.GATHER_MAX_S)
+    assert theirs == (waiting.ENOUGH, waiting.WHOLE, waiting.GATHER_LISTS, waiting.GATHER_MAX_S)
     assert experiment.SINGLE["relay"] == outbox.SHARDS / outbox.LEASED_MAX
 
 

@@ -192,7 +192,8 @@ async def test_a_list_of_events_is_as_many_requests_whatever_their_number(histor
         far.there.asked.clear()
         await history.reader.step()
         took.append([path.partition("?")[0].rpartition("/")[2] for path, _ in far.there.asked])
-    assert took == [["_mget", "_bulk"]] * 2
+    # The last one is of `AtOnce`.
+    assert took == [["_alias", "_bulk", "_refresh"]] * 2
     assert await history.index.count() == 5
 
 

@@ -22,6 +22,8 @@ Handle = Callable[[list[Q]], Awaitable[Sequence[A | Exception]]]
 
 ENOUGH = 16
 """So many requests are a list of their own, beside one that is in flight."""
+WHOLE = 64
+"""So many requests are always one list."""
 STUCK_S = 0.05
 """A list that takes longer seems to wait for somebody's row: it keeps nobody who comes from setting out beside it."""
 GATHER_LISTS, GATHER_MAX_S = 2, 0.01
@@ -123,11 +125,11 @@ class GroupCommit(Generic[Q, A]):
             self._running.difference_update({asyncio.current_task()})
 
     def _next(self) -> int:
-        """How many the next list takes. Where another may be in flight beside it, half of those that wait: if each took
+        """How many the next list takes. Where another may be in flight beside it, half of many that wait: if each took
         all, nothing would be left to do while both are in flight. Under 256 connections that is a tenth more orders.
         """
         waiting = len(self._queue)
-        half = max(self._enough, (waiting + 1) // 2) if self._runners > 1 else waiting
+        half = max(WHOLE, waiting // 2) if self._runners > 1 else waiting
         return min(waiting, half, self._list_max)
 
     async def _gathered(self, for_s: float) -> None:
