@@ -29,6 +29,8 @@ from quickcommerce.payment.opening import Opening, Openings, Payable
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment, Whole
 
 RETRY_AFTER_S = 3
+MOMENT_S = 0.001
+"""So little of the time that a buyer waits is not worth another look."""
 AMOUNT_REFUSED = "amount refused"
 """What the timeline calls an amount that is not the one asked for."""
 AMOUNTS = Counter("qc_payment_amounts_refused_total", "Confirms that brought another amount than is asked for")
@@ -149,7 +151,7 @@ class Payments:
             if payment.status is Status.RETRY and tried.outcome is Ended.MISCONFIGURED:
                 raise Unavailable("the payment provider does not accept us at the moment", retry_after_s=RETRY_AFTER_S)
             left_s = deadline - asyncio.get_running_loop().time()
-            if not looked or payment.status not in UNDER_WAY or left_s <= 0:
+            if not looked or payment.status not in UNDER_WAY or left_s < MOMENT_S:
                 return payment, attempts
             await self.captures.settled(payment, left_s)
 
