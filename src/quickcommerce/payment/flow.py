@@ -26,11 +26,10 @@ from quickcommerce.payment.capture import Captures
 from quickcommerce.payment.deposit_model import Account
 from quickcommerce.payment.model import CLOSABLE, UNDER_WAY, Ended, Outcome, Status, let_go
 from quickcommerce.payment.opening import Opening, Openings, Payable
+from quickcommerce.payment.running import MOMENT_S
 from quickcommerce.payment.store import NEVER_US, Attempt, Payment, Whole
 
 RETRY_AFTER_S = 3
-MOMENT_S = 0.001
-"""So little of the time that a buyer waits is not worth another look."""
 AMOUNT_REFUSED = "amount refused"
 """What the timeline calls an amount that is not the one asked for."""
 AMOUNTS = Counter("qc_payment_amounts_refused_total", "Confirms that brought another amount than is asked for")

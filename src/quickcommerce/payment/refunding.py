@@ -31,7 +31,7 @@ from quickcommerce.payment.refund_model import (
 from quickcommerce.payment.refund_steps import Job, RefundSteps, Settled
 from quickcommerce.payment.refund_store import Refund
 from quickcommerce.payment.refunds import Asking, Refunds
-from quickcommerce.payment.running import POLL_S, Running
+from quickcommerce.payment.running import MOMENT_S, POLL_S, Running
 
 OUTCOMES = Counter("qc_refund_outcomes_total", "What refunds came to", ["outcome"])
 
@@ -97,7 +97,7 @@ class Refunding:
         while True:
             refund = await self.refunds.get(refund.refund_id)
             left_s = deadline - loop.time()
-            if refund.status is not RefundStatus.PENDING or left_s <= 0:
+            if refund.status is not RefundStatus.PENDING or left_s < MOMENT_S:
                 return refund
             if not await self.running.wait(refund.lease_token, left_s):
                 await asyncio.sleep(min(POLL_S, left_s))

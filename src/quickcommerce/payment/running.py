@@ -12,6 +12,8 @@ DUE_MAX = 100
 """So many that were due are worked on side by side, however many buyers ask at the same time."""
 POLL_S = 0.1
 """How often somebody looks who waits for what another process works on."""
+MOMENT_S = 0.001
+"""So little of the time that somebody waits is not worth another look."""
 
 
 @dataclass(frozen=True)
