@@ -207,6 +207,8 @@ async def edges(folder: Path, ahead_s: int) -> tuple[set[str], list[Any]]:
         emulator = w.app.flows.emulator
         assert emulator
         emulator._clock.ahead_us = ahead_s * SECOND_US
+        while await mine.step():
+            pass  # the day before the shop began
         for _ in range(12):
             await paid(w)
             await deliver(w)
