@@ -74,6 +74,29 @@ async def test_more_orders_than_may_wait_are_told_at_once_and_can_be_sent_again(
         assert await w.stock(1) == (1_000, 40, 0)
 
 
+async def test_while_too_many_wait_whoever_comes_is_told_so_before_anything_else_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flash sale's flood costs what it must: the thousands who are turned away are kept off those who are served."""
+    async with shop(tmp_path, loops=False, order_list_max=5, order_queue_max=10) as w:
+        run, opened = w.app.stores.shop.run, asyncio.Event()
+
+        async def hold(work: object) -> object:
+            await opened.wait()
+            return await run(work)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(w.app.stores.shop, "run", hold)
+            waiting = [asyncio.create_task(w.order([(1, 1)], key=f"k{at}")) for at in range(5)]
+            await asyncio.sleep(1)  # a list of five is in flight
+            waiting += [asyncio.create_task(w.order([(1, 1)], key=f"k{at}")) for at in range(5, 15)]
+            await asyncio.sleep(1)
+            assert refused(await w.http.post("/v1/orders", json={"lines": []})) == "unavailable"
+            opened.set()
+            assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {201}
+        assert refused(await w.http.post("/v1/orders", json={"lines": []})) == "unauthorized"
+
+
 async def test_an_answer_that_was_lost_is_found_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """503 after the commit: the order is there, and asking again with the key gives it, once."""
     async with shop(tmp_path, loops=False) as w:

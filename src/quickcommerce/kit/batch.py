@@ -72,11 +72,15 @@ class GroupCommit(Generic[Q, A]):
         self._queue: deque[tuple[Q, asyncio.Future[A], float]] = deque()
         self._running: set[asyncio.Task[None]] = set()
 
-    async def submit(self, request: Q) -> A:
-        """Queue a request and wait for its answer. Raises `Unavailable` at once when the queue is full."""
+    def admit(self) -> None:
+        """Raises `Unavailable` when the queue is full: whoever asks before any other work spares a flood that work."""
         if len(self._queue) >= self._queue_max:
             self._refused.inc()
             raise Unavailable("too many requests are waiting")
+
+    async def submit(self, request: Q) -> A:
+        """Queue a request and wait for its answer. Raises `Unavailable` at once when the queue is full."""
+        self.admit()
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         future: asyncio.Future[A] = loop.create_future()

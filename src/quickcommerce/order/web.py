@@ -118,6 +118,7 @@ def path_id(order_id: str) -> OrderId:
 async def place(request: AnyRequest) -> Response[bytes]:
     """Place an order."""
     parts: Web = request.app.state.orders_web
+    parts.placing.admit()
     caller = await web.caller(request)
     raw = await web.raw_body(request)
     key = idempotency.check_key(request.headers.getall("idempotency-key", []))
