@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 import time
@@ -108,6 +109,8 @@ async def _result(target: Target, where: Room, command: str) -> Result:
     except Exception as failed:  # noqa: BLE001 - told as the target's result; those after it are measured all the same
         error = f"{type(failed).__name__}: {failed}"
         where.tell("".join(traceback.format_exception(failed)))
+    # Clients that a target leaves in cycles would look for its servers, and find those of the next one in their place.
+    gc.collect()
     versions = seen.versions | {server.name: server.version for server in where.known_servers}
     try:
         await where.close()

@@ -1,7 +1,9 @@
 """The closed loop: wrk sends prepared orders of different users as fast as they are answered, and counts by status."""
 
 import asyncio
+import os
 import random
+import resource
 import secrets
 import signal
 import time
@@ -21,12 +23,14 @@ ANSWER_WITHIN_S = 120
 """wrk counts an answer that takes longer as an error."""
 BUCKET_S = 0.2
 """As in `orders.lua`: the grain of the rate over time."""
-KEYS = ("orders", "status", "bucket", "errors", "latency_us", "mean_us")
+KEYS = ("orders", "status", "bucket", "errors", "latency_us")
 """How the lines begin that `orders.lua` prints."""
 GIVE_UP_AFTER_S = 130.0
 LEAST_PER_S = 100
 """Where a number of orders is to be sent, nobody waits for a shop that is slower."""
 ENDLESS_S = 86_400.0
+OTHER_FILES = 64
+"""Of wrk itself."""
 
 
 class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,7 +80,6 @@ class Answers:
     statuses: dict[int, int]
     lost: int
     span_s: float
-    mean_ms: float
     percentiles_ms: list[tuple[float, float]]
     per_s: list[float]
     overflows: bool = False
@@ -119,6 +122,9 @@ def prepare(load: Load, product_ids: Sequence[int], folder: Path) -> Path:
             chosen = rng.sample(product_ids, load.lines)
             lines = ",".join(f'{{"product_id":{each},"quantity":{load.quantity}}}' for each in chosen)
             file.write(f'{token} bench-{user_id} {{"lines":[{lines}]}}\n')
+        # It is as large as all that the database will write, and must not be written beside the first commits.
+        file.flush()
+        os.fsync(file.fileno())
     return path
 
 
@@ -128,8 +134,14 @@ async def run(url: str, load: Load, product_ids: Sequence[int], folder: Path) ->
 
 
 async def send(url: str, load: Load, orders: Path) -> Answers:
-    """Send a load that `prepare` has written, once. Raises Failed when wrk cannot run or does not come to an end."""
+    """Send a load that `prepare` has written, once.
+
+    Raises Failed when wrk cannot run, may not open as many connections, or does not come to an end.
+    """
     try:
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if resource.RLIM_INFINITY != most < load.connections + OTHER_FILES:
+            raise Failed(f"{load.connections:,} connections are wanted, and {most:,} files may be open (`ulimit -n`)")
         return replace(parse(await _wrk(url, load, orders)), overflows=load.overflows)
     finally:
         orders.unlink()
@@ -138,7 +150,7 @@ async def send(url: str, load: Load, orders: Path) -> Answers:
 def parse(printed: str) -> Answers:
     """Read what `orders.lua` prints at the end. Raises Failed when it is not all there."""
     found = {key: [line.split()[1:] for line in printed.splitlines() if line.split()[:1] == [key]] for key in KEYS}
-    if not all(found[key] for key in ("orders", "errors", "latency_us", "mean_us")):
+    if not all(found[key] for key in ("orders", "errors", "latency_us")):
         raise Failed(f"wrk printed no result: {printed[-1000:]}")
     (words,) = found["orders"]
     orders = dict(zip(words[::2], map(int, words[1::2]), strict=True))
@@ -149,7 +161,6 @@ def parse(printed: str) -> Answers:
         statuses={int(status): int(count) for status, count in found["status"]},
         lost=sum(map(int, found["errors"][0])),
         span_s=(orders["last_us"] - orders["first_us"]) / 1e6,
-        mean_ms=float(found["mean_us"][0][0]) / 1e3,
         percentiles_ms=[(float(percent), float(us) / 1e3) for percent, us in found["latency_us"]],
         per_s=[buckets.get(at, 0) / BUCKET_S for at in range(max(buckets, default=-1) + 1)],
     )

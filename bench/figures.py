@@ -86,7 +86,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Median:
-    """A figure over all runs: its median and the range. The median decides whether the bound is kept."""
+    """A figure over all runs: its median and the range. The median decides whether the bound is kept; where there may
+    be none at all, the worst run does.
+    """
 
     name: str
     unit: str
@@ -131,5 +133,6 @@ def _median(figures: Sequence[Figure]) -> Median:
     if first.least is not None:
         bound, met = f">= {first.least:,.6g}", median >= first.least
     if first.most is not None:
-        bound, met = f"{bound} <= {first.most:,.6g}".strip(), met is not False and median <= first.most
+        decides = median if first.most else max(values)
+        bound, met = f"{bound} <= {first.most:,.6g}".strip(), met is not False and decides <= first.most
     return Median(first.name, first.unit, median, min(values), max(values), bound, met, first.variant)

@@ -105,11 +105,11 @@ def charts(report: Report, label: str) -> list[Chart]:
     ]
 
 
-def latency_curve(percentiles_ms: list[tuple[float, float]], label: str) -> Chart:
-    """Which share of the answers took longer than what."""
+def latency_curve(percentiles_ms: list[tuple[float, float]], label: str, *, of: str = "") -> Chart:
+    """Which share of the answers took longer than what. `of` is the load, where a target has several."""
     shown = [(percent, ms) for percent, ms in percentiles_ms if percent >= 1]
     return Chart(
-        "latency by percentile",
+        f"{of}: latency by percentile" if of else "latency by percentile",
         "percentile",
         "ms",
         [Curve(label, [percent for percent, _ in shown], [ms for _, ms in shown])],

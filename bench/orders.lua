@@ -80,5 +80,4 @@ function done(summary, latency)
     print("latency_us", percent, latency:percentile(percent))
   end
   print("latency_us", 100, latency.max)
-  print("mean_us", latency.mean)
 end

@@ -106,7 +106,6 @@ async def measured_alone(on: Bare, shop: Shop, workload: Workload, held: Callabl
     counted = [
         *await on.counts(seen.accepted, workload.load.units),
         Count("units held", units, await held()),
-        Count("products oversold", 0, await on.oversold()),
         Count("orders refused or lost", 0, sum(answers.sent - answers.accepted for answers in every)),
     ]
     return replace(seen, counts=counted)

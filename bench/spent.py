@@ -53,16 +53,25 @@ class Spent:
         `vcpu` CPUs together, or had no limit of their own.
         """
         used = [seconds for name, seconds in self.by_name.items() if name.startswith(names)]
-        if vcpu and (sum(used) >= FULL * vcpu * span_s or self.throttled_s > (1 - FULL) * vcpu * span_s):
-            return f"the limit of {vcpu:g} vCPU was reached"
+        reached = f"the limit of {vcpu or 0:g} vCPU was reached"
+        if vcpu and sum(used) >= FULL * vcpu * span_s:
+            return reached
         if self.stolen_s > (1 - FULL) * self.all_s:
             return "the host of this machine gave CPU to others"
         if self.idle <= 1 - FULL:
-            greediest = max(self.by_name, key=lambda name: self.by_name[name])
-            return f"the CPU of the machine was used up, most of it by {greediest}"
+            return f"the CPU of the machine was used up, most of it by {self._greediest(*names)}"
+        # Now and then; while the machine has no CPU left it is not what keeps them.
+        if vcpu and self.throttled_s > (1 - FULL) * vcpu * span_s:
+            return reached
         if max(used, default=0.0) >= FULL * span_s:
             return "a process used a core or more, and Python works on one at a time"
         return "no limit of CPU was reached"
+
+    def _greediest(self, *names: str) -> str:
+        """Who used most: processes whose names begin so together, or one of the others."""
+        together = {name: seconds for name, seconds in self.by_name.items() if not name.startswith(names)}
+        together["those that are measured"] = self.of(*names)
+        return max(together, key=lambda name: together[name])
 
     @property
     def others_s(self) -> float:

@@ -10,6 +10,7 @@ from bench import closed
 from bench.bare import Bare, bare
 from bench.closed import Answers, Load
 from bench.figures import Chart, Count, Curve, Figure, Run
+from bench.opened import latency_curve
 from bench.room import Room, in_turn, workload
 from bench.saturate import Workload, scaled
 
@@ -107,11 +108,5 @@ def _charts(title: str, told: dict[str, Answers]) -> list[Chart]:
         Curve(variant, [at * closed.BUCKET_S for at in range(len(answers.per_s))], answers.per_s)
         for variant, answers in told.items()
     ]
-    latencies = [
-        Curve(variant, [percent for percent, _ in answers.percentiles_ms], [ms for _, ms in answers.percentiles_ms])
-        for variant, answers in told.items()
-    ]
-    return [
-        Chart(f"{title}: orders answered", "s", "orders/s", rates, log_y=True),
-        Chart(f"{title}: latency", "% of the orders", "ms", latencies, log_y=True),
-    ]
+    latencies = [latency_curve(answers.percentiles_ms, variant, of=title) for variant, answers in told.items()]
+    return [Chart(f"{title}: orders answered", "s", "orders/s", rates, log_y=True), *latencies]

@@ -42,7 +42,6 @@ class Point:
     per_s: float
     latency: Latency
     waited: Latency
-    most_waiting: int
     hung: int
 
 
@@ -76,9 +75,8 @@ async def _measure(on: Bare, design: str, size: int, seconds: float) -> tuple[Po
         stack.push_async_callback(pool.close)
         place = await _placing(design, size, pool, elsewhere, stack)
         latencies_us, span_s, hung = await _crowd(place, seconds)
-    waits = pool.waits
-    latency, waited = summary(latencies_us), summary(waits.waited_us)
-    point = Point(size, len(latencies_us) / max(span_s, 1e-9), latency, waited, waits.most_waiting, hung)
+    latency, waited = summary(latencies_us), summary(pool.waits.waited_us)
+    point = Point(size, len(latencies_us) / max(span_s, 1e-9), latency, waited, hung)
     stored = await on.number("SELECT COUNT(*) FROM pool_order")
     return point, Count(f"{design}, {size}: orders stored", len(latencies_us), stored)
 

@@ -13,22 +13,17 @@ from asyncmy.connection import Connection
 
 @dataclass
 class Waits:
-    """What a pool would show in its metrics: waits in microseconds, and the most that waited at a time."""
+    """What a pool would show in its metrics: waits in microseconds."""
 
     waited_us: list[int] = field(default_factory=list)
-    waiting: int = 0
-    most_waiting: int = 0
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[None]:
         """Around a wait for a connection."""
         begun = time.perf_counter()
-        self.waiting += 1
-        self.most_waiting = max(self.most_waiting, self.waiting)
         try:
             yield
         finally:
-            self.waiting -= 1
             self.waited_us.append(round((time.perf_counter() - begun) * 1_000_000))
 
 

@@ -28,8 +28,8 @@ REST = "the rest of the servers"
 PG = "emulator (the PG, not ours)"
 DATABASE_CORES = 16.0
 SINGLE = {"mariadb": DATABASE_CORES, "relay": 2.0, "redis-1": 1.0}
-"""Parts that a shop cannot have more of, with their cores. Of relays two work side by side: each leases half of what is
-free."""
+"""Parts that a shop cannot have more of, with their cores. Of relays two work side by side: each leases half of the
+shards at most."""
 RATES_A_MINUTE = (10_000, 100_000, 1_000_000)
 DRAWN_A_MINUTE = (1_000.0, *map(float, RATES_A_MINUTE))
 

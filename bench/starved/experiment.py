@@ -1,10 +1,12 @@
 """P7: consumers at a quarter of a CPU under ten times what they handle: the original's design, twice, and ours.
 
-`starved` is the original's with the CPU that one of its handlers was measured to take; `ended` is the same with light
-handlers, and meets one event that it cannot handle; ours meets the same event. What a group goes through is asked of
-the brokers, who decide it.
+`starved` is the original's with heavy handlers: each takes the CPU that the original's whole order service was measured
+to take for an order. `ended` is the same with light handlers, and meets one event that it cannot handle; ours meets the
+same event. What a group goes through is asked of the brokers, who decide it; a member that is silent for as long is
+taken out of any of the three groups.
 """
 
+import asyncio
 import json
 import sys
 from collections import Counter
@@ -19,18 +21,20 @@ from bench.processes import QC, Failed, Running
 from bench.room import Room
 from bench.shapes import Goods, rebalances
 from bench.starved.steps import DRAIN_S, Seen, behind, drained, flooded, watched
+from bench.starved.terms import HEARTBEAT_MS, SESSION_MS, hold
 from bench.starved.watch import Watch, changes, evictions
 
 name = "P7"
 what = (
     "one consumer of order events at 0.25 vCPU under 10 times what it handles: the original's design in Python, once"
-    " with the CPU its handler was measured to take, once with an event that cannot be handled; and our payment role"
+    " with the CPU that the original's order service was measured to take for an order, once with an event that cannot"
+    " be handled; and our payment role"
 )
 target = "ours: 0 rebalances, 0 evictions in 120 s, and the lag drains"
 
 VCPU = 0.25
 THEIR_WORK_MS = 25.0
-"""CPU of the original's service per order at 0.5 vCPU, the least that was measured."""
+"""CPU of the original's order service for an order at 0.5 vCPU, the least that was measured; its handler took less."""
 VARIANTS = ("starved", "ended", "ours")
 CAPACITY, LAG = "capacity", "lag at the end of the flood"
 CHANGES, EVICTIONS = "group changes seen, looking each second", "evictions of a member seen"
@@ -114,6 +118,7 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
         return await on.number("SELECT COUNT(*) FROM payment", on.payment_url)
 
     command = (QC, "run", "--role", "payment", "--port", "0")
+    await asyncio.to_thread(hold, on.kafka, watch.group, session_ms=SESSION_MS, heartbeat_ms=HEARTBEAT_MS)
     async with on.running("payment", command, vcpu=VCPU, reconcile_every_s=0) as consumer:
 
         async def remember() -> None:
@@ -122,7 +127,7 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
 
         seen = await flooded(on, watch, handled, "ours", at_begin=remember)
         await watched(watch, STILL_S * on.room.scale)
-        falls_per_s = (seen.lag_after - watch.looks[-1].lag) / max(STILL_S * on.room.scale, 1e-9)
+        fallen_per_s = (seen.lag_after - watch.looks[-1].lag) / max(STILL_S * on.room.scale, 1e-9)
         if consumer.group:
             consumer.group.lift()
         await drained(seen)
@@ -142,7 +147,8 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
         Figure("rebalances, by its own metrics", moved, most=0),
         Figure("evictions, by its own metrics", evicted, most=0),
         Figure(LAG, seen.lag_after, "events"),
-        Figure("the lag falls by, still at the CPU limit", falls_per_s, "/s", least=1),
+        Figure("the lag falls by, still at the CPU limit", fallen_per_s, "/s"),
+        Figure("the lag falls by, as a share of its capacity", fallen_per_s / seen.capacity_per_s, "", least=0.5),
         Figure("drained after, the CPU limit lifted", seen.drained_s or DRAIN_S, "s"),
     ]
     faults = [] if seen.drained_s is not None else [f"ours: the lag did not drain in {DRAIN_S:g} s"]

@@ -63,9 +63,9 @@ async def flooded(
     on.room.tell(f"{variant} handles {capacity_per_s:,.0f} events/s; {FACTOR} times that is poured")
     if at_begin:
         await at_begin()
+    seen = Seen(watch, flood, capacity_per_s, time.monotonic() - watch.begun_s, flood.poured)
     if variant != "starved":
         await asyncio.to_thread(flood.poison)
-    seen = Seen(watch, flood, capacity_per_s, time.monotonic() - watch.begun_s, flood.poured)
     seconds, stop = SECONDS * on.room.scale, threading.Event()
     pouring = asyncio.create_task(asyncio.to_thread(flood.pour_for, seconds, FACTOR * capacity_per_s, stop))
     try:
@@ -80,14 +80,18 @@ async def flooded(
 
 
 async def calm(watch: Watch, handled: Handled, events: int, members: int = 1) -> None:
-    """Waits until the group has so many members, which stay, and has handled so many events. Raises Failed."""
+    """Waits until the group has so many members, which share its partitions and stay, and has handled so many events.
+
+    Raises Failed. A member gives partitions up and another takes them some seconds later, when each next speaks to the
+    brokers: until they are shared, a group that seems to rest is about to change.
+    """
     until_s, same_since_s = time.monotonic() + JOIN_S, time.monotonic()
     while time.monotonic() < until_s:
         before = watch.looks[-1].members if watch.looks else None
         now = await looked(watch)
         if now.members != before:
             same_since_s = time.monotonic()
-        whole = len(now.members) == members and time.monotonic() > same_since_s + CALM_S
+        whole = now.shared(members, len(watch.places)) and time.monotonic() > same_since_s + CALM_S
         if whole and await handled() >= events:
             return
         await asyncio.sleep(LOOK_S / 4)

@@ -21,11 +21,12 @@ from sqlalchemy import BigInteger, String
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from bench.starved.terms import HEARTBEAT_MS, SESSION_MS
 from bench.yardstick.server import serve
 
 AT_ONCE = 256
 """What `flatMap` has at once unless told otherwise."""
-SESSION_MS, HEARTBEAT_MS, COMMIT_MS = 10_000, 3_000, 1_000
+COMMIT_MS = 1_000
 POOL_SIZE = 10
 
 

@@ -1,4 +1,4 @@
-"""What the brokers know of a group, looked at once a second: who is in it, its state, and how far it is behind."""
+"""What the brokers know of a group, looked at once a second: who is in it, and how far it is behind."""
 
 import itertools
 import time
@@ -23,8 +23,12 @@ class Look:
 
     at_s: float
     lag: int
-    state: str
     members: frozenset[tuple[str, int]]
+
+    def shared(self, members: int, partitions: int) -> bool:
+        """Whether so many members have all partitions between them, each as many as any other, or one more."""
+        shares = [count for _, count in self.members]
+        return len(shares) == members and sum(shares) == partitions and max(shares) - min(shares) <= 1
 
 
 @dataclass
@@ -40,22 +44,22 @@ class Watch:
     def __post_init__(self) -> None:
         self._admin = AdminClient({"bootstrap.servers": self.brokers})
         partitions = self._admin.list_topics(self.topic, timeout=ASK_S).topics[self.topic].partitions
-        self._places = [TopicPartition(self.topic, partition) for partition in partitions]
+        self.places = [TopicPartition(self.topic, partition) for partition in partitions]
 
     def look(self) -> Look:
         """Ask the brokers, and remember. Blocks for some milliseconds."""
         described = self._admin.describe_consumer_groups([self.group], request_timeout=ASK_S)[self.group].result()
         members = frozenset((member.member_id, len(member.assignment.topic_partitions)) for member in described.members)
-        look = Look(time.monotonic() - self.begun_s, self.lag(), described.state.name, members)
+        look = Look(time.monotonic() - self.begun_s, self.lag(), members)
         self.looks.append(look)
         return look
 
     def lag(self) -> int:
         """How many events are not acknowledged. Blocks for some milliseconds."""
-        asked = ConsumerGroupTopicPartitions(self.group, self._places)
+        asked = ConsumerGroupTopicPartitions(self.group, self.places)
         futures: dict[str, Future[Any]] = self._admin.list_consumer_group_offsets([asked], request_timeout=ASK_S)
         committed = {each.partition: each.offset for each in futures[self.group].result().topic_partitions}
-        newest = self._admin.list_offsets(dict.fromkeys(self._places, LATEST), request_timeout=ASK_S)
+        newest = self._admin.list_offsets(dict.fromkeys(self.places, LATEST), request_timeout=ASK_S)
         return sum(found.result().offset - max(0, committed.get(place.partition, 0)) for place, found in newest.items())
 
 

@@ -22,7 +22,7 @@ async def run(room: Room) -> AsyncIterator[Run]:
         drain_s = load.drain_s if seen.drain_s is None else seen.drain_s
         figures = [
             Figure("orders", seen.answers.accepted_per_s, "/s", least=4_000),
-            Figure("errors", seen.answers.errors, "", most=0),
+            Figure("errors", seen.answers.errors),
             Figure("p50", seen.answers.percentile_ms(50), "ms"),
             Figure("p99", seen.answers.percentile_ms(99), "ms"),
             Figure("drained after", drain_s, "s"),

@@ -5,6 +5,6 @@ of a Lua script for each line. It works on the shop's own tables, made by `qc mi
 order, its lines, its first change, the Idempotency-Key, the event in the outbox. It answers what the shop answers
 (`same.py` asks both), and has what a team would switch on: tokens, validation, metrics, a log line for each order.
 
-What it is spared is in its favour: it knows no coupons and no time sales, does not write the units of an order into the
-product's row (they stand in Redis, as the original's), sends nothing to a broker and has no limit for each user.
+What it is spared is in its favour: it knows no coupons and no time sales, and has no limit for each user. Its units
+stand in Redis, as the original's: so it never waits for a product's row, and calls the script instead.
 """

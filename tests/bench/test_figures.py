@@ -18,6 +18,11 @@ def test_a_figure_at_its_bound_keeps_it() -> None:
     assert verdict([Run([Figure("orders", 2_999, "/s", least=3_000)], [], [], [])]) == "missed"
 
 
+def test_where_none_may_be_a_single_run_with_one_misses() -> None:
+    (median,) = medians([run(0, most=0), run(0, most=0), run(1, most=0)])
+    assert (median.value, median.high, median.met) == (0, 1, False)
+
+
 def test_a_figure_may_have_bounds_on_both_sides() -> None:
     outside = [Run([Figure("ratio", value, least=1, most=2)], [], [], []) for value in (0.5, 2.5)]
     assert [medians([each])[0].met for each in outside] == [False, False]

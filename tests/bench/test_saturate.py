@@ -8,7 +8,7 @@ from bench.closed import Answers
 from bench.saturate import Measured
 from bench.spent import Spent
 
-ANSWERS = Answers(1_000, 1_000, {201: 1_000}, 0, 1.0, 1.0, [], [])
+ANSWERS = Answers(1_000, 1_000, {201: 1_000}, 0, 1.0, [], [])
 
 
 def measured(spent: Spent, answers: Answers = ANSWERS, warm_up: Answers | None = None) -> Measured:
@@ -21,19 +21,25 @@ def spent(by_name: dict[str, float], *, idle_s: float = 0.0, stolen_s: float = 0
 
 
 @pytest.mark.parametrize(
-    ("of", "named"),
+    ("vcpu", "of", "named"),
     [
-        (spent({"api-1": 0.25, "api-2": 0.24, "mariadb": 1.0}), "the limit of 0.5 vCPU was reached"),
-        (spent({"api-1": 0.2, "mariadb": 1.0}, stolen_s=0.2), "the host of this machine gave CPU to others"),
+        (0.5, spent({"api-1": 0.25, "api-2": 0.24, "mariadb": 1.0}), "the limit of 0.5 vCPU was reached"),
+        (0.5, spent({"api-1": 0.2, "mariadb": 1.0}, stolen_s=0.2), "the host of this machine gave CPU to others"),
         (
+            0.5,
             spent({"api-1": 0.2, "mariadb": 1.0}, idle_s=0.02),
             "the CPU of the machine was used up, most of it by mariadb",
         ),
-        (spent({"api-1": 0.2, "mariadb": 0.2}, idle_s=1.0), "no limit of CPU was reached"),
+        (
+            2.0,
+            spent({"api-1": 0.7, "api-2": 0.6, "mariadb": 0.65}, idle_s=0.02),
+            "the CPU of the machine was used up, most of it by those that are measured",
+        ),
+        (0.5, spent({"api-1": 0.2, "mariadb": 0.2}, idle_s=1.0), "no limit of CPU was reached"),
     ],
 )
-def test_the_limit_that_was_reached_is_named(of: Spent, named: str) -> None:
-    assert measured(of).limit(0.5) == named
+def test_the_limit_that_was_reached_is_named(vcpu: float, of: Spent, named: str) -> None:
+    assert measured(of).limit(vcpu) == named
 
 
 def test_a_process_without_a_limit_may_use_more_than_a_core_and_two_of_half_a_core_are_at_none() -> None:

@@ -37,7 +37,7 @@ def spent(processes: Iterable[str], cpu_s: float) -> Spent:
 
 
 def queue(answer_s: float, lists: float, accepted: int, span_s: float) -> Queue:
-    answers = Answers(accepted, accepted, {201: accepted}, 0, span_s, 1.0, [], [])
+    answers = Answers(accepted, accepted, {201: accepted}, 0, span_s, [], [])
     counts = [Count("orders stored", accepted, accepted)]
     used = spent(PROCESSES, 5.0)
     return Queue(saturate.Measured(answers, None, used, 0.0, counts, used, 1.0), answer_s, lists)

@@ -12,7 +12,7 @@ EVENT_ID = "evt_00000001764383000000000001"
 
 
 def looks(*members: set[tuple[str, int]]) -> list[Look]:
-    return [Look(float(at), 0, "STABLE", frozenset(each)) for at, each in enumerate(members)]
+    return [Look(float(at), 0, frozenset(each)) for at, each in enumerate(members)]
 
 
 def test_an_event_of_the_flood_is_one_that_the_shop_takes() -> None:
@@ -28,6 +28,24 @@ def test_the_poison_is_an_event_that_cannot_be_handled() -> None:
     message = message_of(flood.headers_of("ord_01M8JG2867KTE94WY69NKSJT4X", EVENT_ID, flood.times()), flood.POISON)
     with pytest.raises(ValueError, match="null"):
         events.decode(message.type, message.data)
+
+
+@pytest.mark.parametrize(
+    ("members", "shared"),
+    [
+        ({("a", 16)}, False),
+        ({("a", 16), ("b", 0)}, False),
+        ({("a", 8), ("b", 0)}, False),
+        ({("a", 9), ("b", 7)}, False),
+        ({("a", 8), ("b", 8)}, True),
+        ({("a", 6), ("b", 5), ("c", 5)}, False),
+    ],
+)
+def test_a_group_is_whole_when_its_members_have_all_partitions_between_them(
+    members: set[tuple[str, int]], *, shared: bool
+) -> None:
+    (look,) = looks(members)
+    assert look.shared(2, 16) == shared
 
 
 def test_members_that_were_put_out_are_counted_and_so_is_whoever_comes_back_under_another_name() -> None:
