@@ -201,7 +201,7 @@ async def with_a_late_pg(folder: Path) -> AsyncIterator[Shop]:
     async with client() as http, closing(pg):
         await pg.start()
         # Nothing reconciles by itself, and a capture is left to whoever comes after fourteen seconds.
-        settings = {"reconcile_every_s": 86_400, "pg_confirm_deadline_s": 5, "pg_read_deadline_s": 5}
+        settings = {"reconcile_every_s": 0, "pg_confirm_deadline_s": 5, "pg_read_deadline_s": 5}
         shop = Shop(folder / "shop", http, pg_url=pg.url, **settings)
         shop.pg = pg.url
         async with closing(shop):
