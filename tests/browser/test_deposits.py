@@ -33,6 +33,8 @@ async def test_from_the_basket_to_the_bank_and_to_paid(tmp_path: Path, size: str
         number = payment["virtual_account"]["account_number"]
         await expect(page.locator("[data-account]")).to_contain_text(number)
 
+        # A list of orders is as it was when it was asked for.
+        await shop.until_status(order_id, "PAYING")
         elsewhere = await someone.open("/orders")
         await expect(elsewhere.locator(".order-card .chip")).to_have_text(awaited)
         await elsewhere.click(".order-card")
