@@ -14,8 +14,10 @@ from functools import cache
 from typing import ClassVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 
-from bench.starved.terms import hold
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.db import Database
 from quickcommerce.kit.ids import Ids
@@ -63,7 +65,12 @@ def publisher() -> Publisher:
 
 async def quick(group: str) -> None:
     """Let the members of a group hear of changes, and of each other's end, within seconds."""
-    await asyncio.to_thread(hold, servers(), group, session_ms=6_000, heartbeat_ms=500)
+    terms = {"consumer.heartbeat.interval.ms": "500", "consumer.session.timeout.ms": "6000"}
+    entries = [ConfigEntry(*term, incremental_operation=AlterConfigOpType.SET) for term in terms.items()]
+    resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=entries)
+    admin = AdminClient({"bootstrap.servers": servers()})
+    [future] = admin.incremental_alter_configs([resource]).values()
+    await asyncio.to_thread(future.result)
 
 
 def _asker(group: str) -> Consumer:
