@@ -53,7 +53,7 @@ class Spent:
         `vcpu` CPUs together, or had no limit of their own.
         """
         used = [seconds for name, seconds in self.by_name.items() if name.startswith(names)]
-        reached = f"the limit of {vcpu or 0:g} vCPU was reached"
+        reached = f"the limit of {vcpu:g} vCPU was reached" if vcpu else ""
         if vcpu and sum(used) >= FULL * vcpu * span_s:
             return reached
         if self.stolen_s > (1 - FULL) * self.all_s:

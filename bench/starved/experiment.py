@@ -21,7 +21,7 @@ from bench.processes import QC, Failed, Running
 from bench.room import Room
 from bench.shapes import Goods, rebalances
 from bench.starved.steps import DRAIN_S, Seen, behind, drained, flooded, watched
-from bench.starved.terms import HEARTBEAT_MS, SESSION_MS, hold
+from bench.starved.terms import hold
 from bench.starved.watch import Watch, changes, evictions
 
 name = "P7"
@@ -118,7 +118,7 @@ async def _ours(on: Bare) -> tuple[Seen, list[Figure], list[Count], list[str]]:
         return await on.number("SELECT COUNT(*) FROM payment", on.payment_url)
 
     command = (QC, "run", "--role", "payment", "--port", "0")
-    await asyncio.to_thread(hold, on.kafka, watch.group, session_ms=SESSION_MS, heartbeat_ms=HEARTBEAT_MS)
+    await asyncio.to_thread(hold, on.kafka, watch.group)
     async with on.running("payment", command, vcpu=VCPU, reconcile_every_s=0) as consumer:
 
         async def remember() -> None:

@@ -9,9 +9,9 @@ SESSION_MS, HEARTBEAT_MS = 10_000, 3_000
 of the 45 s that brokers give by default."""
 
 
-def hold(brokers: str, group: str, *, session_ms: int, heartbeat_ms: int) -> None:
+def hold(brokers: str, group: str) -> None:
     """Set both for a group of the consumer protocol (KIP-848), where the brokers say it and no client. Blocks."""
-    terms = {"consumer.session.timeout.ms": session_ms, "consumer.heartbeat.interval.ms": heartbeat_ms}
+    terms = {"consumer.session.timeout.ms": SESSION_MS, "consumer.heartbeat.interval.ms": HEARTBEAT_MS}
     entries = [ConfigEntry(name, str(ms), incremental_operation=AlterConfigOpType.SET) for name, ms in terms.items()]
     resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=entries)
     admin = AdminClient({"bootstrap.servers": brokers})  # one that nobody holds any more answers nothing

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from typing import Self, cast
 
 import pytest
@@ -70,15 +71,19 @@ async def test_whoever_asks_a_nested_pool_for_more_than_the_inner_one_has_is_nev
     third.cancel()
 
 
-async def test_a_pool_tells_of_each_how_long_it_waited() -> None:
-    pool = plain(1)
+async def test_a_pool_tells_of_each_how_long_it_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, now_s = plain(1), 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s)
 
     async def use() -> None:
+        nonlocal now_s
         async with lent(pool):
             await asyncio.sleep(0)
+            now_s += 1
 
     await asyncio.gather(*(use() for _ in range(5)))
-    assert len(pool.waits.waited_us) == 5
+    # The first had the connection at once.
+    assert pool.waits.waited_us == [0, 1_000_000, 2_000_000, 3_000_000, 4_000_000]
 
 
 async def test_a_list_is_answered_when_it_is_committed_and_needs_one_commit() -> None:
