@@ -64,7 +64,6 @@ def _figures(seen: Measured, label: str, committed: float, lists: float) -> list
     cpu_s = seen.sending.by_name
     figures = [
         Figure("answered 409: sold out", seen.report.answers.out_of_stock, variant=label),
-        Figure("answers", seen.report.orders_per_s, "/s", variant=label),
         Figure("p50", order.p50_ms, "ms", variant=label),
         Figure("p99", order.p99_ms, "ms", variant=label),
         Figure("transactions that may write", committed, variant=label),
