@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from quickcommerce.kit.kafka_reader import Reader
     from quickcommerce.stock.gate import RedisGate
 
-LIST_MAX, QUEUE_MAX = 64, 1024
-"""Bounds of the group commits of payments and coupons: requests in one transaction, and those that may wait."""
+LIST_MAX = 64
+"""Requests in one transaction, of payments, coupons and webhooks."""
 WITHIN_S = 10.0
 """How long a request waits for its group commit before it is told to ask again."""
 LOOK_S = 1.0
@@ -211,7 +211,6 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
     sales, coupons = TimeSales(stores.shop, clock, ids), Coupons(stores.shop, clock, ids)
     catalog = Catalog(stores.shop, stock, sales, clock)
     book = OrderBook(stores.shop)
-    runners = _runners(settings, stores.shop)
     emulator = _emulator(settings, clock, rng, inline=inline)
     toss = _toss(settings, emulator)
     pg = Sparing(toss, settings.pg_calls_per_s)
@@ -244,9 +243,16 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
         settlement=Settlement(changes, clock, ids, hold_again=settings.late_money == "hold_again"),
         place=place,
         gate=gate,
-        placing=_grouped("orders", placing, runners, settings.order_list_max, settings.order_queue_max),
+        placing=GroupCommit(
+            "orders",
+            placing,
+            list_max=settings.order_list_max,
+            queue_max=settings.order_queue_max,
+            within_s=WITHIN_S,
+            runners=_runners(settings, stores.shop),
+        ),
         coupons=coupons,
-        issuing=_grouped("coupons", coupons.issue, runners),
+        issuing=_grouped("coupons", coupons.issue, settings, stores.shop),
         payments=payments,
         captures=payments.captures,
         refunding=_refunding(settings, stores, pg, clock, ids, rng),
@@ -255,7 +261,7 @@ def _flows(settings: Settings, stores: Stores, clock: Clock, rng: random.Random,
             stores.payment, reconciling, clock, ids, settings.reconcile_every_s, settings.reconcile_lease_s
         ),
         webhooks=webhooks,
-        hearing=_grouped("webhooks", webhooks.take, _runners(settings, stores.payment)),
+        hearing=_grouped("webhooks", webhooks.take, settings, stores.payment),
         webhook_reading=WebhookReading(
             stores.payment, pg, payments.captures, reconciling, clock, ids, rng, settings.webhook_lease_s
         ),
@@ -287,11 +293,17 @@ def _runners(settings: Settings, store: Database) -> int:
 
 
 def _grouped(
-    name: str, handle: Handle[Q, A], runners: int, list_max: int = LIST_MAX, queue_max: int = QUEUE_MAX,
-    within_s: float = WITHIN_S,
-) -> GroupCommit[Q, A]:  # fmt: skip
-    """A group commit; see the bounds above."""
-    return GroupCommit(name, handle, list_max=list_max, queue_max=queue_max, within_s=within_s, runners=runners)
+    name: str, handle: Handle[Q, A], settings: Settings, store: Database, within_s: float = WITHIN_S
+) -> GroupCommit[Q, A]:
+    """A group commit of anything but orders."""
+    return GroupCommit(
+        name,
+        handle,
+        list_max=LIST_MAX,
+        queue_max=settings.request_queue_max,
+        within_s=within_s,
+        runners=_runners(settings, store),
+    )
 
 
 def _payments(
@@ -307,8 +319,7 @@ def _payments(
     """Payments on store B."""
     attempts = Attempts(store, clock, ids, settings.capture_lease_s)
     outcomes = Outcomes(store, clock, ids, rng, settings.unknown_hold_s, settings.virtual_account_max_s)
-    runners = _runners(settings, store)
-    settling = _grouped("outcomes", outcomes.settle, runners)
+    settling = _grouped("outcomes", outcomes.settle, settings, store)
     captures = Captures(attempts, settling, pg, clock, settings.unknown_hold_s)
     openings, looks = Openings(store, clock, ids), Looks(store)
     # A look waits for the list before it, and for a connection.
@@ -318,10 +329,10 @@ def _payments(
         orders=book,
         notes=notes,
         openings=openings,
-        opening=_grouped("openings", openings.open, runners),
-        finding=_grouped("payments-of-orders", looks.of_orders, runners, within_s=look_s),
-        looking=_grouped("payments", looks.whole, runners, within_s=look_s),
-        beginning=_grouped("confirms", captures.begin, runners),
+        opening=_grouped("openings", openings.open, settings, store),
+        finding=_grouped("payments-of-orders", looks.of_orders, settings, store, look_s),
+        looking=_grouped("payments", looks.whole, settings, store, look_s),
+        beginning=_grouped("confirms", captures.begin, settings, store),
         captures=captures,
         clock=clock,
         ids=ids,

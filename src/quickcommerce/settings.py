@@ -46,6 +46,8 @@ Window = Annotated[int, msgspec.Meta(ge=1, le=YEAR_S)]
 """Seconds in which something may be done."""
 Keep = Annotated[int, msgspec.Meta(ge=DAY_S, le=10 * YEAR_S)]
 """Seconds for which rows are remembered: clients are promised that a key is known for a day."""
+QueueMax = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+"""Requests that may wait."""
 OrderList = Annotated[int, msgspec.Meta(ge=1, le=512)]
 """Orders in one transaction: SQLite takes 32,766 values in one statement, and an order has up to 50 lines."""
 EventList = Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -105,7 +107,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idempotency_keep_s: Keep = 2 * DAY_S
     inbox_keep_s: Keep = 14 * DAY_S
     order_list_max: OrderList = 256
-    order_queue_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    order_queue_max: QueueMax = 4096
+    request_queue_max: QueueMax = 1024
     event_list_max: EventList = 256
     db_runners_max: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
     db_writers_max: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8

@@ -111,6 +111,7 @@ async def test_few_who_came_while_a_list_was_in_flight_are_one_list_with_those_w
 ) -> None:
     gathered = asyncio.Event()
     monkeypatch.setattr(GroupCommit, "_gathered", lambda *_: gathered.wait())
+    monkeypatch.setattr(batch, "STUCK_S", 3_600.0)
     group = commits(till, runners=2)
     waiting = submitted(group, [0])
     await turns()
@@ -212,9 +213,56 @@ async def test_a_list_that_is_stuck_does_not_keep_few_others_waiting(till: Till)
 
 
 async def test_control_without_an_end_of_patience(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "STUCK_S", float("inf"))
+    monkeypatch.setattr(batch, "STUCK_S", 3_600.0)
     with pytest.raises(AssertionError, match="keeps all others waiting"):
         await beside_a_list_that_is_stuck(till)
+
+
+async def alone_behind_a_list_that_is_stuck(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = asyncio.Event()
+    look = GroupCommit._look
+
+    def looking(group: GroupCommit[int, str]) -> None:
+        if group._queue:
+            first_has_waited(group, 60)
+        look(group)
+        looked.set()
+
+    monkeypatch.setattr(batch, "STUCK_S", 0.001)
+    monkeypatch.setattr(GroupCommit, "_look", looking)
+    group = commits(till, runners=2)
+    waiting = submitted(group, [0])
+    await turns()
+    waiting += submitted(group, [1])
+    async with asyncio.timeout(30):
+        await looked.wait()
+    await turns()
+    seen = list(till.lists)
+    till.open.set()
+    await asyncio.gather(*waiting)
+    assert seen == [[0], [1]], "who comes alone waits for the row of another"
+
+
+async def test_who_comes_alone_behind_a_list_that_is_stuck_does_not_wait_for_another_to_come(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await alone_behind_a_list_that_is_stuck(till, monkeypatch)
+
+
+async def test_control_without_a_look_at_those_who_wait(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GroupCommit, "_look", lambda _: None)
+    with pytest.raises(AssertionError, match="the row of another"):
+        await alone_behind_a_list_that_is_stuck(till, monkeypatch)
+
+
+async def test_those_who_wait_are_counted_while_nobody_takes_them(till: Till) -> None:
+    group = commits(till, name="counted", list_max=1)
+    waiting = submitted(group, range(4))
+    await turns()
+    assert metric("qc_batch_waiting", batch="counted") == 3
+    till.open.set()
+    await asyncio.gather(*waiting)
+    assert metric("qc_batch_waiting", batch="counted") == 0
 
 
 async def test_enough_set_out_beside_a_list_in_flight_and_fewer_are_left_to_the_other(till: Till) -> None:

@@ -25,7 +25,7 @@ ENOUGH = 16
 WHOLE = 64
 """So many requests are always one list."""
 STUCK_S = 0.05
-"""A list that takes longer seems to wait for somebody's row: it keeps nobody who comes from setting out beside it."""
+"""Who has waited for longer seems to be behind a list that waits for somebody's row, and sets out beside it."""
 GATHER_LISTS, GATHER_MAX_S = 2, 0.01
 """Where fewer than `ENOUGH` came while a list was in flight, the next one begins when the first of them has waited for
 as long as so many such lists take, and for so many seconds at most. At 625 orders a second of the original's plan, on
@@ -71,6 +71,8 @@ class GroupCommit(Generic[Q, A]):
         self._refused, self._singled = REFUSED.labels(name), SINGLED.labels(name)
         self._queue: deque[tuple[Q, asyncio.Future[A], float]] = deque()
         self._running: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.TimerHandle | None = None
+        WAITING.labels(name).set_function(lambda: len(self._queue))
 
     def admit(self) -> None:
         """Raises `Unavailable` when the queue is full: whoever asks before any other work spares a flood that work."""
@@ -86,9 +88,9 @@ class GroupCommit(Generic[Q, A]):
         future: asyncio.Future[A] = loop.create_future()
         self._queue.append((request, future, now_s))
         if self._sets_out(now_s):
-            # A context of its own: the runner works for many, and must not log under the trace of the first.
-            runner = asyncio.create_task(self._run(), name=f"batch {self._name}", context=contextvars.Context())
-            self._running.add(runner)
+            self._set_out()
+        elif self._looking is None:
+            self._looking = loop.call_later(STUCK_S, self._look)
         late = loop.call_later(self._within_s, _tell_late, future)
         try:
             return await future
@@ -103,19 +105,33 @@ class GroupCommit(Generic[Q, A]):
             await asyncio.wait(self._running)
 
     def _sets_out(self, now_s: float) -> bool:
-        """Whether a list begins with the request that has just come."""
+        """Whether those that wait are to be another list now."""
         if not self._running:
             return True
         _, _, came_s = self._queue[0]
-        many = len(self._queue) >= self._enough or now_s - came_s > STUCK_S
+        many = len(self._queue) >= self._enough or now_s - came_s >= STUCK_S
         return many and len(self._running) < self._runners
+
+    def _set_out(self) -> None:
+        # A context of its own: the runner works for many, and must not log under the trace of the first.
+        runner = asyncio.create_task(self._run(), name=f"batch {self._name}", context=contextvars.Context())
+        self._running.add(runner)
+
+    def _look(self) -> None:
+        """While anybody waits: set out for who is behind a list that is stuck, though nobody else comes."""
+        self._looking = None
+        if not self._queue:
+            return
+        loop = asyncio.get_running_loop()
+        if self._sets_out(loop.time()):
+            self._set_out()
+        self._looking = loop.call_later(STUCK_S, self._look)
 
     async def _run(self) -> None:
         """Handle lists until nothing waits."""
         try:
             while self._queue:
                 taken = [self._queue.popleft() for _ in range(self._next())]
-                WAITING.labels(self._name).set(len(self._queue))
                 began_s = asyncio.get_running_loop().time()
                 # A buyer who left before the list was taken has no effect; after this line, they have a whole one.
                 await self._finish([(request, future) for request, future, _ in taken if not future.done()])
