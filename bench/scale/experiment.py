@@ -198,7 +198,7 @@ def _needs(ours: Sequence[Part]) -> list[Figure]:
             if part.name in ROLES:
                 figures.append(Figure(part.name, part.processes(per_s, shops=split), variant=variant))
             else:
-                figures.append(Figure(part.name, part.cores(per_s), "cores", variant=variant))
+                figures.append(Figure(part.name, part.cores(per_s, shops=split), "cores", variant=variant))
         figures.append(Figure("shops", split, variant=variant))
     return figures
 
@@ -221,8 +221,9 @@ def _waits(seen: Seen, lists: Lists, seed: int) -> list[Figure]:
 
 
 def _cores(ours: Sequence[Part]) -> Chart:
+    split = {rate: shops(ours, SINGLE, rate / 60) for rate in DRAWN_A_MINUTE}
     curves = [
-        Curve(part.name, list(DRAWN_A_MINUTE), [part.cores(rate / 60) for rate in DRAWN_A_MINUTE])
+        Curve(part.name, list(split), [part.cores(rate / 60, shops=many) for rate, many in split.items()])
         for part in ours
         if part.us(1.0)
     ]

@@ -45,9 +45,9 @@ class Part:
         """CPU microseconds for an order of which the share `paid` (0 to 1) is paid."""
         return self.us_per_order + paid * self.us_per_payment
 
-    def cores(self, orders_per_s: float, paid: float = 1.0) -> float:
-        """Cores of which it uses `BUSY` at this rate."""
-        return orders_per_s * self.us(paid) / 1e6 / BUSY
+    def cores(self, orders_per_s: float, *, shops: int = 1, paid: float = 1.0) -> float:
+        """Cores of which it uses `BUSY` at this rate, where shops share the rate and each has its own."""
+        return (orders_per_s * self.us(paid) / 1e6 + shops * self.idle_cores) / BUSY
 
     def most_per_s(self, cores: float, paid: float = 1.0) -> float:
         """Orders a second at which one of it, of so many cores, uses `BUSY` of them."""

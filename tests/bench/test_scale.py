@@ -96,7 +96,7 @@ def test_a_run_gives_each_part_its_share_and_what_the_model_makes_of_it() -> Non
     assert found["api", "its payment"].value == pytest.approx(1_000)
     assert found[REST, "an order"].value == pytest.approx(3_600)
     assert found["api", "an order, 256 connections"].value == pytest.approx(1e6 * (5 - 4.5 * 0.01) / 100_000)
-    assert found["mariadb", "1,000,000 a minute"].value == pytest.approx(1_000_000 / 60 * 2_600e-6 / 0.6)
+    assert found["mariadb", "1,000,000 a minute"].value == pytest.approx((1_000_000 / 60 * 2_600e-6 + 74 * 0.01) / 0.6)
     assert found["relay", "one shop, at most"].value == pytest.approx(1.19 / 2_600e-6)
     assert found["shops", "1,000,000 a minute"].value == 74
     assert found["sweeper", "1,000,000 a minute"].value == 74

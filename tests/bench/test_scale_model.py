@@ -123,7 +123,7 @@ def test_a_parts_share_is_what_it_used_beyond_its_rest_for_an_order_and_more_for
     assert (kafka.us_per_order, kafka.us_per_payment) == (0, 0)
 
 
-def test_cores_follow_the_rate_and_what_a_process_needs_for_itself_is_taken_off() -> None:
+def test_cores_follow_the_rate_and_what_a_part_needs_for_itself_is_counted_in_each_shop() -> None:
     part = Part("api", us_per_order=200, us_per_payment=100, idle_cores=0.0)
     assert part.cores(16_667) == pytest.approx(16_667 * 300e-6 / BUSY)
     assert part.cores(16_667, paid=0) == pytest.approx(16_667 * 200e-6 / BUSY)
@@ -131,6 +131,8 @@ def test_cores_follow_the_rate_and_what_a_process_needs_for_itself_is_taken_off(
     assert part.processes(BUSY / 300e-6 * 3.5) == 4
     resting = Part("api", 200, 100, idle_cores=BUSY / 2)
     assert resting.most_per_s(1) == pytest.approx(part.most_per_s(1) / 2)
+    assert resting.cores(16_667, shops=3) == pytest.approx(part.cores(16_667) + 3 / 2)
+    assert resting.cores(resting.most_per_s(1)) == pytest.approx(1)
 
 
 def test_each_shop_has_processes_of_its_own() -> None:
