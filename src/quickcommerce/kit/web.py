@@ -1,7 +1,8 @@
 """The HTTP manners that every route shares: who asks, bodies read strictly, problems answered, pages of lists.
 
 Precedence of refusals: route (404, 405), 401, 403, 413, 415, 400, 422, then state. A handler keeps it by asking in
-that order: `caller`, `Caller.need`, `body`, then its flow.
+that order: `caller`, `Caller.need`, `body`, then its flow. `POST /v1/orders` alone says 503 before 401, while its queue
+is full (ADR 4).
 """
 
 import base64

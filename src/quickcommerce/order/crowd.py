@@ -4,7 +4,8 @@ A gate holds, for a moment, what the database said was left of goods that were t
 asks it once at most, and those that it cannot serve are refused without a transaction. The gate is a hint. It only ever
 refuses: what it lets pass is decided by the database, so a gate that promises too much sells nothing twice. And once
 a second a list is decided by the database whatever the gate says, which renews the figures that are right and removes
-those that are not: a gate that promises too little keeps nobody from buying for longer than that.
+those that are not, of the goods in that list. What no list has corrected, since others spent the looks, ends by itself
+(`stock/gate.py`, 3 s): a gate that promises too little keeps nobody from buying for longer than that.
 """
 
 import asyncio
