@@ -17,7 +17,7 @@ from bench.figures import Count
 from bench.processes import QC, Running
 from bench.room import Room
 from bench.servers import Server, brokers
-from bench.shapes import EVERYWHERE, Goods, Shop
+from bench.shapes import EVERYWHERE, Goods, Shop, stock
 from bench.yardstick.guard import PREFIX
 
 NOBODY = "http://127.0.0.1:9"
@@ -67,12 +67,8 @@ class Bare:
 
     async def stock(self, goods: Goods) -> None:
         """Make the stores and topics of a shop, with goods."""
-        table = self.folder / "goods.csv"
-        goods.write(table)
         # With an embedded history, which is made without asking anybody.
-        settings = dict(self.settings) | {"search_url": ""}
-        await processes.run(QC, "migrate", settings=settings)
-        await processes.run(QC, "catalog", "import", str(table), settings=settings)
+        await stock(self.folder, goods, dict(self.settings) | {"search_url": ""})
 
     async def counts(self, accepted: int, units: int) -> list[Count]:
         """What must hold of store A, which was empty, after so many orders of so many units each, whoever took them."""

@@ -128,11 +128,6 @@ def prepare(load: Load, product_ids: Sequence[int], folder: Path) -> Path:
     return path
 
 
-async def run(url: str, load: Load, product_ids: Sequence[int], folder: Path) -> Answers:
-    """Prepare a load and send it to a shop. Raises as `send`."""
-    return await send(url, load, await asyncio.to_thread(prepare, load, product_ids, folder))
-
-
 async def send(url: str, load: Load, orders: Path) -> Answers:
     """Send a load that `prepare` has written, once.
 

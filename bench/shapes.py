@@ -87,7 +87,7 @@ async def embedded(room: Room, goods: Goods) -> AsyncIterator[Shop]:
     number = room.next_shop()
     folder = room.folder / f"shop-{number}"
     settings = EVERYWHERE | {"data_dir": folder / "data"}
-    await _stock(folder, goods, settings)
+    await stock(folder, goods, settings)
     shop = await processes.start("shop", [QC, "run", "--port", "0"], folder, settings=settings, group=None)
     try:
         await http.until_ready([shop.url])
@@ -108,7 +108,7 @@ async def whole(room: Room, goods: Goods, *, gate: bool) -> AsyncIterator[Shop]:
         settings = EVERYWHERE | servers.place(number) | {"data_dir": folder / "data", "search_url": ""}
         if not gate:
             del settings["gate_url"]
-        await _stock(folder, goods, settings)
+        await stock(folder, goods, settings)
         shop = await processes.start("shop", [QC, "run", "--port", "0"], folder, settings=settings, group=None)
         stack.push_async_callback(processes.stop, shop)
         await http.until_ready([shop.url])
@@ -139,7 +139,7 @@ async def spread(
         folder.mkdir()
         pg = await start("emulator", "emulator")
         settings["pg_url"] = pg.url
-        await _stock(folder, goods, settings)
+        await stock(folder, goods, settings)
         running = await _together(
             [start(f"api-{at}", "run", "--role", "api", vcpu=vcpu) for at in range(1, api + 1)]
             + [start(f"{role}-{at}", "run", "--role", role) for role in OTHERS for at in range(1, others + 1)]
@@ -175,8 +175,8 @@ async def _settled(shop: Shop, members: int) -> None:
         await asyncio.sleep(SETTLED_S)
 
 
-async def _stock(folder: Path, goods: Goods, settings: dict[str, object]) -> None:
-    """Make the stores and put goods on the shelves."""
+async def stock(folder: Path, goods: Goods, settings: dict[str, object]) -> None:
+    """Make the stores and topics of a shop, and put goods on its shelves."""
     folder.mkdir(exist_ok=True)
     table = folder / "goods.csv"
     goods.write(table)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench import closed
-from bench.closed import Load
+from bench.closed import Answers, Load
 from bench.processes import Failed
 
 PRINTED = """\
@@ -80,6 +80,11 @@ def left(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
+async def sent(load: Load, folder: Path) -> Answers:
+    """Send a load to nobody."""
+    return await closed.send("http://127.0.0.1:9", load, closed.prepare(load, range(1, 6), folder))
+
+
 async def test_a_run_in_which_an_answer_was_lost_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stub = tmp_path / "bin" / "wrk"
     stub.parent.mkdir()
@@ -88,7 +93,7 @@ async def test_a_run_in_which_an_answer_was_lost_is_given_up(tmp_path: Path, mon
     monkeypatch.setenv("PATH", f"{stub.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(closed, "GIVE_UP_AFTER_S", 0.0)
     with pytest.raises(Failed, match="wrk printed no result"):
-        await closed.run("http://127.0.0.1:9", Load(orders=1), range(1, 6), tmp_path)
+        await sent(Load(orders=1), tmp_path)
     assert left(tmp_path) == ["bin"], "the orders are left in the folder"
 
 
@@ -97,5 +102,5 @@ async def test_where_fewer_files_may_be_open_than_there_are_connections_that_is_
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 4_096))
     with pytest.raises(Failed, match="10,000 connections are wanted, and 1,024 files may be open"):
-        await closed.run("http://127.0.0.1:9", Load(orders=1, connections=10_000), range(1, 6), tmp_path)
+        await sent(Load(orders=1, connections=10_000), tmp_path)
     assert left(tmp_path) == [], "the orders are left in the folder"
