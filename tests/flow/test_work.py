@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from flow.acts import deliver, order, paid, payment_of, set_clock
+from flow.acts import deliver, order, paid, payment_of, refund, set_clock
 from flow.probe import Probe
 from flow.process import process
 from quickcommerce.catalog.model import Entry
@@ -36,6 +37,8 @@ READS = ["idempotency", "product", "time_sale", "product"]
 INSERTS = ["idempotency", "orders", "order_line", "order_change", "outbox"]
 PLACED = len(READS) + len(INSERTS)
 """Statements of a list, beside one UPDATE for every `TOGETHER` of its products, and its COMMIT."""
+LOCKED = 2
+"""What a list costs more that is decided with its rows locked."""
 RELAYED = 7
 """Statements of a step of the relay, whatever the number of events."""
 TAKEN, TAKINGS = 18, 6
@@ -45,6 +48,15 @@ SETTLED, PAID = 37, 2
 BEGUN, TAKEN_MONEY = 4, 4
 """Statements by which a list of payments is begun, beside one for each; those by which each capture is settled: the
 payment, its attempt, the ledger and the outbox."""
+ASKED = {
+    "order": PLACED + 1,
+    "order again": len(READS) + 1,
+    "payment": 1,
+    "confirm": BEGUN + 1 + TAKEN_MONEY,
+    "confirm again": 4,
+    "refund": 28,
+}
+"""Statements of a buyer's requests, from HTTP to the answer."""
 EXPIRED, KEPT, ENDED = 11, 6, 3
 """Statements by which a list of orders expires, or is kept while its captures are not known; those of each order."""
 
@@ -91,6 +103,17 @@ async def test_the_more_goods_a_list_is_of_the_fewer_statements_each_costs(tmp_p
             PLACED + 6,
             ["shop: Place._transact.work"],
         )
+
+
+@pytest.mark.parametrize("count", LISTS)
+async def test_a_list_that_lost_a_race_costs_so_many_more_whatever_the_number_of_its_orders(
+    tmp_path: Path, count: int
+) -> None:
+    probe = Probe()
+    async with process(tmp_path, probe, loops=False, goods=GOODS) as w:
+        requests = orders(w, count)
+        transact = w.app.flows.place._transact
+        assert (await work(probe, lambda: transact(requests, locked=True)))[0] == PLACED + 1 + LOCKED
 
 
 @pytest.mark.parametrize("count", LISTS)
@@ -192,6 +215,33 @@ async def test_control_an_order_that_is_placed_alone_costs_a_transaction_of_its_
 
         statements, commits = await work(probe, one_after_another)
         assert (len(commits), statements) == (4, 4 * (PLACED + 1 - 2)), "two are of the key, which is not given here"
+
+
+async def test_a_buyers_requests_cost_what_their_lists_of_one_cost_and_nothing_beside_it(tmp_path: Path) -> None:
+    probe = Probe()
+    async with process(tmp_path, probe, loops=False, goods=GOODS) as w:
+        answers: list[httpx2.Response] = []
+
+        async def asks(what: Awaitable[httpx2.Response]) -> int:
+            async def ask() -> None:
+                answers.append(await what)
+
+            return (await work(probe, ask))[0]
+
+        cost = {"order": await asks(w.order([(1, 1), (2, 1), (3, 1)], key="key"))}
+        cost["order again"] = await asks(w.order([(1, 1), (2, 1), (3, 1)], key="key"))
+        placed = answers[0].json()
+        await deliver(w)
+        url = f"/v1/orders/{placed['order_id']}/payment"
+        cost["payment"] = await asks(w.http.get(url, headers=w.auth()))
+        payment = answers[-1].json()
+        key = await w.authenticate(payment)
+        cost["confirm"] = await asks(w.confirm(payment, key))
+        cost["confirm again"] = await asks(w.confirm(payment, key))
+        await deliver(w)
+        cost["refund"] = await asks(refund(w, payment, key="key"))
+        assert [each.status_code for each in answers] == [201, 201, 200, 200, 200, 201]
+        assert cost == ASKED
 
 
 async def confirmed(folder: Path, count: int) -> tuple[int, int]:

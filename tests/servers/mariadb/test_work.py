@@ -42,8 +42,9 @@ from relays import settled
 from servers.mariadb.shop import built
 
 GOODS = [Entry(product_id, f"goods {product_id}", 1_000, 1_000_000) for product_id in range(1, 201)]
-LIST = 2
-"""What is read before the decision; what is written, with the COMMIT."""
+LIST, LOCKED_LIST = 2, 5
+"""What is read before the decision; what is written, with the COMMIT. With the rows locked these are taken one after
+another."""
 EXPIRY = 5
 """Those that are due; their lease, and its COMMIT; the leased rows; all that is written."""
 SHELF = ["idempotency", "product", "time_sale", "product"]
@@ -121,6 +122,15 @@ async def test_a_list_of_orders_takes_as_many_whatever_their_number_and_that_of_
         assert await round_trips(app, requests) == (LIST, count)
         repeats = [Placing(app.flows.ids.order(), one.user_id, one.basket, one.claim, one.trace) for one in requests]
         assert await round_trips(app, repeats) == (3, count), "the keys and the goods, the answers of then, COMMIT"
+
+
+@pytest.mark.parametrize("count", [1, 2, 64])
+async def test_a_list_that_lost_a_race_takes_as_many_with_its_rows_locked_whatever_the_number_of_its_orders(
+    app: App, count: int
+) -> None:
+    requests = orders(app, count, range(1, 201), first=1_000)
+    taken, answers = await trips(app.stores.shop, lambda: app.flows.place._transact(requests, locked=True))
+    assert (taken, len(answers)) == (LOCKED_LIST, count)
 
 
 async def looked_at(app: App, *, locked: bool) -> list[list[str]]:
