@@ -17,7 +17,6 @@ from quickcommerce.kit import bus, folders, migrate, outbox, sqlite
 from quickcommerce.kit.bus import Subscription
 from quickcommerce.kit.clock import Clock, system_clock
 from quickcommerce.kit.db import Tx
-from quickcommerce.kit.ids import SystemRandom
 from quickcommerce.kit.life import Opening, Supervisor
 from quickcommerce.kit.middleware import Drain, Head, Telemetry
 from quickcommerce.kit.problem import Unavailable
@@ -177,7 +176,7 @@ def build(
     `clock`, `rng` and `connect` are the world outside; tests and the simulation give their own. `inline` keeps the
     embedded databases on the calling thread.
     """
-    rng = rng or SystemRandom()
+    rng = rng or random.SystemRandom()
     parts = make(settings, clock, rng, connect, inline=inline)
     letters = tuple(parts.letters.values())
     watch = Watch(

@@ -1,6 +1,7 @@
 """Events on their way into Kafka: confirmed, in order for their keys whatever fails; no loop waits for a broker."""
 
 import asyncio
+import random
 import socket
 import time
 from collections import defaultdict
@@ -18,7 +19,7 @@ import streams
 from quickcommerce.kit import kafka
 from quickcommerce.kit.clock import system_clock
 from quickcommerce.kit.envelope import message_of
-from quickcommerce.kit.ids import Ids, SystemRandom
+from quickcommerce.kit.ids import Ids
 from quickcommerce.kit.kafka import Publisher, Topics, _Line
 from quickcommerce.kit.outbox import Message, Relay
 from quickcommerce.kit.problem import Unavailable
@@ -201,7 +202,7 @@ async def test_control_every_word_of_the_client_is_a_line(
 
 async def test_a_relay_whose_broker_is_down_keeps_its_events_and_no_leases(wire: Post, lost: Publisher) -> None:
     await wire.publish(MESSAGES)
-    ids = Ids(system_clock, SystemRandom())
+    ids = Ids(system_clock, random.SystemRandom())
     with pytest.raises(Unavailable):
         await Relay(wire.source.db, lost.to("qc.orders"), wire.clock, ids, 30, 50).step()
     assert await wire.waiting() == len(MESSAGES)
@@ -225,7 +226,7 @@ async def test_one_shard_that_is_refused_holds_up_no_other(wire: Post) -> None:
             raise Unavailable("the leader of a partition is gone")
         return len(messages)
 
-    relay = Relay(wire.source.db, publish, wire.clock, Ids(system_clock, SystemRandom()), 30, 256)
+    relay = Relay(wire.source.db, publish, wire.clock, Ids(system_clock, random.SystemRandom()), 30, 256)
     behind = sum(one.shard == stuck for one in MESSAGES)
     async with asyncio.timeout(30):
         while await wire.waiting() > behind:

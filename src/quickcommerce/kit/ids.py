@@ -3,7 +3,6 @@
 48 bits of milliseconds keep new rows beside each other in every index; 80 random bits keep an id from being guessed.
 """
 
-import os
 import random
 import re
 from dataclasses import dataclass
@@ -40,20 +39,6 @@ def _spelled(number: int) -> str:
 def is_id(prefix: str, text: str) -> bool:
     """Whether `text` has the shape of an id with this prefix; anything else in a path names nothing (404)."""
     return text.startswith(prefix + "_") and _SHAPE.fullmatch(text) is not None
-
-
-class SystemRandom(random.SystemRandom):
-    """The system's randomness, read 4 KiB at a time: a system call for each id costs more than the id."""
-
-    _pool = b""
-
-    def getrandbits(self, bits: int, /) -> int:
-        """`bits` random bits."""
-        count = (bits + 7) // 8
-        if len(self._pool) < count:
-            self._pool = os.urandom(max(4096, count))
-        taken, self._pool = self._pool[:count], self._pool[count:]
-        return int.from_bytes(taken) >> (count * 8 - bits)
 
 
 @dataclass(frozen=True)

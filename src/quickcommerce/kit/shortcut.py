@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from litestar import Litestar, Request, Response
-from litestar.datastructures import Headers, State
+from litestar.datastructures import State
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
@@ -25,40 +25,6 @@ Shortcuts = Mapping[tuple[str, str], Handler]
 """Handlers by method and address, which leaves open its third part, `/v1/orders/{order_id:str}/payment`, or none."""
 OPEN_PARTS, OPEN_AT = 5, 3
 """Of `/v1/orders/{order_id:str}/payment`, cut at its slashes: how many there are, and which is open."""
-
-
-class _Headers:
-    """Headers as they came. Their names are lower-case, and so are those that a handler asks for."""
-
-    __slots__ = ("_raw",)
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self._raw = raw
-
-    def getall(self, name: str, default: list[str]) -> list[str]:
-        """All values of a header, or `default`."""
-        wanted = name.encode()
-        return [value.decode("latin-1") for key, value in self._raw if key == wanted] or default
-
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The first value of a header, or `default`."""
-        wanted = name.encode()
-        return next((value.decode("latin-1") for key, value in self._raw if key == wanted), default)
-
-
-class _Asked(Request[Any, Any, State]):
-    """A request whose headers are not all made into text and sorted before the first is looked at."""
-
-    __slots__ = ("_found",)
-
-    def __init__(self, scope: HTTPScope, receive: Receive) -> None:
-        super().__init__(cast("Scope", scope), receive)
-        self._found = cast("Headers", _Headers(cast("list[tuple[bytes, bytes]]", scope["headers"])))
-
-    @property
-    def headers(self) -> Headers:
-        """What came with it."""
-        return self._found
 
 
 class Shortcut:
@@ -93,7 +59,7 @@ class Shortcut:
         http["litestar_app"] = self._routes
         trace_id = self._telemetry.trace(http)
         with tracing(trace_id):
-            answer = await self._answer(handler, _Asked(http, body), given)
+            answer = await self._answer(handler, Request(scope, body), given)
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
         headers += [
             (b"content-type", str(answer.media_type).encode()),
@@ -105,7 +71,7 @@ class Shortcut:
         await send({"type": "http.response.body", "body": answer.content, "more_body": False})
         measure(http["method"], route if status != NotFound.status else "", status, started)
 
-    async def _answer(self, handler: Handler, request: _Asked, given: list[str]) -> Response[bytes]:
+    async def _answer(self, handler: Handler, request: Request[Any, Any, State], given: list[str]) -> Response[bytes]:
         try:
             return await handler(request, *given)
         except Problem as problem:

