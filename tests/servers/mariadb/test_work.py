@@ -42,7 +42,7 @@ from relays import settled
 from servers.mariadb.shop import built
 
 GOODS = [Entry(product_id, f"goods {product_id}", 1_000, 1_000_000) for product_id in range(1, 201)]
-LIST, LOCKED_LIST = 2, 5
+LIST, LOCKED_LIST = 2, 6
 """What is read before the decision; what is written, with the COMMIT. With the rows locked these are taken one after
 another."""
 EXPIRY = 5
